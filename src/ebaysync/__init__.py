@@ -1,0 +1,1 @@
+"""Keeps everything eBay knows about many seller accounts in PostgreSQL."""

@@ -1,0 +1,158 @@
+"""Every error that ebaysync raises on purpose, with the exit code and the way to mend it.
+
+    EbaysyncError                 1   a bug, where nothing below fits
+    ├── UsageError                2   a wrong option, name or value
+    ├── ConfigError               2   a wrong setting; the variable is named
+    │   ├── KeysetRejected        2   eBay does not accept the client id and secret
+    │   └── SecretKeyError        2   a key that does not fit the stored secrets
+    ├── DatabaseError            10   unreachable, too old, not migrated
+    │   └── SchemaBehind         10
+    ├── LeaseHeld                11   another run holds this account and family
+    ├── LeaseLost                11   another run took over; nothing more was written
+    ├── ConsentNeeded            12   the seller must consent (again)
+    ├── EbayError                13   eBay refused or failed
+    │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
+    │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504
+    │   ├── EbayRejected         13   eBay says that the request is wrong
+    │   │   ├── Unauthorized     13   401: the access token is not accepted
+    │   │   ├── AccessDenied     13   403
+    │   │   └── RecordNotFound   13   404 with eBay's error envelope
+    │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
+    └── Interrupted         130/143   SIGINT, SIGTERM
+
+`code` is a stable word for scripts (`error.code` of --json); the message says what happened and where,
+`hint` what to do. None of them ever carries a token, a secret or a person's data.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import ClassVar
+
+
+class EbaysyncError(Exception):
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "bug"
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    def as_dict(self) -> dict[str, str | None]:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class UsageError(EbaysyncError):
+    exit_code = 2
+    code = "usage"
+
+
+class ConfigError(EbaysyncError):
+    exit_code = 2
+    code = "settings"
+
+
+class KeysetRejected(ConfigError):
+    code = "keyset"
+
+
+class SecretKeyError(ConfigError):
+    code = "secret_key"
+
+
+class DatabaseError(EbaysyncError):
+    exit_code = 10
+    code = "database"
+
+
+class SchemaBehind(DatabaseError):
+    code = "schema"
+
+
+class LeaseHeld(EbaysyncError):
+    exit_code = 11
+    code = "held"
+
+
+class LeaseLost(EbaysyncError):
+    exit_code = 11
+    code = "lease_lost"
+    hint = "nothing is wrong: another run took this account and family over and goes on with it"
+
+
+class ConsentNeeded(EbaysyncError):
+    exit_code = 12
+    code = "needs_consent"
+
+
+class EbayError(EbaysyncError):
+    """eBay refused or failed. `transient` says whether asking again can help."""
+
+    exit_code = 13
+    code = "ebay"
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        status: int | None = None,
+        error_id: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.error_id = error_id
+        self.retry_after = retry_after
+
+
+class EbayUnreachable(EbayError):
+    code = "unreachable"
+    transient = True
+    hint = "the next run asks again; nothing was skipped"
+
+
+class EbayBusy(EbayError):
+    code = "busy"
+    transient = True
+    hint = "the next run asks again; nothing was skipped"
+
+
+class EbayRejected(EbayError):
+    code = "rejected"
+
+
+class Unauthorized(EbayRejected):
+    code = "unauthorized"
+
+
+class AccessDenied(EbayRejected):
+    code = "access_denied"
+
+
+class RecordNotFound(EbayRejected):
+    code = "not_found"
+
+
+class AnswerNotUnderstood(EbayError):
+    code = "not_understood"
+    hint = "the cursor stays, so nothing is skipped; run it again with --verbose to see the request"
+
+
+class Interrupted(EbaysyncError):
+    code = "interrupted"
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_status(self) -> int:
+        return 128 + self.signum
