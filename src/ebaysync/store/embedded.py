@@ -1,0 +1,299 @@
+"""The embedded PostgreSQL: one server per home, shared by all commands that run at the time.
+
+The first command starts it, the last to leave stops it. Three locks in the home, all flock, which the kernel
+lets go of at a holder's death:
+
+    start.lock    held for the moment of coming or leaving: one at a time
+    in-use.lock   held shared by each command while it uses the server
+    server.lock   held by the server itself: the postmaster and its children inherit the descriptor
+
+So nothing is guessed from pid files: a server is there exactly as long as server.lock is held, the orphans of
+a killed postmaster included, and who it is its own socket says (SO_PEERCRED). A killed command leaves
+a server that the next one finds and, as the last to leave, stops. No process is looked up by name.
+
+The socket lies in the data directory, where only the server's user (and root) can get, and which is the same
+for commands with another /tmp (systemd's PrivateTmp). Does not know: the schema.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+from weakref import WeakSet
+
+import psycopg
+
+from ebaysync.errors import DatabaseError
+from ebaysync.store import cluster as clusters
+from ebaysync.store.cluster import Cluster
+
+log = logging.getLogger("ebaysync.store.embedded")
+
+POLL = 0.01
+TURN_SECONDS = 180  # for another command that is starting or stopping the server
+START_SECONDS = 120  # crash recovery included; max_wal_size bounds that to a few seconds
+STOP_SECONDS = 60
+QUIT_SECONDS = 15
+LOG_BYTES = 1_000_000  # of the server's log, then it becomes server.log.1
+SOCKET = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, less its terminating NUL
+
+
+@contextmanager
+def attached(home: Path) -> Iterator[str]:
+    """A `postgresql://` URL of the home's server, which runs as long as this context.
+
+    Child processes may use the URL as long as we are inside; they need not attach themselves. Blocks: call
+    it from a thread where an event loop runs. Raises ConfigError without the wheel, else DatabaseError.
+    """
+    us = os.getpid()
+    server = Server(clusters.locate(home))
+    try:
+        server.enter()
+        yield server.url()
+    finally:
+        if os.getpid() == us:  # not a forked child that falls out of the block
+            server.leave()
+
+
+class Lock:
+    """One flock on a descriptor of its own. Forked children do not keep it."""
+
+    opened: ClassVar[WeakSet[Lock]] = WeakSet()
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        path = cluster.folder / name
+        with clusters.explained(path):
+            self.file = clusters.opened(path, cluster.folder)
+        self.opened.add(self)
+
+    def take(self, how: int) -> bool:
+        try:
+            fcntl.flock(self.file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Lets go of our descriptor; whoever inherited it still has the lock."""
+        self.file.close()
+
+    @classmethod
+    def close_all(cls) -> None:
+        for lock in list(cls.opened):
+            lock.close()
+
+
+# A child that is forked and not exec'ed (multiprocessing) would hold our locks beyond our own death.
+os.register_at_fork(after_in_child=Lock.close_all)
+
+
+class Server:
+    """The home's server, as one command sees it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.start_lock = Lock(cluster, "start.lock")
+        self.in_use = Lock(cluster, "in-use.lock")
+        self.child: subprocess.Popen[bytes] | None = None
+        self.directory: int | None = None
+
+    # --- coming and leaving
+
+    def enter(self) -> None:
+        with self.turn():
+            self.in_use.take(fcntl.LOCK_SH)  # nobody holds it otherwise outside their turn
+            try:
+                self.bring_up()
+            except BaseException:
+                self.withdraw()
+                raise
+
+    def leave(self) -> None:
+        try:
+            if not self.in_use.file.closed:
+                with self.turn():
+                    self.withdraw()
+        except DatabaseError as error:
+            log.warning("%s; the next command stops it", error.message)
+        finally:
+            self.close()
+
+    def withdraw(self) -> None:
+        """Stops the server unless somebody else uses it. In our turn, so that nobody comes meanwhile."""
+        self.in_use.release()
+        if self.in_use.take(fcntl.LOCK_EX):
+            self.stop()
+        self.in_use.close()
+
+    def close(self) -> None:
+        self.in_use.close()
+        self.start_lock.close()
+        if self.directory is not None:
+            os.close(self.directory)
+        if self.child and self.child.poll() is None:
+            self.child.returncode = 0  # it stays on purpose: no ResourceWarning
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        deadline = time.monotonic() + TURN_SECONDS
+        while not self.start_lock.take(fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"another command has been starting or stopping the embedded database in "
+                    f"{self.cluster.folder} for {TURN_SECONDS} s",
+                    hint=f"find it with fuser {self.cluster.folder / 'start.lock'} and end it",
+                )
+            time.sleep(POLL)
+        try:
+            yield
+        finally:
+            self.start_lock.release()
+
+    # --- starting
+
+    def bring_up(self) -> None:
+        began = time.monotonic()
+        while not self.answers():
+            # Held by a server that is about to answer, by one that is about to end, or by nobody.
+            lock = Lock(self.cluster, "server.lock")
+            if lock.take(fcntl.LOCK_EX):
+                if self.child:
+                    raise self.failed()
+                self.start(lock)
+            lock.close()
+            if time.monotonic() > began + START_SECONDS:
+                raise DatabaseError(
+                    f"PostgreSQL in {self.cluster.data} takes nobody after {START_SECONDS} s",
+                    hint=f"its log: {self.cluster.log}",
+                )
+            time.sleep(POLL)
+        log.debug("database ready after %.0f ms", (time.monotonic() - began) * 1000)
+
+    def answers(self) -> bool:
+        if not (self.cluster.data / SOCKET).exists():
+            return False
+        try:
+            psycopg.connect(self.url(), connect_timeout=10).close()
+        except psycopg.OperationalError as error:
+            text = str(error)
+            if "FATAL" not in text or "the database system is" in text:
+                return False  # nobody listens, or not yet, or not any more
+            if "too many clients" in text or "connection slots" in text:
+                return True
+            raise DatabaseError(
+                f"PostgreSQL in {self.cluster.data} refuses us: {text.strip().splitlines()[-1]}",
+                hint=f"its log: {self.cluster.log}",
+            ) from error
+        return True
+
+    def start(self, lock: Lock) -> None:
+        """Starts a server that outlives us: session, output and lock are its own."""
+        cluster = self.cluster
+        inherited = (lock.file.fileno(),)
+        if not cluster.data.exists():
+            clusters.create(cluster, inherited)
+        if self.postmaster() is not None:
+            raise DatabaseError(
+                f"a server that ebaysync did not start uses {cluster.data}", hint="stop it, then try again"
+            )
+        clusters.write_access(cluster)
+        options = [word for pair in clusters.FIXED.items() for word in ("-c", "=".join(pair))]
+        with clusters.explained(cluster.data):
+            # Nobody is there. PostgreSQL itself would refuse where the pid in them is somebody's by now.
+            for stale in ("postmaster.pid", f"{SOCKET}.lock"):
+                (cluster.data / stale).unlink(missing_ok=True)
+            if cluster.log.exists() and cluster.log.stat().st_size > LOG_BYTES:
+                cluster.log.replace(cluster.log.with_suffix(".log.1"))
+            with clusters.opened(cluster.log, cluster.folder) as output:
+                self.log_before = os.fstat(output.fileno()).st_size
+                self.child = subprocess.Popen(  # noqa: S603
+                    [str(cluster.programs / "bin/postgres"), "-D", clusters.HERE, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    **cluster.process(cluster.data, inherited),
+                )
+
+    def failed(self) -> DatabaseError:
+        with clusters.explained(self.cluster.log), self.cluster.log.open("rb") as file:
+            file.seek(self.log_before)
+            lines = file.read().decode(errors="replace").splitlines()
+        telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return DatabaseError(
+            f"PostgreSQL in {self.cluster.data} did not start: {clusters.last(telling or lines)}",
+            hint=f"its log: {self.cluster.log}",
+        )
+
+    # --- stopping
+
+    def stop(self) -> None:
+        """Fast shutdown, then the immediate one, which loses nothing committed either."""
+        for signum, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, QUIT_SECONDS)):
+            deadline = time.monotonic() + seconds
+            told = False
+            while time.monotonic() < deadline:
+                if self.gone():
+                    if self.child:
+                        self.child.wait()
+                    return
+                pid = None if told else self.postmaster()
+                if pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signum)
+                    told = True
+                time.sleep(POLL)
+        log.warning(
+            "the embedded PostgreSQL in %s does not stop; its log: %s", self.cluster.data, self.cluster.log
+        )
+
+    def gone(self) -> bool:
+        lock = Lock(self.cluster, "server.lock")
+        try:
+            return lock.take(fcntl.LOCK_EX)
+        finally:
+            lock.close()
+
+    def postmaster(self) -> int | None:
+        """The pid of who listens on the data directory's socket, as the kernel says it; 0 in a container
+        that cannot see it. Needs neither /proc nor CAP_SYS_PTRACE, which root in Docker lacks."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            try:
+                client.connect(f"{self.host(always_short=True)}/{SOCKET}")
+            except OSError:
+                return None
+            said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", said)
+        return int(pid) if uid == self.cluster.user.pw_uid else None
+
+    # --- connecting
+
+    def url(self) -> str:
+        return f"postgresql://ebaysync@/ebaysync?host={quote(os.fsencode(self.host()), safe='')}&port=5432"
+
+    def host(self, *, always_short: bool = False) -> str:
+        """The data directory, by a name that fits a socket's address and is one host to libpq."""
+        path = str(self.cluster.data)
+        if not always_short and "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
+            return path
+        if self.directory is None:
+            with clusters.explained(self.cluster.data):
+                self.directory = os.open(self.cluster.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Our own pid, not "self": child processes use it too.
+        return f"/proc/{os.getpid()}/fd/{self.directory}"
