@@ -1,0 +1,230 @@
+"""OAuth: consent, grants, access tokens. eBay's page: "OAuth API: authorization code grant", "refresh token".
+
+Tokens are bound to a seller and to scopes and live by the simulator's clock. A refresh token is never rotated
+and its life never grows.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from urllib.parse import parse_qs, urlencode
+
+from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, refuse
+from ebaysync.sim.orders import Seller
+from ebaysync.sim.scopes import BASE, SELLER_SCOPES
+from ebaysync.sim.secrets import opaque
+from ebaysync.sim.world import World
+
+ACCESS_SECONDS = 7200
+REFRESH_SECONDS = 47_304_000  # 18 months
+CODE_SECONDS = 299
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset:
+    client_id: str = "simulator"
+    client_secret: str = "simulator"  # noqa: S105 - the simulator keeps no secrets
+    ru_name: str = "simulator"
+    accept_url: str = ""  # where the consent page sends the seller's browser; empty: a page of the simulator
+
+
+@dataclass(slots=True)
+class Grant:
+    """A seller's consent, a code on the way to it, or an access token made from it."""
+
+    seller: Seller | None  # none: the application itself
+    scopes: frozenset[str]
+    expires: datetime
+    valid: bool = True
+    of: Grant | None = None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Every token there is."""
+
+    world: World
+    keyset: Keyset
+    refresh: dict[str, Grant] = field(default_factory=dict)
+    access: dict[str, Grant] = field(default_factory=dict)
+    codes: dict[str, Grant] = field(default_factory=dict)
+    random: Random = field(default_factory=Random)
+
+    def __post_init__(self) -> None:
+        self.random = Random(f"{self.world.seed}/tokens")
+        until = self.world.began + timedelta(seconds=REFRESH_SECONDS)
+        for seller in self.world.sellers:
+            self.refresh[seller.refresh_token] = Grant(seller, seller.scopes, until)
+
+    def issue(self, store: dict[str, Grant], grant: Grant, size: int) -> str:
+        token = opaque(self.random, size)
+        store[token] = grant
+        return token
+
+    def of_access(self, token: str, now: datetime) -> Grant | None:
+        grant = self.access.get(token)
+        return grant if grant and grant.valid and now < grant.expires else None
+
+    def expire_access(self) -> None:
+        for grant in self.access.values():
+            grant.valid = False
+
+    def revoke(self, seller: Seller) -> None:
+        """As when the seller withdraws consent: the refresh tokens die, the access tokens with them."""
+        for grant in (*self.refresh.values(), *self.access.values()):
+            if grant.seller is seller:
+                grant.valid = False
+
+    def narrow(self, seller: Seller, scopes: frozenset[str]) -> None:
+        """Leaves the seller's tokens, old and new, nothing beyond these scopes."""
+        for grant in (*self.refresh.values(), *self.access.values()):
+            if grant.seller is seller:
+                grant.scopes &= scopes
+
+
+def oauth_error(status: int, error: str, description: str) -> Refusal:
+    return Refusal(answer_json({"error": error, "error_description": description}, status))
+
+
+INVALID_SCOPE = (
+    "The requested scope is invalid, unknown, malformed, or exceeds the scope granted to the client"
+)
+
+
+def token(ledger: Ledger, call: Call) -> Answer:
+    """POST /identity/v1/oauth2/token"""
+    _check_client(ledger.keyset, call.headers.get("authorization", ""))
+    content_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/x-www-form-urlencoded":
+        raise oauth_error(400, "invalid_request", "request is missing a required parameter or malformed.")
+    form = _form(call.body)
+    if form.get("grant_type") == "refresh_token":
+        return _refresh(ledger, call.now, form)
+    if form.get("grant_type") == "authorization_code":
+        return _code(ledger, call.now, form)
+    if form.get("grant_type") == "client_credentials":
+        return _client(ledger, call.now, form)
+    description = "grant type in request is not supported by the authorization server"
+    raise oauth_error(400, "unsupported_grant_type", description)
+
+
+def _check_client(keyset: Keyset, authorization: str) -> None:
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        given = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        given = ""
+    if kind.lower() != "basic" or given != f"{keyset.client_id}:{keyset.client_secret}":
+        raise oauth_error(401, "invalid_client", "client authentication failed")
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+    except (UnicodeDecodeError, ValueError):
+        raise oauth_error(400, "invalid_request", "the body is not a form") from None
+    if any(len(values) > 1 for values in fields.values()):
+        raise oauth_error(400, "invalid_request", "a parameter is repeated")
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _live(store: dict[str, Grant], token: str | None, now: datetime) -> Grant | None:
+    grant = store.get(token or "")
+    return grant if grant and grant.valid and now < grant.expires else None
+
+
+def _refresh(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
+    consent = _live(ledger.refresh, form.get("refresh_token"), now)
+    if consent is None:
+        description = "the provided authorization refresh token is invalid or was issued to another client"
+        raise oauth_error(400, "invalid_grant", description)
+    scopes = _asked(form, consent.scopes) if "scope" in form else consent.scopes
+    return _granted(ledger, now, consent, scopes)
+
+
+def _asked(form: dict[str, str], allowed: frozenset[str]) -> frozenset[str]:
+    asked = frozenset(form.get("scope", "").split())
+    if not asked or not asked <= allowed:
+        raise oauth_error(400, "invalid_scope", INVALID_SCOPE)
+    return asked
+
+
+def _granted(ledger: Ledger, now: datetime, consent: Grant, scopes: frozenset[str]) -> Answer:
+    access = Grant(consent.seller, scopes, now + timedelta(seconds=ACCESS_SECONDS), of=consent)
+    document: dict[str, str | int] = {
+        "access_token": ledger.issue(ledger.access, access, 1400),
+        "expires_in": ACCESS_SECONDS,
+        "token_type": "User Access Token" if consent.seller else "Application Access Token",
+    }
+    return answer_json(document, seller=consent.seller.username if consent.seller else None)
+
+
+def _code(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
+    consent = _live(ledger.codes, form.get("code"), now)
+    if consent is None or consent.seller is None or form.get("redirect_uri") != ledger.keyset.ru_name:
+        description = "the provided authorization grant code is invalid or was issued to another client"
+        raise oauth_error(400, "invalid_grant", description)
+    consent.valid = False  # a code works once
+    lasting = Grant(consent.seller, consent.scopes, now + timedelta(seconds=REFRESH_SECONDS))
+    access = Grant(consent.seller, consent.scopes, now + timedelta(seconds=ACCESS_SECONDS), of=lasting)
+    document = {
+        "access_token": ledger.issue(ledger.access, access, 1400),
+        "expires_in": ACCESS_SECONDS,
+        "refresh_token": ledger.issue(ledger.refresh, lasting, 320),
+        "refresh_token_expires_in": REFRESH_SECONDS,
+        "token_type": "User Access Token",
+    }
+    return answer_json(document, seller=consent.seller.username)
+
+
+def _client(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
+    scopes = _asked(form, frozenset((BASE,)))
+    return _granted(ledger, now, Grant(None, scopes, now), scopes)
+
+
+def authorize(ledger: Ledger, call: Call) -> Answer:
+    """GET /oauth2/authorize: the seller, named by `seller` or the first, agrees at once.
+
+    eBay shows a login page here; `seller` is the simulator's own parameter.
+    """
+    query, keyset = call.query, ledger.keyset
+    if query.get("client_id") != keyset.client_id or query.get("redirect_uri") != keyset.ru_name:
+        raise oauth_error(400, "invalid_request", "client_id or redirect_uri (the RuName) is not known")
+    if query.get("response_type") != "code":
+        raise oauth_error(400, "unsupported_response_type", "response_type must be code")
+    scopes = _asked(dict(query), SELLER_SCOPES)
+    try:
+        seller = ledger.world.seller(query.get("seller") or ledger.world.sellers[0])
+    except KeyError:
+        raise oauth_error(400, "invalid_request", "there is no such seller") from None
+    code = ledger.issue(ledger.codes, Grant(seller, scopes, call.now + timedelta(seconds=CODE_SECONDS)), 96)
+    fields = {"code": code, "expires_in": str(CODE_SECONDS)}
+    if "state" in query:
+        fields["state"] = query["state"]
+    target = keyset.accept_url or f"{call.base}/_sim/accepted"
+    glue = "&" if "?" in target else "?"
+    return Answer(302, headers={"location": f"{target}{glue}{urlencode(fields)}"}, seller=seller.username)
+
+
+def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller | None:
+    """Whose call it is; 401 without a good access token, 403 where none of the scopes was granted."""
+    given = call.headers.get("authorization")
+    if not given:
+        raise refuse(
+            401, 1002, "OAuth", "Missing access token", long="Access token is missing in the request."
+        )
+    kind, _, token = given.partition(" ")
+    grant = ledger.of_access(token, call.now) if kind == "Bearer" else None
+    if grant is None:
+        where = "Invalid access token. Check the value of the Authorization HTTP request header."
+        raise refuse(401, 1001, "OAuth", "Invalid access token", long=where)
+    if not grant.scopes & scopes:
+        long = "Insufficient permissions to fulfill the request."
+        refusal = refuse(403, 1100, "ACCESS", "Access denied", long=long)
+        refusal.answer.seller = grant.seller.username if grant.seller else None
+        raise refusal
+    return grant.seller

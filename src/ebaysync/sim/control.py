@@ -1,0 +1,119 @@
+"""The simulator's own routes under /_sim/: for people, for demos, and for tests of another process."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ebaysync.sim.apis.calls import Answer, Call, answer_json
+from ebaysync.sim.clock import ManualClock, stamp
+
+if TYPE_CHECKING:
+    from ebaysync.sim.app import App
+
+
+def answer(app: App, call: Call) -> Answer:
+    route = ROUTES.get((call.method, call.path))
+    if route is None:
+        known = [f"{method} {path}" for method, path in ROUTES]
+        return answer_json({"error": "no such route", "routes": known}, 404)
+    try:
+        return route(app, call)
+    except (ValueError, KeyError, TypeError) as error:
+        return answer_json({"error": str(error)}, 400)
+
+
+def sellers(app: App) -> list[dict[str, Any]]:
+    """Who sells here, with the refresh tokens that `accounts add` needs."""
+    return [
+        {
+            "username": seller.username,
+            "userId": seller.user_id,
+            "marketplaceId": seller.marketplace_id,
+            "refreshToken": seller.refresh_token,
+            "scopes": sorted(seller.scopes),
+            "orders": len(seller.orders),
+        }
+        for seller in app.world.sellers
+    ]
+
+
+def _body(call: Call) -> dict[str, Any]:
+    body = json.loads(call.body or b"{}")
+    if not isinstance(body, dict):
+        raise ValueError("a JSON object is needed")
+    return body
+
+
+def _get_sellers(app: App, call: Call) -> Answer:
+    return answer_json({"sellers": sellers(app)})
+
+
+def _get_journal(app: App, call: Call) -> Answer:
+    return answer_json({"entries": [entry.as_dict() for entry in app.journal]})
+
+
+def _delete_journal(app: App, call: Call) -> Answer:
+    app.journal.clear()
+    return Answer(204)
+
+
+def _post_faults(app: App, call: Call) -> Answer:
+    body = _body(call)
+    app.faults.add(str(body.pop("kind", "")), **body)
+    return answer_json({"added": True}, 201)
+
+
+def _delete_faults(app: App, call: Call) -> Answer:
+    app.faults.clear()
+    return Answer(204)
+
+
+def _get_clock(app: App, call: Call) -> Answer:
+    return answer_json({"now": stamp(call.now)})
+
+
+def _post_clock(app: App, call: Call) -> Answer:
+    clock = app.world.clock
+    if not isinstance(clock, ManualClock):
+        raise ValueError("this simulator lives by the machine's clock")
+    clock.advance(float(_body(call)["advance"]))
+    return answer_json({"now": stamp(app.world.now())})
+
+
+def _post_touch(app: App, call: Call) -> Answer:
+    body = _body(call)
+    order = app.world.touch(body["seller"], body["orderId"], body.get("change"))
+    return answer_json(
+        {"orderId": order.id, "version": order.version, "lastModifiedDate": stamp(order.modified)}
+    )
+
+
+def _post_revoke(app: App, call: Call) -> Answer:
+    app.ledger.revoke(app.world.seller(_body(call)["seller"]))
+    return Answer(204)
+
+
+def _get_accepted(app: App, call: Call) -> Answer:
+    """Where the consent page leads when the RuName names no other place."""
+    address = html.escape(f"{call.base}{call.path}?{call.raw_query}")
+    page = (
+        f"<!DOCTYPE html><title>Accepted</title><p>Paste this address into ebaysync:</p><pre>{address}</pre>"
+    )
+    return Answer(200, page.encode(), "text/html;charset=utf-8")
+
+
+ROUTES: dict[tuple[str, str], Callable[[App, Call], Answer]] = {
+    ("GET", "/_sim/sellers"): _get_sellers,
+    ("GET", "/_sim/journal"): _get_journal,
+    ("DELETE", "/_sim/journal"): _delete_journal,
+    ("POST", "/_sim/faults"): _post_faults,
+    ("DELETE", "/_sim/faults"): _delete_faults,
+    ("GET", "/_sim/clock"): _get_clock,
+    ("POST", "/_sim/clock"): _post_clock,
+    ("POST", "/_sim/touch"): _post_touch,
+    ("POST", "/_sim/revoke"): _post_revoke,
+    ("GET", "/_sim/accepted"): _get_accepted,
+}

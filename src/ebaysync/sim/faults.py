@@ -1,0 +1,196 @@
+"""Unkindness on request: which calls go wrong, and how.
+
+A fault strikes the calls that match it, after letting some through, so many times. Several faults can strike
+one call. This module decides and spoils answers; what needs the socket is done by the server.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from random import Random
+from typing import Any
+
+from ebaysync.sim.apis.calls import Answer, answer_json
+
+# Before the call is looked at: it then meets expired or shrunken tokens.
+BEFORE = ("expire_tokens", "revoke", "narrow")
+# Instead of eBay's answer.
+INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect")
+# In eBay's answer.
+WITHIN = ("spoil", "total", "empty_page")
+# On the wire.
+WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
+# After a page of getOrders was answered.
+AFTER = ("leave", "leave_and_enter")
+KINDS = (*BEFORE, *INSTEAD, *WITHIN, *WIRE, *AFTER)
+
+ORDERS_PAGE = r"^/sell/fulfillment/v1/order$"
+
+
+@dataclass(slots=True)
+class Fault:
+    kind: str
+    path: str = ""  # a regular expression, searched in the path
+    seller: str | None = None  # a user name: only calls with that seller's token
+    after: int = 0  # so many matching calls go well first
+    times: int | None = 1  # so many go wrong; None: all
+    status: int = 503  # status
+    retry_after: int | None = None  # status: seconds
+    as_date: bool = False  # status: Retry-After as an HTTP date
+    seconds: float = 0.0  # slow: before the answer; drip: between two pieces
+    what: str = ""  # spoil: one of SPOILERS
+    row: int = 0  # spoil: which row of the page
+    by: int = 1  # total: how far from the truth
+    to: str = "http://127.0.0.2:9/elsewhere"  # redirect
+    scopes: tuple[str, ...] = ()  # narrow: what is left
+    where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
+    seen: int = 0
+    struck: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
+        if self.kind == "spoil" and self.what not in SPOILERS:
+            raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
+        if self.where not in ("boundary", "random"):
+            raise ValueError("where is boundary or random")
+        if not self.path and self.kind in (*AFTER, *WITHIN):
+            self.path = ORDERS_PAGE
+        re.compile(self.path)
+
+    def meets(self, path: str, seller: str | None) -> bool:
+        """Counts the call if it matches, and says whether it goes wrong."""
+        if not re.search(self.path, path) or self.seller not in (None, seller):
+            return False
+        self.seen += 1
+        if self.seen <= self.after or (self.times is not None and self.struck >= self.times):
+            return False
+        self.struck += 1
+        return True
+
+
+class Faults:
+    def __init__(self, seed: int) -> None:
+        self.random = Random(f"{seed}/faults")
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, **options: Any) -> Fault:
+        """`add("status", path="/order", status=429, after=2, times=3)`; options are Fault's fields."""
+        known = {field.name for field in fields(Fault)} - {"kind", "seen", "struck"}
+        if unknown := set(options) - known:
+            raise ValueError(
+                f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
+            )
+        fault = Fault(kind, **options)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def meeting(self, path: str, seller: str | None) -> list[Fault]:
+        with self._lock:
+            return [fault for fault in self._faults if fault.meets(path, seller)]
+
+
+def instead(fault: Fault, now: datetime) -> Answer:
+    """The answer that a fault gives in eBay's place."""
+    if fault.kind == "status":
+        return _status(fault, now)
+    if fault.kind == "html":
+        page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
+        return Answer(200, page, "text/html;charset=utf-8")
+    if fault.kind == "wrong_shape":
+        return answer_json({"orders": {"a": 1}, "total": "many", "href": None})
+    if fault.kind == "redirect":
+        return Answer(302, headers={"location": fault.to})
+    return Answer(204 if fault.kind == "no_content" else 200)
+
+
+def _status(fault: Fault, now: datetime) -> Answer:
+    texts = {
+        429: (
+            2001,
+            "ACCESS",
+            "REQUEST",
+            "Too many requests.",
+            "The request limit has been reached for the resource.",
+        ),
+        500: (30500, "API_FULFILLMENT", "APPLICATION", "System error", None),
+    }
+    default = (2003, "ACCESS", "APPLICATION", "Internal error", None)
+    error_id, domain, category, message, long = texts.get(fault.status, default)
+    error = {"errorId": error_id, "domain": domain, "category": category, "message": message}
+    answer = answer_json({"errors": [error | ({"longMessage": long} if long else {})]}, fault.status)
+    if fault.retry_after is not None:
+        until = format_datetime(now + timedelta(seconds=fault.retry_after), usegmt=True)
+        answer.headers["retry-after"] = until if fault.as_date else str(fault.retry_after)
+    return answer
+
+
+def within(fault: Fault, answer: Answer) -> None:
+    """Spoils a page of getOrders in place; anything else stays as it is."""
+    if answer.status != 200 or b'"orders":' not in answer.body:
+        return
+    page = json.loads(answer.body)
+    if fault.kind == "total":
+        page["total"] += fault.by
+    elif fault.kind == "empty_page":
+        page["orders"], answer.rows = [], ()
+    elif page["orders"]:
+        SPOILERS[fault.what](page["orders"], fault.row % len(page["orders"]))
+    text = json.dumps(page, separators=(",", ":"))  # ASCII: \ud800 and \u0000 travel as escapes
+    answer.body = text.replace('"<digits>"', "9" * 5000).encode()
+
+
+Spoiler = Callable[[list[dict[str, Any]], int], None]
+
+
+def _set(*path: str, value: Any) -> Spoiler:
+    def spoil(rows: list[dict[str, Any]], index: int) -> None:
+        place = rows[index]
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+
+    return spoil
+
+
+def _drop_id(rows: list[dict[str, Any]], index: int) -> None:
+    del rows[index]["orderId"]
+
+
+def _duplicate(rows: list[dict[str, Any]], index: int) -> None:
+    rows.append(rows[index])
+
+
+def _not_an_object(rows: list[Any], index: int) -> None:
+    rows[index] = "an order"
+
+
+TOTAL = ("pricingSummary", "total", "value")
+SPOILERS: dict[str, Spoiler] = {
+    "no_id": _drop_id,
+    "impossible_date": _set("lastModifiedDate", value="2026-02-30T25:61:00.000Z"),
+    "ancient_date": _set("creationDate", value="0000-00-00T00:00:00.000Z"),
+    "money_nan": _set(*TOTAL, value="NaN"),
+    "money_number_nan": _set(*TOTAL, value=float("nan")),
+    "money_text": _set(*TOTAL, value="twelve"),
+    "money_digits": _set(*TOTAL, value="<digits>"),
+    "nul": _set("buyer", "username", value="buyer\x00_1"),
+    "surrogate": _set("buyer", "username", value="buyer\ud800_1"),
+    "duplicate": _duplicate,
+    "unknown_enum": _set("orderFulfillmentStatus", value="BEAMED_UP"),
+    "null_buyer": _set("buyer", value=None),
+    "not_an_object": _not_an_object,
+    "other_seller": _set("sellerId", value="somebody_else"),
+}

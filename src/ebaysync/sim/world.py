@@ -1,0 +1,272 @@
+"""The sellers and their orders, and how they go on changing with the clock.
+
+Everything follows from the seed and from the moment the world began. New orders and changes happen at moments
+drawn beforehand; whoever asks the world first moves it up to now. It does not know HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from ebaysync.sim.changes import NEXT, Change
+from ebaysync.sim.clock import Clock, SystemClock, whole
+from ebaysync.sim.orders import Order, Seller
+from ebaysync.sim.payload import listed, masked
+from ebaysync.sim.people import MARKETPLACES
+from ebaysync.sim.scopes import SELLER_SCOPES
+from ebaysync.sim.secrets import opaque, user_id
+
+ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One order as it is now."""
+
+    order_id: str
+    version: int
+    last_modified: datetime
+    full: dict[str, Any]  # nothing hidden
+    shown: dict[str, Any]  # what getOrder answers now
+    row: dict[str, Any]  # what getOrders would show once its filters know of the last change
+    indexed: bool  # whether they do
+
+
+class World:
+    """Several sellers of one seed.
+
+    `rates` count per seller and hour; 0 stands still. `index_lag` is the longest time, in seconds, between a
+    change and its appearance in the filters of getOrders: each change draws its own. `rows` is the order of
+    getOrders' rows, which eBay does not promise: the default follows no field that a client could lean on.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        sellers: int = 3,
+        orders_per_seller: int = 200,
+        clock: Clock | None = None,
+        *,
+        days: float = 90,
+        new_per_hour: float = 0,
+        changes_per_hour: float = 0,
+        index_lag: float = 0,
+        rows: str = "hash",
+    ) -> None:
+        if rows not in ROW_ORDERS:
+            raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
+        self.seed, self.clock, self.days, self.rows, self.index_lag = (
+            seed,
+            clock or SystemClock(),
+            days,
+            rows,
+            index_lag,
+        )
+        self.lock = threading.RLock()
+        self.began = whole(self.clock.now())
+        self._random = Random(f"{seed}/touch")
+        self._order_ids: set[str] = set()
+        self.sellers = [self._seller(number) for number in range(sellers)]
+        for seller in self.sellers:
+            self._history(seller, orders_per_seller)
+        self._timelines = [
+            timeline
+            for seller in self.sellers
+            for timeline in (
+                _Timeline(self, seller, "new", new_per_hour),
+                _Timeline(self, seller, "change", changes_per_hour),
+            )
+            if timeline.rate > 0
+        ]
+
+    def seller(self, who: str | Seller) -> Seller:
+        """By user name or by immutable user id."""
+        if isinstance(who, Seller):
+            return who
+        found = [seller for seller in self.sellers if who in (seller.username, seller.user_id)]
+        if not found:
+            raise KeyError(f"no seller {who!r} in this world")
+        return found[0]
+
+    def now(self) -> datetime:
+        """The clock's time, with everything that was due by then done."""
+        with self.lock:
+            now = self.clock.now()
+            while due := min(
+                (line for line in self._timelines if line.next <= now),
+                key=lambda line: line.next,
+                default=None,
+            ):
+                due.happen()
+            return now
+
+    def touch(self, who: str | Seller, order_id: str, kind: str | None = None) -> Order:
+        """Changes an order now, as fits where it stands."""
+        with self.lock:
+            now = self.now()
+            order = self.seller(who).orders[order_id]
+            self._change(order, whole(now), self._random, kind)
+            return order
+
+    def add_order(
+        self,
+        who: str | Seller,
+        *,
+        order_id: str | None = None,
+        created: datetime | None = None,
+        indexed: datetime | None = None,
+        **fields: Any,
+    ) -> Order:
+        """A new order, now unless told otherwise; `fields` are laid over its JSON, nested ones merged.
+
+        `indexed` is when the filters of getOrders begin to know of it: a later one than `created` makes a row
+        that arrives late in a window of the past.
+        """
+        with self.lock:
+            now = self.now()
+            return self._add(self.seller(who), created or whole(now), self._random, order_id, indexed, fields)
+
+    def add_late(
+        self, who: str | Seller, *, created: datetime, modified: datetime, order_id: str | None
+    ) -> Order:
+        """An order of the past that the filters of getOrders learn of only now."""
+        with self.lock:
+            now = self.now()
+            order = self._add(self.seller(who), created, self._random, order_id, now, {})
+            if modified > created:
+                order.apply(Change("estimate", modified, now, 0))
+            return order
+
+    def touch_now(self, order: Order) -> None:
+        """Changes an order, and the filters know at once whatever the index lag."""
+        with self.lock:
+            self._change(order, whole(self.now()), self._random, lag=0)
+
+    def rename(self, who: str | Seller, username: str) -> Seller:
+        """The seller takes another name; the immutable id stays."""
+        with self.lock:
+            seller = self.seller(who)
+            seller.username = username
+            return seller
+
+    def truth(self, who: str | Seller) -> dict[str, Truth]:
+        """Every order of a seller as it is now, by id."""
+        with self.lock:
+            now = self.now()
+            return {order.id: self._truth(order, now) for order in self.seller(who).orders.values()}
+
+    def versions(self, who: str | Seller, order_id: str) -> list[dict[str, Any]]:
+        """Every state the order ever had, oldest first, nothing hidden."""
+        with self.lock:
+            order = self.seller(who).orders[order_id]
+            return [order.body(number) for number in range(1, order.version + 1)]
+
+    def find(self, seller: Seller, now: datetime) -> Iterator[tuple[Order, int, datetime]]:
+        """The orders that the filters know of, each with the version and modification they know."""
+        for order in seller.orders.values():
+            version = order.indexed_version(now)
+            if version:
+                yield order, version, order.changes[version - 1].at
+
+    def _truth(self, order: Order, now: datetime) -> Truth:
+        age = now - order.created
+        return Truth(
+            order.id,
+            order.version,
+            order.modified,
+            full=order.body(),
+            shown=masked(order.body(), age),
+            row=listed(masked(order.body(), age)),
+            indexed=order.indexed_version(now) == order.version,
+        )
+
+    def _seller(self, number: int) -> Seller:
+        random = Random(f"{self.seed}/seller/{number}")
+        market = MARKETPLACES[number % len(MARKETPLACES)]
+        name = f"{market.country.lower()}_seller_{number + 1}"
+        return Seller(name, user_id(random), market, opaque(random, 320), SELLER_SCOPES)
+
+    def _history(self, seller: Seller, count: int) -> None:
+        """Orders of the past, each with what happened to it until the world began."""
+        random = Random(f"{self.seed}/history/{seller.user_id}")
+        span = int(self.days * 86400)
+        for age in sorted((random.randrange(1, span + 1) for _ in range(count)), reverse=True):
+            order = self._add(seller, self.began - timedelta(seconds=age), random, None, None, {}, lag=0)
+            at = order.created
+            for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
+                at += timedelta(seconds=int(random.expovariate(1 / 200_000)) + 60)
+                if at >= self.began:
+                    break
+                self._change(order, at, random, lag=0)
+
+    def _add(
+        self,
+        seller: Seller,
+        created: datetime,
+        random: Random,
+        order_id: str | None,
+        indexed: datetime | None,
+        fields: dict[str, Any],
+        lag: float | None = None,
+    ) -> Order:
+        order_id = order_id or self._new_id(random, created)
+        if order_id in self._order_ids:
+            raise ValueError(f"there is an order {order_id} already")
+        self._order_ids.add(order_id)
+        indexed = indexed or created + self._lag(random, lag)
+        creation = Change("create", whole(created), indexed, 0)
+        order = Order(order_id, f"{self.seed}/{order_id}", seller, [creation], fields=fields)
+        seller.orders[order_id] = order
+        return order
+
+    def _change(
+        self, order: Order, at: datetime, random: Random, kind: str | None = None, lag: float | None = None
+    ) -> None:
+        kind = kind or random.choice(NEXT[order.phase])
+        at = max(at, order.modified)
+        indexed = max(at + self._lag(random, lag), order.changes[-1].indexed)
+        order.apply(Change(kind, at, indexed, random.random()))
+
+    def _lag(self, random: Random, most: float | None) -> timedelta:
+        most = self.index_lag if most is None else most
+        return timedelta(seconds=random.uniform(0, most)) if most else timedelta()
+
+    def _new_id(self, random: Random, created: datetime) -> str:
+        """`04-12087-72462`: the middle grows with time, the rest tells nothing."""
+        middle = 10_000 + max(0, (created.date() - datetime(2022, 1, 1).date()).days) * 4  # noqa: DTZ001
+        while True:
+            order_id = f"{random.randrange(1, 28):02d}-{middle % 100_000:05d}-{random.randrange(100_000):05d}"
+            if order_id not in self._order_ids:
+                return order_id
+
+
+class _Timeline:
+    """The moments at which one kind of thing happens to one seller."""
+
+    def __init__(self, world: World, seller: Seller, kind: str, per_hour: float) -> None:
+        self.world, self.seller, self.kind, self.rate = world, seller, kind, per_hour
+        self.random = Random(f"{world.seed}/{kind}/{seller.user_id}")
+        self.next = world.began
+        if per_hour > 0:
+            self._draw()
+
+    def happen(self) -> None:
+        at, world = self.next, self.world
+        if self.kind == "new":
+            world._add(self.seller, at, self.random, None, None, {})
+        elif self.seller.orders:
+            world._change(self._somewhat_recent(), at, self.random)
+        self._draw()
+
+    def _somewhat_recent(self) -> Order:
+        """Young orders change more often than old ones, but old ones do, too."""
+        orders = list(self.seller.orders.values())
+        return orders[-1 - int(self.random.random() ** 3 * len(orders))]
+
+    def _draw(self) -> None:
+        self.next += timedelta(seconds=1 + int(self.random.expovariate(self.rate / 3600)))
