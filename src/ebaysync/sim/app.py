@@ -1,4 +1,4 @@
-"""The simulator as an ASGI application: eBay's routes, its own under /_sim/, the journal, faults on the wire."""
+"""The simulator as an ASGI application: eBay's routes, the journal, and faults on the wire."""
 
 from __future__ import annotations
 
@@ -73,11 +73,12 @@ class App:
                 if fault.kind in faults.WITHIN:
                     faults.within(fault, answer)
             name = seller.username if seller else answer.seller
+            for fault in met:
+                if fault.kind in faults.AFTER and not (
+                    seller and answer.rows and self.mover.move(fault, seller, call)
+                ):
+                    fault.struck -= 1  # nothing could move; the next page will do
             self._note(call, host, name, answer, met)
-            if seller and answer.rows:
-                for fault in met:
-                    if fault.kind in faults.AFTER:
-                        self.mover.move(fault, seller, call)
         return answer, [fault for fault in met if fault.kind in faults.WIRE]
 
     def _ebay(self, call: Call, host: str) -> Answer:
@@ -238,7 +239,7 @@ async def _flood(app: App, body: bytes, send: Send, receive: Receive) -> None:
     while not gone.done() and not app.closing.is_set():
         await send({"type": "http.response.body", "body": b" " * 65536, "more_body": True})
         await asyncio.sleep(0)
-    gone.cancel()
+    await gone  # an ending simulator cuts the connection itself
 
 
 async def _gone(receive: Receive) -> None:

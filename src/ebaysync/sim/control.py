@@ -12,6 +12,7 @@ from ebaysync.sim.clock import ManualClock, stamp
 
 if TYPE_CHECKING:
     from ebaysync.sim.app import App
+    from ebaysync.sim.world import World
 
 
 def answer(app: App, call: Call) -> Answer:
@@ -25,7 +26,7 @@ def answer(app: App, call: Call) -> Answer:
         return answer_json({"error": str(error)}, 400)
 
 
-def sellers(app: App) -> list[dict[str, Any]]:
+def sellers(world: World) -> list[dict[str, Any]]:
     """Who sells here, with the refresh tokens that `accounts add` needs."""
     return [
         {
@@ -36,7 +37,7 @@ def sellers(app: App) -> list[dict[str, Any]]:
             "scopes": sorted(seller.scopes),
             "orders": len(seller.orders),
         }
-        for seller in app.world.sellers
+        for seller in world.sellers
     ]
 
 
@@ -48,7 +49,7 @@ def _body(call: Call) -> dict[str, Any]:
 
 
 def _get_sellers(app: App, call: Call) -> Answer:
-    return answer_json({"sellers": sellers(app)})
+    return answer_json({"sellers": sellers(app.world)})
 
 
 def _get_journal(app: App, call: Call) -> Answer:

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from random import Random
 
 from ebaysync.sim.apis.calls import Call
-from ebaysync.sim.apis.fulfillment import Found, Window, matches, parse, position
+from ebaysync.sim.apis.fulfillment import Found, Window, matches, parse
 from ebaysync.sim.clock import whole
 from ebaysync.sim.faults import Fault
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.orders import Seller, position
 from ebaysync.sim.world import World
 
 
@@ -27,14 +27,15 @@ class Mover:
     random: Random
     _next_forward: dict[tuple[str, datetime], int] = field(default_factory=dict)
 
-    def move(self, fault: Fault, seller: Seller, call: Call) -> None:
+    def move(self, fault: Fault, seller: Seller, call: Call) -> bool:
+        """Whether anything could be moved: a row touched now must be outside of the asked window."""
         window, _ = parse(call)
         backward = self._goes_backward(seller, window)
         if window.field != "lastmodifieddate" or whole(self.world.clock.now()) <= window.end:
-            return  # a row touched now would still be in the window
+            return False
         found = matches(self.world, seller, window, self.world.now())
         if not found:
-            return
+            return False
         last_served = min(window.offset + window.limit, len(found)) - 1
         at_random = fault.where == "random"
         leaver = self.random.randrange(len(found)) if at_random else max(0, last_served)
@@ -42,6 +43,7 @@ class Mover:
             first = self.random.random() < 0.5 if at_random else backward
             self._enter(seller, window, found, first=first)
         self.world.touch_now(found[leaver][0])
+        return True
 
     def _goes_backward(self, seller: Seller, window: Window) -> bool:
         """Whether this walk began at the end: it jumped there, or came from a later page."""

@@ -7,6 +7,7 @@ cost little. Version n of an order is those facts with its first n changes, the 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,6 +76,18 @@ class Order:
             body["lastModifiedDate"] = stamp(change.at)
         return _lay_over(body, self.fields)
 
+    @property
+    def position(self) -> bytes:
+        """Where the order stands among rows that follow no visible field."""
+        return self.cache.get(("position",)) or self.cache.setdefault(("position",), position(self.id))
+
+    def status(self, version: int) -> str:
+        """The orderFulfillmentStatus at a version."""
+        key = ("status", version)
+        if key not in self.cache:
+            self.cache[key] = str(self.body(version)["orderFulfillmentStatus"]).encode()
+        return self.cache[key].decode()
+
     def answer(self, now: datetime, version: int | None = None, *, row: bool, taxes: bool = False) -> bytes:
         """The JSON on the wire: masked for the order's age and, as a row of getOrders, shorter."""
         age = now - self.created
@@ -84,6 +97,10 @@ class Order:
             text = json.dumps(listed(body) if row else body, ensure_ascii=False, separators=(",", ":"))
             self.cache[key] = text.encode("utf-8", "surrogatepass")
         return self.cache[key]
+
+
+def position(order_id: str) -> bytes:
+    return hashlib.blake2b(order_id.encode(), digest_size=8).digest()
 
 
 def _lay_over(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -250,10 +250,10 @@ def masked(body: dict[str, Any], age: timedelta) -> dict[str, Any]:
 
 
 def _persons(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    contacts = [body["buyer"]["buyerRegistrationAddress"]]
+    contacts = [body["buyer"].get("buyerRegistrationAddress", {})]
     for instruction in body["fulfillmentStartInstructions"]:
-        contacts.append(instruction["shippingStep"]["shipTo"])
+        contacts.append(instruction.get("shippingStep", {}).get("shipTo", {}))
         yield instruction.get("finalDestinationAddress", {})
     for contact in contacts:
         yield contact
-        yield contact["contactAddress"]
+        yield contact.get("contactAddress", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def matches(world: World, seller: Seller, window: Window, now: datetime) -> list
         if window.start <= at <= window.end and row[0].created >= oldest and _has_status(row, window):
             found.append(row)
     keys: dict[str, Callable[[Found], Any]] = {
-        "hash": lambda row: position(row[0].id),
+        "hash": lambda row: row[0].position,
         "modified": lambda row: (row[2], row[0].id),
         "created": lambda row: (row[0].created, row[0].id),
         "id": lambda row: row[0].id,
@@ -94,16 +93,11 @@ def matches(world: World, seller: Seller, window: Window, now: datetime) -> list
     return found
 
 
-def position(order_id: str) -> bytes:
-    """Where an order stands among rows that follow no visible field."""
-    return hashlib.blake2b(order_id.encode(), digest_size=8).digest()
-
-
 def _has_status(row: Found, window: Window) -> bool:
     if window.statuses is None:
         return True
     order, version, _ = row
-    return str(order.body(version)["orderFulfillmentStatus"]) in window.statuses
+    return order.status(version) in window.statuses
 
 
 def _number(
