@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -24,17 +25,33 @@ from ebaysync.sim.secrets import opaque, user_id
 ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
-    """One order as it is now."""
+    """One order as it was when the world was asked; what eBay would say is drawn up when looked at."""
 
-    order_id: str
+    order: Order
     version: int
-    last_modified: datetime
-    full: dict[str, Any]  # nothing hidden
-    shown: dict[str, Any]  # what getOrder answers now
-    row: dict[str, Any]  # what getOrders would show once its filters know of the last change
-    indexed: bool  # whether they do
+    asked: datetime
+    indexed: bool  # whether the filters of getOrders know of this version
+
+    @property
+    def last_modified(self) -> datetime:
+        return self.order.changes[self.version - 1].at
+
+    @cached_property
+    def full(self) -> dict[str, Any]:
+        """Nothing hidden."""
+        return self.order.body(self.version)
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        """As getOrder shows it."""
+        return masked(self.order.body(self.version), self.asked - self.order.created)
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """As getOrders shows it, once its filters know of this version."""
+        return listed(masked(self.order.body(self.version), self.asked - self.order.created))
 
 
 class World:
@@ -174,16 +191,7 @@ class World:
                 yield order, version, order.changes[version - 1].at
 
     def _truth(self, order: Order, now: datetime) -> Truth:
-        age = now - order.created
-        return Truth(
-            order.id,
-            order.version,
-            order.modified,
-            full=order.body(),
-            shown=masked(order.body(), age),
-            row=listed(masked(order.body(), age)),
-            indexed=order.indexed_version(now) == order.version,
-        )
+        return Truth(order, order.version, now, order.indexed_version(now) == order.version)
 
     def _seller(self, number: int) -> Seller:
         random = Random(f"{self.seed}/seller/{number}")
