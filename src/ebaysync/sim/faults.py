@@ -62,7 +62,10 @@ class Fault:
             raise ValueError("where is boundary or random")
         if not self.path and self.kind in (*AFTER, *WITHIN):
             self.path = ORDERS_PAGE
-        re.compile(self.path)
+        try:
+            re.compile(self.path)
+        except re.error as error:
+            raise ValueError(f"path is no regular expression: {error}") from None
 
     def meets(self, path: str, seller: str | None) -> bool:
         """Counts the call if it matches, and says whether it goes wrong."""

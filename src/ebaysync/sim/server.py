@@ -152,12 +152,17 @@ class Simulator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stop:
-            loop, stop = self._stop
-            loop.call_soon_threadsafe(stop.set)
-        self._thread.join(5)
+        self.stop()
         if kind is None and self.app.errors:
             raise RuntimeError("the simulator itself failed") from self.app.errors[0]
+
+    def stop(self) -> None:
+        """Ends at once: waiting calls are cut. From then on the port refuses connections."""
+        if self._stop:
+            loop, stop = self._stop
+            self._stop = None
+            loop.call_soon_threadsafe(stop.set)
+            self._thread.join(5)
 
     def _serve(self) -> None:
         async def run() -> None:
