@@ -1,0 +1,105 @@
+"""Logging to standard error, and the two guards that keep secrets out of it.
+
+`Secret` hides a value from `repr`, `str` and f-strings, and makes it known to the redactor, which replaces it in
+whatever is logged, should a library print it all the same. The set of known values is the one module-level state
+of the project: a value must be redacted wherever it turns up, also where nobody could pass a redactor in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TextIO
+from urllib.parse import quote
+
+MASK = "***"
+_known: set[str] = set()
+
+
+class Secret:
+    """A value that never prints. `reveal()` at the last moment, where it is sent or encrypted."""
+
+    __slots__ = ("_value",)
+    SHORTEST: ClassVar[int] = 6  # shorter values would redact ordinary words
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        if len(value) >= self.SHORTEST:
+            _known.add(value)
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        raise TypeError("a Secret is not pickled")
+
+
+def basic(user: str, secret: Secret) -> Secret:
+    """The credentials of HTTP's Basic scheme (RFC 7617), themselves a secret."""
+    return Secret(base64.b64encode(f"{user}:{secret.reveal()}".encode()).decode())
+
+
+def redact(text: str) -> str:
+    """Text without any known secret, in whichever spelling a library may print it: plain, URL-quoted, JSON."""
+    for value in sorted(_known, key=len, reverse=True):
+        for spelling in {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1]}:
+            if spelling in text:
+                text = text.replace(spelling, MASK)
+    return text
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(self.line(record))
+
+    def line(self, record: logging.LogRecord) -> str:
+        stamp = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return f"{stamp} {record.levelname.lower():7} {record.name.removeprefix('ebaysync.')}: {self.text(record)}"
+
+    def text(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        return message
+
+
+class _JsonFormatter(_Formatter):
+    def line(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self.text(record),
+        }
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", stream: TextIO | None = None) -> None:
+    """Log to `stream` (standard error). `verbose` is DEBUG for ebaysync; libraries stay at WARNING, because httpx
+    logs whole URLs and psycopg may quote rows."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _Formatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.getLogger("ebaysync").setLevel(level)
+    for library in ("httpx", "httpcore", "psycopg", "sqlalchemy", "asyncio", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)

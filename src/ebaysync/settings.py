@@ -1,0 +1,238 @@
+"""The settings: environment first, then `.env`, then the default. One frozen object, read once, passed on.
+
+Each field carries the variable's name, its help and whether it is a secret; the README's table and the checks of
+file permissions derive from that.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from platformdirs import user_data_path
+
+from ebaysync.errors import ConfigError
+from ebaysync.log import Secret
+
+Environment = Literal["production", "sandbox", "simulator"]
+ENVIRONMENTS: tuple[Environment, ...] = ("production", "sandbox", "simulator")
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def default_home() -> Path:
+    return Path("/var/lib/ebaysync") if os.geteuid() == 0 else user_data_path("ebaysync")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _whole(lowest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < lowest:
+            raise ValueError(f"must be {lowest} or more")
+        return value
+
+    parse.__name__ = f"a whole number, {lowest} or more"
+    return parse
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return text
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL such as http://127.0.0.1:8080")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("plain http is accepted for loopback alone")
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> Secret:
+    try:
+        parts = urlsplit(text)
+        ok = parts.scheme in ("postgresql", "postgres", "postgresql+psycopg") and parts.port != 0
+    except ValueError:
+        ok = False
+    if not ok:
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    return Secret(text)
+
+
+def _setting(name: str, default: Any, help_text: str, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
+    meta = {"name": name, "help": help_text, "parse": parse, "secret": secret}
+    if callable(default):
+        return field(default_factory=default, metadata=meta)
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class Keyset:
+    """What eBay calls a keyset: an application's client id, client secret and RuName in one environment."""
+
+    environment: Environment
+    client_id: str
+    client_secret: Secret
+    ru_name: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    home: Path = _setting("EBAYSYNC_HOME", default_home, "key file and embedded database", _path)
+    database_url: Secret | None = _setting(
+        "EBAYSYNC_DATABASE_URL",
+        None,
+        "postgresql://…; unset: the embedded PostgreSQL",
+        _database_url,
+        secret=True,
+    )
+    admin_database_url: Secret | None = _setting(
+        "EBAYSYNC_ADMIN_DATABASE_URL", None, "the owner's login, for migrate", _database_url, secret=True
+    )
+    secret_key: Secret | None = _setting(
+        "EBAYSYNC_SECRET_KEY",
+        None,
+        "comma-separated keys; the first encrypts, all decrypt",
+        Secret,
+        secret=True,
+    )
+    secret_key_file: Path | None = _setting("EBAYSYNC_SECRET_KEY_FILE", None, "a file with the same", _path)
+    client_id: str | None = _setting("EBAY_CLIENT_ID", None, "the production keyset's client id")
+    client_secret: Secret | None = _setting("EBAY_CLIENT_SECRET", None, "its client secret", Secret, secret=True)
+    ru_name: str | None = _setting("EBAY_RU_NAME", None, "its RuName")
+    sandbox_client_id: str | None = _setting("EBAY_SANDBOX_CLIENT_ID", None, "the sandbox keyset's client id")
+    sandbox_client_secret: Secret | None = _setting(
+        "EBAY_SANDBOX_CLIENT_SECRET", None, "its client secret", Secret, secret=True
+    )
+    sandbox_ru_name: str | None = _setting("EBAY_SANDBOX_RU_NAME", None, "its RuName")
+    simulator_url: str | None = _setting(
+        "EBAYSYNC_SIMULATOR_URL", None, "stands for every eBay host in the environment simulator", _base_url
+    )
+    simulator_apiz_url: str | None = _setting(
+        "EBAYSYNC_SIMULATOR_APIZ_URL", None, "stands for the apiz host instead", _base_url
+    )
+    simulator_auth_url: str | None = _setting(
+        "EBAYSYNC_SIMULATOR_AUTH_URL", None, "stands for the auth host instead", _base_url
+    )
+    simulator_client_id: str = _setting("EBAYSYNC_SIMULATOR_CLIENT_ID", "simulator", "the simulator's keyset")
+    simulator_client_secret: Secret = _setting(
+        "EBAYSYNC_SIMULATOR_CLIENT_SECRET",
+        lambda: Secret("simulator"),
+        "its client secret",
+        Secret,
+        secret=True,
+    )
+    simulator_ru_name: str = _setting("EBAYSYNC_SIMULATOR_RU_NAME", "simulator", "its RuName")
+    jobs: int = _setting("EBAYSYNC_JOBS", 5, "accounts at the same time", _whole(1))
+    account_timeout: int = _setting(
+        "EBAYSYNC_ACCOUNT_TIMEOUT", 240, "seconds: one account's share of a run-all", _whole(1)
+    )
+    overlap_minutes: int = _setting(
+        "EBAYSYNC_OVERLAP_MINUTES", 30, "how far a window reaches back before its cursor", _whole(0)
+    )
+    settle_seconds: int = _setting("EBAYSYNC_SETTLE_SECONDS", 120, "how far a window's end stays behind now", _whole(0))
+    max_window_hours: int = _setting("EBAYSYNC_MAX_WINDOW_HOURS", 24, "one slice is never wider", _whole(1))
+    initial_backfill_days: int = _setting("EBAYSYNC_INITIAL_BACKFILL_DAYS", 90, "where a new cursor starts", _whole(1))
+    log_format: str = _setting("EBAYSYNC_LOG_FORMAT", "text", "text or json, to standard error", _log_format)
+
+    def keyset(self, environment: str) -> Keyset:
+        """The keyset of an environment. ConfigError names what is missing."""
+        prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
+        client_id = getattr(self, f"{prefix}client_id")
+        client_secret = getattr(self, f"{prefix}client_secret")
+        for name, value in ((f"{prefix}client_id", client_id), (f"{prefix}client_secret", client_secret)):
+            if not value:
+                raise ConfigError(
+                    f"{variable(name)} is not set, but an account of the environment {environment} needs it",
+                    hint="eBay shows the keyset at developer.ebay.com under Application Keys",
+                )
+        ru_name = getattr(self, f"{prefix}ru_name") or ""
+        return Keyset(cast(Environment, environment), client_id, client_secret, ru_name)
+
+    def as_environ(self) -> dict[str, str]:
+        """The settings as variables, secrets revealed: for the pipe to an account's process, never for its
+        environment."""
+        found: dict[str, str] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None:
+                found[f.metadata["name"]] = value.reveal() if isinstance(value, Secret) else str(value)
+        return found
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a field of Settings."""
+    return next(str(f.metadata["name"]) for f in fields(Settings) if f.name == field_name)
+
+
+def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> Settings:
+    """Read the settings. ConfigError (exit 2) names the variable and what it should look like."""
+    environ = os.environ if environ is None else environ
+    from_file = _read_env_file(environ.get("EBAYSYNC_ENV_FILE")) if env_file else {}
+    values: dict[str, Any] = {}
+    for f in fields(Settings):
+        name = f.metadata["name"]
+        text = environ[name] if name in environ else from_file.get(name)
+        if not text:
+            continue
+        try:
+            values[f.name] = f.metadata["parse"](text)
+        except ValueError as error:
+            shown = "its value" if f.metadata["secret"] else repr(text)
+            reason = str(error) if str(error).startswith(("must", "plain")) else "must be a whole number"
+            raise ConfigError(f"{name}: {shown} is not usable: {reason}") from None
+    return Settings(**values)
+
+
+def _read_env_file(named: str | None) -> dict[str, str | None]:
+    path = _path(named) if named else Path(".env")
+    try:
+        with open_private(path, secret_where=_holds_secret) as text:
+            return dotenv_values(stream=text, interpolate=False)
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(f"EBAYSYNC_ENV_FILE: {path} does not exist") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(
+            f"{path} cannot be read: {reason}", hint="mend it or name another in EBAYSYNC_ENV_FILE"
+        ) from None
+
+
+def _holds_secret(text: str) -> bool:
+    secrets = {f.metadata["name"] for f in fields(Settings) if f.metadata["secret"]}
+    return any(
+        value for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items() if name in secrets
+    )
+
+
+def open_private(path: Path, secret_where: Callable[[str], bool] = lambda _: True) -> io.StringIO:
+    """The text of a file that may hold secrets; refused when others can read it. Checked on the opened file, so
+    that it cannot be exchanged in between. A credential as systemd lays it (root, 0440) is accepted."""
+    with path.open(encoding="utf-8") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigError(f"{path} is not a regular file")
+        text = file.read(1_000_000)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and path.resolve().is_relative_to(Path(credentials).resolve()):
+        return io.StringIO(text)
+    if state.st_mode & 0o077 and secret_where(text):
+        mode = stat.S_IMODE(state.st_mode)
+        raise ConfigError(f"{path} holds secrets and others can read it (mode {mode:04o})", hint=f"chmod 600 {path}")
+    if state.st_uid not in (os.geteuid(), 0) and secret_where(text):
+        raise ConfigError(f"{path} holds secrets and belongs to another user", hint=f"chown it to uid {os.geteuid()}")
+    return io.StringIO(text)
