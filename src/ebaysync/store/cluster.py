@@ -46,8 +46,6 @@ SETTINGS = {
     "max_parallel_maintenance_workers": "0",
     # The default of a minute is longer than most commands live: tables would never be vacuumed.
     "autovacuum_naptime": "5s",
-    # The query of a killed command ends too.
-    "client_connection_check_interval": "10s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
@@ -77,7 +75,7 @@ class Cluster:
 
     folder: Path  # ours alone: data directory, locks, log
     user: pwd.struct_passwd
-    programs: Path  # the wheel's bin, lib and share, or a copy
+    programs: Path
 
     @property
     def data(self) -> Path:
@@ -117,7 +115,7 @@ def locate(home: Path) -> Cluster:
             give(folder, home)
     user = server_user(home, folder / str(MAJOR))
     refuse_other_major(folder)
-    return Cluster(folder, user, programs)
+    return Cluster(folder, user, binaries.readable(programs, user))
 
 
 def server_user(home: Path, data: Path) -> pwd.struct_passwd:
@@ -195,9 +193,7 @@ def create(cluster: Cluster, keep_open: Sequence[int]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def step(
-    cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[str], script: str = ""
-) -> None:
+def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[str], script: str = "") -> None:
     with explained(cluster.folder):
         done = subprocess.run(  # noqa: S603
             [str(cluster.programs / "bin" / command[0]), *command[1:]],

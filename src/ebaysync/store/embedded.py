@@ -26,8 +26,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
@@ -36,7 +35,6 @@ from weakref import WeakSet
 import psycopg
 
 from ebaysync.errors import DatabaseError
-from ebaysync.store import binaries
 from ebaysync.store import cluster as clusters
 from ebaysync.store.cluster import Cluster
 
@@ -61,8 +59,8 @@ def attached(home: Path) -> Iterator[str]:
     """
     us = os.getpid()
     server = Server(clusters.locate(home))
-    server.enter()
     try:
+        server.enter()
         yield server.url()
     finally:
         if os.getpid() == us:  # not a forked child that falls out of the block
@@ -117,22 +115,19 @@ class Server:
     # --- coming and leaving
 
     def enter(self) -> None:
-        try:
-            with self.turn():
-                self.in_use.take(fcntl.LOCK_SH)  # exclusively it is only ever held in a turn
-                try:
-                    self.bring_up()
-                except BaseException:
-                    self.withdraw()
-                    raise
-        except BaseException:
-            self.close()
-            raise
+        with self.turn():
+            self.in_use.take(fcntl.LOCK_SH)  # nobody holds it otherwise outside their turn
+            try:
+                self.bring_up()
+            except BaseException:
+                self.withdraw()
+                raise
 
     def leave(self) -> None:
         try:
-            with self.turn():
-                self.withdraw()
+            if not self.in_use.file.closed:
+                with self.turn():
+                    self.withdraw()
         except DatabaseError as error:
             log.warning("%s; the next command stops it", error.message)
         finally:
@@ -143,6 +138,7 @@ class Server:
         self.in_use.release()
         if self.in_use.take(fcntl.LOCK_EX):
             self.stop()
+        self.in_use.close()
 
     def close(self) -> None:
         self.in_use.close()
@@ -174,11 +170,12 @@ class Server:
         began = time.monotonic()
         while not self.answers():
             # Held by a server that is about to answer, by one that is about to end, or by nobody.
-            with closing(Lock(self.cluster, "server.lock")) as lock:
-                if lock.take(fcntl.LOCK_EX):
-                    if self.child:
-                        raise self.failed()
-                    self.start(lock)
+            lock = Lock(self.cluster, "server.lock")
+            if lock.take(fcntl.LOCK_EX):
+                if self.child:
+                    raise self.failed()
+                self.start(lock)
+            lock.close()
             if time.monotonic() > began + START_SECONDS:
                 raise DatabaseError(
                     f"PostgreSQL in {self.cluster.data} takes nobody after {START_SECONDS} s",
@@ -206,8 +203,7 @@ class Server:
 
     def start(self, lock: Lock) -> None:
         """Starts a server that outlives us: session, output and lock are its own."""
-        programs = binaries.readable(self.cluster.programs, self.cluster.user)
-        cluster = replace(self.cluster, programs=programs)
+        cluster = self.cluster
         inherited = (lock.file.fileno(),)
         if not cluster.data.exists():
             clusters.create(cluster, inherited)
@@ -262,13 +258,14 @@ class Server:
                         os.kill(pid, signum)
                     told = True
                 time.sleep(POLL)
-        log.warning(
-            "the embedded PostgreSQL in %s does not stop; its log: %s", self.cluster.data, self.cluster.log
-        )
+        log.warning("the embedded PostgreSQL in %s does not stop; its log: %s", self.cluster.data, self.cluster.log)
 
     def gone(self) -> bool:
-        with closing(Lock(self.cluster, "server.lock")) as lock:
+        lock = Lock(self.cluster, "server.lock")
+        try:
             return lock.take(fcntl.LOCK_EX)
+        finally:
+            lock.close()
 
     def postmaster(self) -> int | None:
         """The pid of who listens on the data directory's socket, as the kernel says it; 0 in a container
@@ -276,7 +273,7 @@ class Server:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             try:
-                client.connect(f"{self.host()}/{SOCKET}")
+                client.connect(f"{self.host(always_short=True)}/{SOCKET}")
             except OSError:
                 return None
             said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -288,10 +285,10 @@ class Server:
     def url(self) -> str:
         return f"postgresql://ebaysync@/ebaysync?host={quote(os.fsencode(self.host()), safe='')}&port=5432"
 
-    def host(self) -> str:
+    def host(self, *, always_short: bool = False) -> str:
         """The data directory, by a name that fits a socket's address and is one host to libpq."""
         path = str(self.cluster.data)
-        if "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
+        if not always_short and "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
             return path
         if self.directory is None:
             with clusters.explained(self.cluster.data):

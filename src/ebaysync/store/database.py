@@ -1,0 +1,206 @@
+"""The way to PostgreSQL: the engine, transactions that are retried where that is right, one seam for its errors.
+
+PostgreSQL's own texts are never passed on: DETAIL and CONTEXT quote rows, a connection error may quote a piece of
+the URL. What is said instead: SQLSTATE, table, column, constraint, host.
+
+Works behind PgBouncer in transaction mode: no prepared statements, no session state; time-outs are set with
+SET LOCAL in each transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import errors as pg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ebaysync.errors import DatabaseError
+from ebaysync.log import Secret
+
+OLDEST = 14
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_TIMEOUTS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'; SET LOCAL TimeZone = 'UTC'; "
+_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"  # longer than the deadline of a token request
+
+# Asking again can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection,
+# too many connections or disk full for the moment.
+_RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08", "53")
+
+
+class TransientDatabaseError(DatabaseError):
+    """Worth another try of the whole transaction."""
+
+
+class RowRefused(Exception):
+    """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is at fault, not the database."""
+
+
+class Database:
+    """One engine. `transact` runs a unit of work that may be repeated as a whole; `read` is the same for reading."""
+
+    def __init__(self, url: Secret, *, embedded: bool = False, pool_size: int = 5) -> None:
+        self.url = url
+        self.embedded = embedded
+        self.where = "the embedded PostgreSQL" if embedded else _place(url.reveal())
+        self._engine = self._create(url.reveal(), pool_size)
+
+    @staticmethod
+    def _create(url: str, pool_size: int) -> AsyncEngine:
+        conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            return await psycopg.AsyncConnection.connect(
+                conninfo,
+                connect_timeout=10,
+                prepare_threshold=None,
+                application_name="ebaysync",
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=8000,
+            )
+
+        return create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+        )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], *, commit: bool = True) -> T:
+        """Run `work` in a transaction and commit (or undo it all, for a dry run). Repeated as a whole when the
+        connection or a lock was lost, so every write in it must be absolute: after a lost COMMIT the work may
+        already be stored.
+
+        Raises DatabaseError, RowRefused.
+        """
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(TransientDatabaseError),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            stop=stop_after_attempt(5),
+            reraise=True,
+        ):
+            with attempt:
+                async with self.translated(), self._engine.connect() as connection:
+                    await connection.exec_driver_sql(_TIMEOUTS + _IDLE)
+                    result = await work(connection)
+                    await (connection.commit() if commit else connection.rollback())
+                    return result
+        raise AssertionError("tenacity re-raises")
+
+    async def execute(self, statement: str, **values: Any) -> int:
+        """Run a fixed statement in a transaction of its own; the number of rows it touched."""
+
+        async def write(connection: AsyncConnection) -> int:
+            return (await connection.execute(text(statement), values)).rowcount
+
+        return await self.transact(write)
+
+    async def rows(self, query: str, **values: Any) -> list[Any]:
+        """The rows of a fixed query, in a short transaction of its own."""
+
+        async def read(connection: AsyncConnection) -> list[Any]:
+            return list((await connection.execute(text(query), values)).all())
+
+        return await self.transact(read)
+
+    @asynccontextmanager
+    async def translated(self) -> AsyncIterator[None]:
+        """The seam where the driver's errors become ours."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._ours(error.orig) from None
+        except psycopg.Error as error:
+            raise self._ours(error) from None
+        except (PoolTimeout, OSError) as error:
+            raise TransientDatabaseError(f"{self.where}: no connection ({type(error).__name__})") from None
+
+    def _ours(self, error: BaseException | None) -> Exception:
+        state = getattr(error, "sqlstate", None) or ""
+        kind = type(error).__name__
+        if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName):
+            return DatabaseError(f"{self.where}: the schema is not as expected ({state})", hint="run: ebaysync migrate")
+        if state[:2] in ("22", "23", "54"):
+            diag = error.diag if isinstance(error, psycopg.Error) else None
+            at = ".".join(x for x in (diag and diag.table_name, diag and diag.column_name) if x)
+            constraint = diag.constraint_name if diag else None
+            return RowRefused(" ".join(x for x in (kind, state, at, constraint) if x))
+        if isinstance(error, UnicodeEncodeError | psycopg.DataError):
+            return RowRefused(kind)
+        if not state and isinstance(error, psycopg.OperationalError):
+            return TransientDatabaseError(f"{self.where} cannot be reached", hint=_REACH)
+        message = f"{self.where}: {kind} ({state or 'no SQLSTATE'})"
+        if state.startswith(_RETRIED):
+            return TransientDatabaseError(message, hint="ask again; see the server's log if it stays")
+        if state == "3D000":
+            return DatabaseError(
+                f"{self.where}: the database does not exist",
+                hint="createdb, or correct EBAYSYNC_DATABASE_URL",
+            )
+        if state.startswith("28"):
+            return DatabaseError(
+                f"{self.where}: the login was refused ({state})",
+                hint="check user and password in EBAYSYNC_DATABASE_URL",
+            )
+        if state == "42501":
+            return DatabaseError(
+                f"{self.where}: permission denied ({state})",
+                hint="grant this login what INTERFACE asks, or use the owner's",
+            )
+        return DatabaseError(message, hint="see the server's log")
+
+
+_REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"
+
+
+def _place(url: str) -> str:
+    """Host, port and database of a URL, without user and password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "local socket"
+        return f"PostgreSQL at {host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    except ValueError:
+        return "PostgreSQL"
+
+
+async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+    """psycopg's connection beneath, in the same transaction: for SQL composed from names."""
+    raw = await connection.get_raw_connection()
+    found = raw.driver_connection
+    assert isinstance(found, psycopg.AsyncConnection)
+    return found
+
+
+@asynccontextmanager
+async def opened(url: Secret | None, home: Path) -> AsyncIterator[Database]:
+    """The database of the settings: the one named, or the embedded PostgreSQL in `home`."""
+    with ExitStack() as server:
+        if url is None:
+            from ebaysync.store import embedded  # the extra may not be installed
+
+            found = await asyncio.to_thread(server.enter_context, embedded.attached(home))
+            db = Database(Secret(found), embedded=True)
+        else:
+            db = Database(url)
+        try:
+            yield db
+        finally:
+            await db.close()

@@ -1,0 +1,129 @@
+"""Brings the schema up to date from the numbered files in `sql/`, each once, in its own transaction.
+
+Files are recorded with a checksum; one that was changed after it had been applied is refused. The lock is taken
+inside each transaction, so that it works behind PgBouncer and dies with the client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.errors import DatabaseError, SchemaBehind
+from ebaysync.store.database import OLDEST, Database
+
+log = logging.getLogger(__name__)
+
+_LOCK = "SELECT pg_advisory_xact_lock(0x65626179)"  # "ebay"
+_RECORD = """
+CREATE TABLE IF NOT EXISTS ebaysync_schema (
+    version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def available() -> list[Migration]:
+    """The files that this version of the program knows, in order."""
+    inside = files("ebaysync") / "sql"
+    folder = Path(str(inside)) if inside.is_dir() else Path(__file__).resolve().parents[3] / "sql"
+    found = [
+        Migration(int(path.stem[:4]), path.stem, path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.sql"))
+        if re.fullmatch(r"\d{4}_\w+", path.stem)
+    ]
+    if not found:
+        raise DatabaseError(
+            f"no schema files in {folder}", hint="the installation is incomplete: install ebaysync again"
+        )
+    return found
+
+
+async def pending(db: Database) -> list[Migration]:
+    """What is not applied yet. Raises DatabaseError when server or schema do not fit this program."""
+
+    async def read(connection: AsyncConnection) -> list[Migration]:
+        await _check_version(db, connection)
+        return await _pending(db, connection)
+
+    return await db.transact(read)
+
+
+async def require_current(db: Database) -> None:
+    """Every command's first question. The embedded database migrates itself."""
+    missing = await pending(db)
+    if missing and db.embedded:
+        await migrate(db)
+    elif missing:
+        names = ", ".join(m.name for m in missing)
+        raise SchemaBehind(f"{db.where}: the schema is behind (missing {names})", hint="run: ebaysync migrate")
+
+
+async def migrate(db: Database) -> list[Migration]:
+    """Apply what is missing; returns what was applied."""
+    applied = []
+    for _ in available():
+        one = await db.transact(lambda connection: _apply_next(db, connection))
+        if one is None:
+            break
+        log.info("schema: applied %s", one.name)
+        applied.append(one)
+    return applied
+
+
+async def _apply_next(db: Database, connection: AsyncConnection) -> Migration | None:
+    await _check_version(db, connection)
+    await connection.execute(text(_LOCK))
+    await connection.execute(text(_RECORD))
+    missing = await _pending(db, connection)
+    if not missing:
+        return None
+    await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    await connection.exec_driver_sql(missing[0].sql, execution_options={"no_parameters": True})
+    await connection.execute(
+        text("INSERT INTO ebaysync_schema (version, name, checksum) VALUES (:version, :name, :checksum)"),
+        {"version": missing[0].version, "name": missing[0].name, "checksum": missing[0].checksum},
+    )
+    return missing[0]
+
+
+async def _pending(db: Database, connection: AsyncConnection) -> list[Migration]:
+    exists = await connection.scalar(text("SELECT to_regclass('ebaysync_schema') IS NOT NULL"))
+    rows = (await connection.execute(text("SELECT version, checksum FROM ebaysync_schema"))).all() if exists else []
+    done = {row.version: row.checksum for row in rows}
+    known = available()
+    if newer := sorted(set(done) - {m.version for m in known}):
+        raise DatabaseError(
+            f"{db.where}: the schema (version {newer[-1]}) is newer than this ebaysync",
+            hint="upgrade ebaysync",
+        )
+    for migration in known:
+        if done.get(migration.version, migration.checksum) != migration.checksum:
+            raise DatabaseError(
+                f"sql/{migration.name}.sql was changed after it had been applied to {db.where}",
+                hint="install the released file again; changes go into a new file",
+            )
+    return [m for m in known if m.version not in done]
+
+
+async def _check_version(db: Database, connection: AsyncConnection) -> None:
+    number = int(await connection.scalar(text("SHOW server_version_num")) or 0)
+    if number < OLDEST * 10_000:
+        raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")
