@@ -1,0 +1,168 @@
+"""orders: every order that was modified, with its line items (Fulfillment getOrders, getOrder).
+
+What eBay does and this module answers for:
+- `cancelStatus.cancelRequests` is always empty in getOrders; getOrder fills it (Fulfillment API, CancelStatus), so
+  cancelled orders are asked for one by one.
+- 90 days after its creation an order comes without name, street, phone, e-mail and gift details (notes on those
+  fields); what was stored before is kept.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Detail, Family
+from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Row, Table, money
+
+_INSTRUCTION = "fulfillmentStartInstructions[0]"
+_STEP = f"{_INSTRUCTION}.shippingStep"
+_SHIP_TO = f"{_STEP}.shipTo"
+_ADDRESS = f"{_SHIP_TO}.contactAddress"
+
+ORDERS = Table(
+    "ebay_orders",
+    key=("order_id",),
+    version="last_modified_date",
+    elsewhere=("lineItems",),
+    columns=(
+        Column("order_id", required=True),
+        Column("creation_date", TIME, required=True),
+        Column("last_modified_date", TIME, required=True),
+        Column("order_fulfillment_status"),
+        Column("order_payment_status"),
+        Column("seller_id"),
+        Column("buyer_username", path="buyer.username"),
+        Column("buyer_checkout_notes"),
+        Column("cancel_state", path="cancelStatus.cancelState"),
+        Column("cancelled_date", TIME, "cancelStatus.cancelledDate"),
+        *money("price_subtotal", "pricingSummary.priceSubtotal"),
+        *money("price_discount", "pricingSummary.priceDiscount"),
+        *money("delivery_cost", "pricingSummary.deliveryCost"),
+        *money("tax", "pricingSummary.tax"),
+        *money("total", "pricingSummary.total"),
+        *money("total_due_seller", "paymentSummary.totalDueSeller"),
+        *money("total_fee_basis_amount"),
+        *money("total_marketplace_fee"),
+        Column("ebay_collect_and_remit_tax", BOOL),
+        Column("payment_date", TIME, "paymentSummary.payments[0].paymentDate"),
+        Column("sales_record_reference"),
+        Column("ship_to_full_name", path=f"{_SHIP_TO}.fullName"),
+        Column("ship_to_company_name", path=f"{_SHIP_TO}.companyName"),
+        Column("ship_to_address_line1", path=f"{_ADDRESS}.addressLine1"),
+        Column("ship_to_address_line2", path=f"{_ADDRESS}.addressLine2"),
+        Column("ship_to_city", path=f"{_ADDRESS}.city"),
+        Column("ship_to_county", path=f"{_ADDRESS}.county"),
+        Column("ship_to_state_or_province", path=f"{_ADDRESS}.stateOrProvince"),
+        Column("ship_to_postal_code", path=f"{_ADDRESS}.postalCode"),
+        Column("ship_to_country_code", path=f"{_ADDRESS}.countryCode"),
+        Column("ship_to_primary_phone", path=f"{_SHIP_TO}.primaryPhone.phoneNumber"),
+        Column("ship_to_email", path=f"{_SHIP_TO}.email"),
+        Column("shipping_carrier_code", path=f"{_STEP}.shippingCarrierCode"),
+        Column("shipping_service_code", path=f"{_STEP}.shippingServiceCode"),
+        Column("min_estimated_delivery_date", TIME, f"{_INSTRUCTION}.minEstimatedDeliveryDate"),
+        Column("max_estimated_delivery_date", TIME, f"{_INSTRUCTION}.maxEstimatedDeliveryDate"),
+    ),
+)
+
+LINE_ITEMS = Table(
+    "order_line_items",
+    key=("line_item_id",),
+    each="lineItems",
+    columns=(
+        Column("line_item_id", required=True),
+        Column("order_id", path="^orderId"),
+        Column("legacy_item_id"),
+        Column("legacy_variation_id"),
+        Column("sku"),
+        Column("title"),
+        Column("quantity", INTEGER),
+        *money("line_item_cost"),
+        *money("discounted_line_item_cost"),
+        *money("shipping_cost", "deliveryCost.shippingCost"),
+        *money("total"),
+        Column("sold_format"),
+        Column("listing_marketplace_id"),
+        Column("purchase_marketplace_id"),
+        Column("line_item_fulfillment_status"),
+        Column("ship_by_date", TIME, "lineItemFulfillmentInstructions.shipByDate"),
+    ),
+)
+
+
+def was_cancelled(order: Row) -> bool:
+    return order["cancel_state"] not in (None, "NONE_REQUESTED")
+
+
+def same_version(order: Row, stored: bytes) -> bool:
+    """Whether the stored order is getOrder's answer for the version that the list shows now. While a cancellation
+    is going on it never is: nobody could verify that each step of it moves lastModifiedDate."""
+    known = msgspec.json.decode(stored)
+    return bool(
+        order["cancel_state"] == "CANCELED"
+        and known["cancelStatus"].get("cancelState") == "CANCELED"
+        and known["cancelStatus"].get("cancelRequests")
+        and FAMILY.rows(stored)[ORDERS.name][0]["last_modified_date"] == order["last_modified_date"]
+    )
+
+
+# What eBay leaves out of a contact 90 days after an order's creation, and of a gift.
+_PERSONAL = (
+    "fullName",
+    "companyName",
+    "email",
+    "primaryPhone",
+    "giftDetails",
+    "addressLine1",
+    "addressLine2",
+)
+
+
+def looks_masked(order: Row) -> bool:
+    return _masked(order["ship_to_full_name"]) or _masked(order["ship_to_address_line1"])
+
+
+def keep_personal(stored: bytes, raw: bytes) -> bytes:
+    """The order as it is sent now, with name, street, phone, e-mail and gift details as they were stored before
+    where it comes without them or with asterisks. Everything else is what is sent now."""
+    decode = msgspec.json.Decoder(float_hook=Decimal).decode
+    order = decode(raw)
+    _restore(decode(stored), order)
+    return msgspec.json.Encoder(decimal_format="number").encode(order)
+
+
+def _masked(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and (not value.strip() or "**" in value))
+
+
+def _restore(old: Any, new: Any) -> None:
+    if isinstance(old, list) and isinstance(new, list):
+        by_line = {part["lineItemId"]: part for part in old if isinstance(part, dict) and "lineItemId" in part}
+        for index, part in enumerate(new):
+            line = part.get("lineItemId") if isinstance(part, dict) else None
+            before = by_line.get(line) if line else (old[index] if index < len(old) else None)
+            _restore(before, part)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for name, before in old.items():
+            if name in _PERSONAL and _masked(new.get(name)) and not _masked(before):
+                new[name] = before
+            elif name in new:
+                _restore(before, new[name])
+
+
+FAMILY = Family(
+    name="orders",
+    about="orders and their line items",
+    source="orders",
+    every_minutes=5,
+    cursor_type="window",
+    scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
+    tables=(ORDERS, LINE_ITEMS),
+    furthest_reach=timedelta(days=730),
+    detail=Detail(wanted=was_cancelled, current=same_version),
+    keep_when=looks_masked,
+    keep=keep_personal,
+)
