@@ -1,0 +1,44 @@
+"""Sell Fulfillment: getOrders and getOrder. (api host.)
+
+Filter names are lower case (camel case is refused with 30700); both bounds are given and inclusive; a bound in the
+future is refused with 30850; limit 201 with 31100. The order of rows is not documented and not relied on.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import msgspec
+
+from ebaysync.ebay.rest import Answered, Api
+
+PATH = "/sell/fulfillment/v1/order"
+PAGE = 200
+BOUND_IN_FUTURE = 30850
+
+
+class OrdersPage(Answered, frozen=True):
+    total: int
+    orders: list[msgspec.Raw]
+    next: str | None = None
+
+
+def stamp(moment: datetime) -> str:
+    """ISO 8601, UTC, milliseconds: the form that eBay's filters take."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def orders(api: Api, modified_from: datetime, modified_to: datetime, offset: int = 0) -> OrdersPage:
+    """One page of the orders that were modified in a span."""
+    params = (
+        ("filter", f"lastmodifieddate:[{stamp(modified_from)}..{stamp(modified_to)}]"),
+        ("limit", str(PAGE)),
+        ("offset", str(offset)),
+    )
+    return await api.get("api", PATH, OrdersPage, params)
+
+
+async def order(api: Api, order_id: str) -> bytes:
+    """One order with what the list leaves out. Raises RecordNotFound."""
+    return bytes(await api.get("api", f"{PATH}/{quote(order_id, safe='')}", msgspec.Raw))

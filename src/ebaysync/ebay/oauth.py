@@ -1,0 +1,68 @@
+"""OAuth with eBay: the refresh grant. (RFC 6749; eBay's "Using a refresh token".)
+
+No scope is sent: left out, eBay grants what was consented; a superset would be refused. The answer has no refresh
+token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's envelope.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import msgspec
+
+from ebaysync.ebay.rest import Answered, check, decoded
+from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.errors import ConsentNeeded, EbayRejected, KeysetRejected
+from ebaysync.log import Secret, basic
+from ebaysync.settings import Keyset
+
+TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
+
+
+class _Grant(msgspec.Struct, frozen=True):
+    access_token: str
+    expires_in: int
+    token_type: str = ""
+
+
+class _Refusal(Answered, frozen=True, rename=None):
+    error: str = ""
+    error_description: str = ""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    access_token: Secret
+    expires_in: int
+    """seconds"""
+
+
+async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:
+    """A new access token. Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
+    form = urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
+    headers = (
+        ("Authorization", f"Basic {basic(keyset.client_id, keyset.client_secret).reveal()}"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Accept", "application/json"),
+    )
+    request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, form.encode())
+
+    def checked(answer: Answer) -> _Grant:
+        if answer.status in (400, 401):
+            raise _refused(answer, keyset)
+        return check(answer, _Grant, transport)
+
+    grant = await transport.send(request, checked)
+    return Grant(Secret(grant.access_token), grant.expires_in)
+
+
+def _refused(answer: Answer, keyset: Keyset) -> Exception:
+    refusal = decoded(answer, _Refusal)
+    if refusal.error == "invalid_grant":
+        return ConsentNeeded("eBay no longer accepts the refresh token (invalid_grant)")
+    if refusal.error in ("invalid_client", "unauthorized_client"):
+        return KeysetRejected(
+            f"eBay does not accept the client id and secret of the environment {keyset.environment} ({refusal.error})",
+            hint="compare them with developer.ebay.com, Application Keys; no account is marked",
+        )
+    said = refusal.error or "no error code"
+    return EbayRejected(f"{answer.request}: {answer.status} {said}", status=answer.status)

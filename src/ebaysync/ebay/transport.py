@@ -1,0 +1,256 @@
+"""Hop 1: sends a request to eBay and hands back a checked answer, or an error that says whether to ask again.
+
+What it guards: the host is one of eBay's (or the simulator), redirects are never followed, bodies are capped on the
+wire and decoded, a request has a deadline, a compressed body must be whole (httpx takes half a gzip for a whole
+one), transient failures are retried with full jitter and eBay's Retry-After is obeyed. It logs method, host, path
+and status: never a header, never a query's values.
+
+It does not know accounts, tokens or what an answer means: `check` is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from ebaysync.errors import AnswerNotUnderstood, ConfigError, EbayError, EbayUnreachable
+from ebaysync.settings import LOOPBACK, Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+WIRE_CAP = 64 * 2**20
+DECODED_CAP = 256 * 2**20
+DEADLINE = 90.0  # seconds for one request, whatever trickles in
+ATTEMPTS = 5
+LONGEST_WAIT = 60.0  # a Retry-After beyond this is left to a later run
+IN_FLIGHT = 6  # requests of one account at the same time
+
+_TRANSIENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Base URLs of an environment's hosts. eBay spreads its APIs over them; the wrong one answers 404."""
+
+    api: str
+    apiz: str
+    auth: str
+
+    def names(self) -> set[str]:
+        return {urlsplit(url).netloc for url in (self.api, self.apiz, self.auth)}
+
+
+def hosts(settings: Settings, environment: str) -> Hosts:
+    """Raises ConfigError where the simulator's URL is missing."""
+    if environment == "simulator":
+        base = settings.simulator_url
+        if base is None:
+            raise ConfigError("EBAYSYNC_SIMULATOR_URL is not set, but an account of the environment simulator needs it")
+        return Hosts(base, settings.simulator_apiz_url or base, settings.simulator_auth_url or base)
+    middle = ".sandbox" if environment == "sandbox" else ""
+    return Hosts(*(f"https://{name}{middle}.ebay.com" for name in ("api", "apiz", "auth")))
+
+
+class Clock:
+    """eBay's now: the Date of its newest answer, carried on by the monotonic clock. Until the first answer it is
+    the host's, and `known` is False."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self._at: tuple[datetime, float] | None = None
+
+    def now(self) -> datetime:
+        if self._at is None:
+            return datetime.now(UTC)
+        date, mark = self._at
+        return date + timedelta(seconds=time.monotonic() - mark)
+
+    def learn(self, date: str | None) -> None:
+        try:
+            said = parsedate_to_datetime(date or "")
+        except ValueError:
+            return
+        if said.tzinfo is not None:
+            self._at = (said.astimezone(UTC), time.monotonic())
+            self.known = True
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    request: Request
+
+    def retry_after(self, now: datetime) -> float | None:
+        """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
+        text = self.headers.get("retry-after", "").strip()
+        if text.isdigit():
+            return float(text)
+        try:
+            return max(0.0, (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds())
+        except ValueError:
+            return None
+
+
+class Transport:
+    """One connection pool to one environment's hosts. `calls` counts the requests that were sent."""
+
+    def __init__(self, hosts: Hosts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.hosts = hosts
+        self.clock = Clock()
+        self.calls = 0
+        self._allowed = hosts.names()
+        self._sleep = sleep
+        self._places = asyncio.Semaphore(IN_FLIGHT)
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._client = httpx.AsyncClient(
+            verify=context,
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
+            limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
+            headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
+        )
+
+    async def __aenter__(self) -> Transport:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(self, request: Request, check: Callable[[Answer], T], *, attempts: int = ATTEMPTS) -> T:
+        """Send, let `check` turn the answer into a result or an EbayError, and ask again where that can help.
+        Raises EbayError."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_worth_another_try),
+            wait=_wait,
+            stop=stop_after_attempt(attempts),
+            sleep=self._sleep,
+            before_sleep=_tell,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                async with self._places:
+                    answer = await self._exchange(request)
+                return check(answer)
+        raise AssertionError("tenacity re-raises")
+
+    async def _exchange(self, request: Request) -> Answer:
+        parts = urlsplit(request.url)
+        if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
+            raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
+        self.calls += 1
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                answer = await self._once(request)
+        except TimeoutError:
+            raise EbayUnreachable(f"{request}: no complete answer within {DEADLINE:.0f} s") from None
+        except httpx.TransportError as error:
+            raise _unreachable(request, error) from None
+        log.debug("%s -> %d, %d bytes, %.3f s", request, answer.status, len(answer.body), time.monotonic() - started)
+        return answer
+
+    async def _once(self, request: Request) -> Answer:
+        async with self._client.stream(
+            request.method,
+            request.url,
+            params=request.params or None,
+            headers=list(request.headers),
+            content=request.body,
+        ) as response:
+            self.clock.learn(response.headers.get("date"))
+            body = await _body(request, response)
+            return Answer(response.status_code, response.headers, body, request)
+
+
+async def _body(request: Request, response: httpx.Response) -> bytes:
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise AnswerNotUnderstood(f"{request}: the coding {coding!r} was not asked for")
+    plain = coding == "identity"
+    unzip = zlib.decompressobj(wbits=31)
+    chunks: list[bytes] = []
+    wire = size = 0
+    async for chunk in response.aiter_raw():
+        wire += len(chunk)
+        chunks.append(chunk if plain else _unzip(request, unzip, chunk, DECODED_CAP + 1 - size))
+        size += len(chunks[-1])
+        if wire > WIRE_CAP or size > DECODED_CAP:
+            raise AnswerNotUnderstood(f"{request}: the answer is larger than {WIRE_CAP >> 20} MiB")
+    if not plain and wire and (not unzip.eof or unzip.unused_data):
+        raise EbayUnreachable(f"{request}: the compressed answer is cut short")
+    return b"".join(chunks)
+
+
+def _unzip(request: Request, unzip: zlib._Decompress, chunk: bytes, most: int) -> bytes:
+    try:
+        return unzip.decompress(chunk, most)
+    except zlib.error:
+        raise EbayUnreachable(f"{request}: the compressed answer is damaged") from None
+
+
+def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
+    kind = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return EbayError(f"{request}: the server's certificate is not valid ({cause.verify_message})")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, _TRANSIENT):
+        return EbayUnreachable(f"{request}: {kind}")
+    return EbayError(f"{request}: {kind}")
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    return isinstance(error, EbayError) and error.transient and (error.retry_after or 0) <= LONGEST_WAIT
+
+
+_jitter = wait_random_exponential(multiplier=0.5, max=20)
+
+
+def _wait(state: RetryCallState) -> float:
+    """Full jitter, or what eBay asked for and a little more, so that many waiting do not come back at once."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, EbayError) else None
+    return _jitter(state) if asked is None else asked + min(_jitter(state), 2.0)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    wait = state.next_action.sleep if state.next_action else 0
+    log.info("%s; asking again in %.1f s", error, wait)
