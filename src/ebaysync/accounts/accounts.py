@@ -1,0 +1,193 @@
+"""Seller accounts: the rows, finding one, adding one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts.vault import Vault
+from ebaysync.ebay import identity, oauth
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.transport import Transport
+from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, UsageError
+from ebaysync.log import Secret
+from ebaysync.settings import Keyset
+from ebaysync.store.database import Database
+
+CONSENT_LASTS = timedelta(seconds=47_304_000)  # refresh_token_expires_in of a code grant: 18 months
+
+
+@dataclass(frozen=True)
+class Account:
+    id: UUID
+    name: str
+    environment: str
+    ebay_user_id: str
+    username: str | None
+    marketplace_id: str | None
+    is_active: bool
+    needs_consent: bool
+
+
+_COLUMNS = "id, name, environment, ebay_user_id, username, marketplace_id, is_active, needs_consent"
+
+
+async def every(db: Database) -> list[Account]:
+    """All accounts, by name."""
+    return [Account(*row) for row in await db.rows(f"SELECT {_COLUMNS} FROM ebay_accounts ORDER BY name")]  # noqa: S608
+
+
+async def find(db: Database, wanted: str) -> Account:
+    """The account with this name, id, eBay user id or eBay user name. Raises UsageError."""
+    accounts = await every(db)
+    by_name = [account for account in accounts if wanted == account.name]
+    by_id = [account for account in accounts if wanted in (str(account.id), account.ebay_user_id, account.username)]
+    for match in (by_name, by_id):
+        if len(match) == 1:
+            return match[0]
+        if match:
+            both = ", ".join(account.name for account in match)
+            raise UsageError(f"{wanted!r} fits more than one account: {both}", hint="use the account's name")
+    known = ", ".join(account.name for account in accounts[:10]) or "none yet"
+    raise UsageError(f"there is no account {wanted!r}", hint=f"accounts: {known}; see `ebaysync accounts list`")
+
+
+async def has_tokens(db: Database) -> bool:
+    return bool((await db.rows("SELECT EXISTS (SELECT FROM ebay_tokens)"))[0][0])
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the operator says about a refresh token that is already there; None: unknown."""
+
+    scopes: tuple[str, ...] | None = None
+    consented_on: date | None = None
+    ebay_user_id: str | None = None
+    marketplace_id: str | None = None
+
+
+class _Granted:
+    """Credentials with one token that is not renewed: for the question whose token it is."""
+
+    def __init__(self, token: Secret) -> None:
+        self._token = token
+
+    async def access_token(self) -> Secret:
+        return self._token
+
+    async def renewed(self, refused: Secret) -> Secret:
+        raise EbayError("eBay refuses the access token that it has just issued")
+
+
+async def add(
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, refresh_token: Secret, said: Consent
+) -> Account:
+    """Try the refresh token, ask Identity whose it is, store both encrypted. Adding the same seller under the same
+    name again renews its token. Raises ConsentNeeded, KeysetRejected, UsageError, EbayError."""
+    try:
+        grant = await oauth.refresh(transport, keyset, refresh_token)
+    except ConsentNeeded as error:
+        raise ConsentNeeded(
+            f"{name}: {error.message}", hint="is it complete, not revoked, and of this environment's keyset?"
+        ) from None
+    expires_at = transport.clock.now() + timedelta(seconds=grant.expires_in)
+    owner = await _owner(Api(transport, _Granted(grant.access_token)), said)
+
+    async def store(connection: AsyncConnection) -> Account:
+        account = await _upsert(connection, keyset.environment, name, owner, said)
+
+        def seal(secret: Secret, column: str) -> bytes:
+            return vault.seal(secret, account.environment, account.id, column)
+
+        consented = datetime.combine(said.consented_on, time(), UTC) if said.consented_on else None
+        await connection.execute(
+            text(_STORE_TOKENS),
+            {
+                "id": account.id,
+                "refresh": seal(refresh_token, "refresh_token"),
+                "access": seal(grant.access_token, "access_token"),
+                "expires": expires_at,
+                "ends": consented + CONSENT_LASTS if consented else None,
+                "scopes": list(said.scopes) if said.scopes else None,
+                "consented": consented,
+            },
+        )
+        return account
+
+    return await db.transact(store)
+
+
+_STORE_TOKENS = """
+WITH token AS (
+    INSERT INTO ebay_tokens (ebay_account_id, refresh_token, access_token, access_expires_at, refresh_expires_at)
+    VALUES (:id, :refresh, :access, :expires, :ends)
+    ON CONFLICT (ebay_account_id) DO UPDATE SET refresh_token = excluded.refresh_token,
+        access_token = excluded.access_token, access_expires_at = excluded.access_expires_at,
+        refresh_expires_at = excluded.refresh_expires_at, updated_at = clock_timestamp()),
+logged AS (
+    INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, 'accounts add'))
+INSERT INTO ebay_authorizations (ebay_account_id, scopes, consented_at) VALUES (:id, :scopes, :consented)
+ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_at = excluded.consented_at
+"""
+
+
+async def _owner(api: Api, said: Consent) -> identity.User:
+    try:
+        owner = await identity.user(api)
+    except AccessDenied:
+        if not said.ebay_user_id:
+            raise UsageError(
+                "this token may not ask Identity whose it is (the scope commerce.identity.readonly was not given)",
+                hint="add --ebay-user-id with the seller's immutable user id",
+            ) from None
+        return identity.User(user_id=said.ebay_user_id)
+    if said.ebay_user_id and said.ebay_user_id != owner.user_id:
+        raise UsageError(
+            f"the token belongs to the eBay user {owner.user_id}, not to {said.ebay_user_id}",
+            hint="nothing was stored",
+        )
+    return owner
+
+
+async def _upsert(
+    connection: AsyncConnection, environment: str, name: str, owner: identity.User, said: Consent
+) -> Account:
+    known = (
+        "SELECT name, environment, ebay_user_id FROM ebay_accounts"
+        " WHERE name = :name OR (environment = :e AND ebay_user_id = :u)"
+    )
+    for row in await connection.execute(text(known), {"name": name, "e": environment, "u": owner.user_id}):
+        if row.name != name:
+            raise UsageError(
+                f"this eBay user is already here as {row.name!r}", hint=f"use: ebaysync accounts add {row.name} …"
+            )
+        if (row.environment, row.ebay_user_id) != (environment, owner.user_id):
+            raise UsageError(
+                f"the name {name!r} belongs to the eBay user {row.ebay_user_id} ({row.environment}), "
+                f"the token to {owner.user_id} ({environment})",
+                hint="choose another name; nothing was stored",
+            )
+    values = {
+        "id": uuid4(),
+        "name": name,
+        "environment": environment,
+        "user": owner.user_id,
+        "username": owner.username,
+        "marketplace": said.marketplace_id or owner.registration_marketplace_id,
+    }
+    stored = await connection.execute(text(_STORE_ACCOUNT), values)
+    return Account(*stored.one())
+
+
+_STORE_ACCOUNT = f"""
+INSERT INTO ebay_accounts (id, name, environment, ebay_user_id, username, marketplace_id)
+VALUES (:id, :name, :environment, :user, :username, :marketplace)
+ON CONFLICT (name) DO UPDATE SET username = coalesce(excluded.username, ebay_accounts.username),
+    marketplace_id = coalesce(excluded.marketplace_id, ebay_accounts.marketplace_id),
+    needs_consent = false, updated_at = clock_timestamp()
+RETURNING {_COLUMNS}
+"""  # noqa: S608

@@ -1,0 +1,135 @@
+"""Secrets at rest: AES-256-GCM, bound to where they stand.
+
+    blob = version (1 byte) · key id (4) · nonce (12) · ciphertext and tag
+    associated data = version, key id, environment, account, column
+
+so that a blob copied to another row, column or environment does not decrypt. A key's id is derived from it, so a
+blob names the key that opens it, and a missing key is told from a tampered blob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from ebaysync.errors import SecretKeyError
+from ebaysync.log import Secret
+from ebaysync.settings import Settings, open_private
+
+VERSION = 1
+SHORTEST_KEY = 16  # characters
+_HEAD = 1 + 4
+_NONCE = 12
+
+
+class Vault:
+    """Seals with its first key, opens with any."""
+
+    def __init__(self, keys: list[Secret], source: str) -> None:
+        self.source = source
+        self._keys = {_key_id(key): AESGCM(_derived(key)) for key in keys}
+        self._first = _key_id(keys[0])
+
+    def seal(self, secret: Secret, environment: str, account_id: UUID, column: str) -> bytes:
+        head = bytes([VERSION]) + self._first
+        nonce = os.urandom(_NONCE)
+        bound = _bound(head, environment, account_id, column)
+        return head + nonce + self._keys[self._first].encrypt(nonce, secret.reveal().encode(), bound)
+
+    def open(self, blob: bytes, environment: str, account_id: UUID, column: str) -> Secret:
+        """Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
+        head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
+        cipher = self._keys.get(head[1:])
+        if head[:1] != bytes([VERSION]) or cipher is None:
+            raise SecretKeyError(
+                f"the stored {column} was encrypted with a key that is not in {self.source}",
+                hint="put that key back (more than one may stand there, with commas); nothing was changed",
+            )
+        try:
+            return Secret(cipher.decrypt(nonce, sealed, _bound(head, environment, account_id, column)).decode())
+        except InvalidTag:
+            raise SecretKeyError(
+                f"the stored {column} of account {account_id} is damaged, or was copied from another place",
+                hint="connect the account again: ebaysync accounts add NAME … --refresh-token-stdin",
+            ) from None
+
+
+def _bound(head: bytes, environment: str, account_id: UUID, column: str) -> bytes:
+    return b"\0".join([head, environment.encode(), account_id.bytes, column.encode()])
+
+
+def _derived(key: Secret) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"ebaysync 1 encryption").derive(key.reveal().encode())
+
+
+def _key_id(key: Secret) -> bytes:
+    return hashlib.sha256(b"ebaysync 1 key id" + _derived(key)).digest()[:4]
+
+
+def load(settings: Settings, *, may_create: bool) -> Vault:
+    """The keys of the settings, or of the key file in EBAYSYNC_HOME, which is made on first use (`may_create`: there
+    are no secrets yet that another key has sealed). Raises SecretKeyError, ConfigError."""
+    if settings.secret_key:
+        return _vault(settings.secret_key.reveal(), "EBAYSYNC_SECRET_KEY")
+    path = _key_file(settings)
+    if not path.exists():
+        if settings.secret_key_file or not may_create:
+            raise SecretKeyError(
+                f"the key file {path} does not exist, and the stored tokens cannot be read without it",
+                hint="restore it from your backup, or set EBAYSYNC_SECRET_KEY or EBAYSYNC_SECRET_KEY_FILE",
+            )
+        _create(path)
+    try:
+        return _vault(open_private(path).read(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SecretKeyError(f"the key file {path} cannot be read: {reason}") from None
+
+
+def _key_file(settings: Settings) -> Path:
+    named = settings.secret_key_file
+    if named is None:
+        return settings.home / "secret.key"
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not named.is_absolute() and credentials and (Path(credentials) / named).exists():
+        return Path(credentials) / named
+    return named
+
+
+def _vault(text: str, source: str) -> Vault:
+    keys = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+    if not keys or any(len(key) < SHORTEST_KEY for key in keys):
+        raise SecretKeyError(
+            f"{source}: a key of at least {SHORTEST_KEY} characters is needed",
+            hint="make one with: openssl rand -base64 32",
+        )
+    return Vault([Secret(key) for key in keys], source)
+
+
+def _create(path: Path) -> None:
+    """Make the key file. Of two that try at once, one wins and the other uses its key."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise SecretKeyError(
+            f"the key file {path} cannot be made: {error.strerror}", hint="set EBAYSYNC_HOME"
+        ) from None
