@@ -1,0 +1,181 @@
+"""Hops 3 and 4: a portion's records become rows, are completed by details, and are stored in one transaction.
+
+A record that cannot be stored goes to quarantine, with its bytes and the reason, in that same transaction. eBay is
+asked before the transaction begins, never in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.ebay.rest import Api
+from ebaysync.errors import RecordNotFound
+from ebaysync.families.base import Family, Rows, Unusable
+from ebaysync.store.database import Database, RowRefused
+from ebaysync.store.merge import merge, stored
+from ebaysync.store.table import Row
+from ebaysync.sync.sources import Calls
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    raw: bytes
+    rows: Rows
+
+
+@dataclass
+class Batch:
+    """What one portion holds: records to store, records that are known to be stored already, and the unusable."""
+
+    records: list[Record] = field(default_factory=list)
+    current: int = 0
+    unusable: list[tuple[bytes, str]] = field(default_factory=list)
+
+    @property
+    def fetched(self) -> int:
+        return len(self.records) + self.current + len(self.unusable)
+
+    def take(self, family: Family, raw: bytes) -> None:
+        try:
+            self.records.append(Record(raw, family.rows(raw)))
+        except Unusable as error:
+            self.unusable.append((raw, str(error)))
+
+
+@dataclass(frozen=True)
+class Stored:
+    stored: int
+    unchanged: int
+    quarantined: int
+
+
+async def prepare(
+    db: Database, api: Api, family: Family, calls: Calls, account_id: UUID, records: Sequence[bytes]
+) -> Batch:
+    """Records as they came from a list, completed by a second call where the family wants one."""
+    batch = Batch()
+    for raw in records:
+        batch.take(family, raw)
+    if family.detail and calls.detail:
+        await _complete(db, api, family, calls, account_id, batch)
+    return batch
+
+
+async def _complete(db: Database, api: Api, family: Family, calls: Calls, account_id: UUID, batch: Batch) -> None:
+    assert family.detail
+    wanted = {_key(family, r): r for r in batch.records if family.detail.wanted(_row(family, r))}
+    if not wanted:
+        return
+    known = await db.transact(lambda connection: stored(connection, family.table, account_id, list(wanted)))
+    current = {key for key, raw in known.items() if family.detail.current(_row(family, wanted[key]), raw)}
+    batch.records = [r for r in batch.records if _key(family, r) not in wanted]
+    batch.current = len(current)
+    missing = [key for key in wanted if key not in current]
+    answers = await asyncio.gather(*(_detail(api, calls, key) for key in missing))
+    for key, answer in zip(missing, answers, strict=True):
+        batch.take(family, wanted[key].raw if answer is None else answer)
+
+
+async def _detail(api: Api, calls: Calls, key: str) -> bytes | None:
+    """A record by its key; None where eBay no longer has it, and what the list said must do."""
+    assert calls.detail
+    try:
+        return await calls.detail(api, key)
+    except RecordNotFound as error:
+        log.warning("%s; the list's version is stored", error)
+        return None
+
+
+async def store(
+    db: Database,
+    connection: AsyncConnection,
+    family: Family,
+    account_id: UUID,
+    run_id: UUID | None,
+    batch: Batch,
+    *,
+    one_by_one: bool,
+) -> Stored:
+    """Inside the caller's transaction. With `one_by_one` each record has a savepoint of its own, and one that
+    PostgreSQL refuses goes to quarantine; without, RowRefused means: undo, and come again with it."""
+    records = await _keep(connection, family, account_id, batch.records)
+    unusable = list(batch.unusable)
+    if one_by_one:
+        count = 0
+        for record in records:
+            try:
+                async with db.translated(), connection.begin_nested():
+                    count += await _merge(connection, family, account_id, run_id, [record])
+            except RowRefused as error:
+                unusable.append((record.raw, str(error)))
+    else:
+        count = await _merge(connection, family, account_id, run_id, records)
+    await _quarantine(connection, family, account_id, run_id, unusable)
+    return Stored(count, batch.fetched - count - len(unusable), len(unusable))
+
+
+async def _keep(connection: AsyncConnection, family: Family, account_id: UUID, records: list[Record]) -> list[Record]:
+    """Records that eBay sends without something that is stored get it back from there."""
+    if family.keep is None or family.keep_when is None:
+        return records
+    lacking = [_key(family, r) for r in records if family.keep_when(_row(family, r))]
+    if not lacking:
+        return records
+    known = await stored(connection, family.table, account_id, lacking)
+    kept = []
+    for record in records:
+        before = known.get(_key(family, record)) if family.keep_when(_row(family, record)) else None
+        if before is not None:
+            raw = family.keep(before, record.raw)
+            record = Record(record.raw, family.rows(raw))
+        kept.append(record)
+    return kept
+
+
+async def _merge(
+    connection: AsyncConnection, family: Family, account_id: UUID, run_id: UUID | None, records: Iterable[Record]
+) -> int:
+    """The number of records that are new or changed."""
+    touched = 0
+    records = list(records)
+    for table in family.tables:
+        rows = [row for record in records for row in record.rows[table.name]]
+        merged = await merge(connection, table, account_id, rows, family=family.name, run_id=run_id)
+        if table is family.table:
+            touched = len(merged.touched)
+    return touched
+
+
+async def _quarantine(
+    connection: AsyncConnection,
+    family: Family,
+    account_id: UUID,
+    run_id: UUID | None,
+    unusable: Sequence[tuple[bytes, str]],
+) -> None:
+    for raw, reason in unusable:
+        log.warning("%s: a record goes to quarantine: %s", family.name, reason)
+        await connection.execute(
+            text(
+                "INSERT INTO ebay_quarantine (ebay_account_id, api_family, run_id, reason, payload)"
+                " VALUES (:account, :family, :run, :reason, :payload) ON CONFLICT DO NOTHING"
+            ),
+            {"account": account_id, "family": family.name, "run": run_id, "reason": reason, "payload": raw},
+        )
+
+
+def _row(family: Family, record: Record) -> Row:
+    return record.rows[family.table.name][0]
+
+
+def _key(family: Family, record: Record) -> str:
+    return str(_row(family, record)[family.table.key[0]])

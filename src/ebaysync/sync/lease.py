@@ -1,0 +1,174 @@
+"""One run per account, family and walk at a time: a lease row, by the database's clock, with a fencing token.
+
+A lease lasts 120 seconds and is renewed by a heartbeat while there is progress. Another run takes it over when it
+has run out, or at once when its holder was a process of this host that is gone. Whoever lost it finds out at its
+next write: every data transaction asks for its token first (`fence`), and the row lock that this takes makes a
+take-over wait for a commit that is under way. No session lock anywhere, so PgBouncer may stand in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
+from ebaysync.store.database import Database
+
+log = logging.getLogger(__name__)
+
+LASTS = 120  # seconds
+BEAT = 30.0
+NO_PROGRESS = 600.0  # a run that neither read nor stored anything for so long lets its lease run out
+
+Walk = Literal["live", "backfill"]
+
+
+def holder() -> str:
+    """This process, so that another on the same host can see whether it is still there: host, boot, pid namespace,
+    pid and start time (pids are used again)."""
+    pid = os.getpid()
+    return "|".join([platform.node(), *_here(), str(pid), _started(pid) or ""])
+
+
+def _here() -> tuple[str, str]:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "", ""
+
+
+def _started(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot: field 22 of /proc/PID/stat; None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def is_gone(other: str) -> bool:
+    """Whether that holder was a process of this host, boot and pid namespace that no longer exists."""
+    try:
+        node, boot, namespace, pid, started = other.split("|")
+        return bool(boot) and (node, boot, namespace) == (platform.node(), *_here()) and _started(int(pid)) != started
+    except ValueError:
+        return False
+
+
+@dataclass
+class Lease:
+    """A lease that is held. `progressed` is called whenever the run got somewhere."""
+
+    account_id: UUID
+    family: str
+    walk: Walk
+    run_id: UUID
+    token: UUID = field(default_factory=uuid4)
+    _progress: float = field(default_factory=time.monotonic)
+
+    def progressed(self) -> None:
+        self._progress = time.monotonic()
+
+    async def fence(self, connection: AsyncConnection) -> None:
+        """Renew inside the caller's transaction. Raises LeaseLost when another run has taken over."""
+        renewed = await connection.execute(text(_RENEW), self._values)
+        if renewed.rowcount != 1:
+            raise LeaseLost(f"{self.family}: another run has taken this account and family over")
+        self.progressed()
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {
+            "account": self.account_id,
+            "family": self.family,
+            "walk": self.walk,
+            "token": self.token,
+            "run": self.run_id,
+            "holder": holder(),
+            "lasts": LASTS,
+        }
+
+    async def beat(self, db: Database) -> None:
+        """Renew for ever, as long as there is progress."""
+        while True:
+            await asyncio.sleep(BEAT)
+            if time.monotonic() - self._progress > NO_PROGRESS:
+                log.warning("%s: no progress for %.0f s, the lease runs out", self.family, NO_PROGRESS)
+                return
+            try:
+                await db.execute(_RENEW, **self._values)
+                await db.execute(
+                    "UPDATE ebay_worker_run SET heartbeat_at = clock_timestamp() WHERE id = :run", run=self.run_id
+                )
+            except DatabaseError as error:
+                log.warning("%s: the lease could not be renewed: %s", self.family, error)
+
+
+_MINE = "ebay_account_id = :account AND api_family = :family AND walk = :walk"
+_RENEW = f"""
+UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :lasts)
+WHERE {_MINE} AND token = :token
+"""  # noqa: S608
+_MAKE = """
+INSERT INTO ebay_lease (ebay_account_id, api_family, walk) VALUES (:account, :family, :walk) ON CONFLICT DO NOTHING
+"""
+_READ = (
+    f"SELECT token, holder, run_id, lease_until > clock_timestamp() AS held FROM ebay_lease WHERE {_MINE} FOR UPDATE"  # noqa: S608
+)
+_TAKE = f"""
+UPDATE ebay_lease SET token = :token, run_id = :run, holder = :holder,
+    lease_until = clock_timestamp() + make_interval(secs => :lasts)
+WHERE {_MINE}
+"""  # noqa: S608
+_RELEASE = f"UPDATE ebay_lease SET token = NULL, holder = NULL, lease_until = NULL WHERE {_MINE} AND token = :token"  # noqa: S608
+
+
+@asynccontextmanager
+async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: UUID) -> AsyncIterator[Lease]:
+    """Hold the lease and keep it alive. Raises LeaseHeld when another run has it."""
+    lease = Lease(account_id, family, walk, run_id)
+    await db.transact(lambda connection: _take(connection, lease))
+    beating = asyncio.create_task(lease.beat(db))
+    try:
+        yield lease
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+        with suppress(DatabaseError):  # it runs out by itself, and a later run sees that we are gone
+            await db.execute(_RELEASE, **lease._values)
+
+
+async def _take(connection: AsyncConnection, lease: Lease) -> None:
+    values = lease._values
+    await connection.execute(
+        text(_MAKE),
+        values,
+    )
+    row = (await connection.execute(text(_READ), values)).one()
+    if row.token == lease.token:  # the transaction is repeated after a lost COMMIT
+        return
+    if row.token and row.held and not is_gone(row.holder):
+        raise LeaseHeld(f"{lease.family}: another run holds this account and family", hint=f"it is run {row.run_id}")
+    await connection.execute(text(_TAKE), values)
+    if row.token:
+        log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
+        await connection.execute(text(_INTERRUPTED), {"run": row.run_id})
+
+
+_INTERRUPTED = """
+UPDATE ebay_worker_run SET status = 'interrupted', finished_at = clock_timestamp()
+WHERE id = :run AND status = 'running'
+"""

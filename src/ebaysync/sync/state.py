@@ -1,0 +1,171 @@
+"""What is remembered of an account's family between runs, and the rows that tell of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.families.base import Family
+from ebaysync.store.database import Database
+
+
+@dataclass(frozen=True)
+class State:
+    enabled: bool
+    cursor: datetime | None
+
+
+def iso(moment: datetime | None) -> str | None:
+    """How a time is written in cursors and summaries: ISO 8601, UTC, milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+async def load(db: Database, account: Account, family: Family) -> State:
+    """The state of a family, made on first use."""
+
+    async def work(connection: AsyncConnection) -> State:
+        values = {
+            "account": account.id,
+            "user": account.ebay_user_id,
+            "family": family.name,
+            "type": family.cursor_type,
+        }
+        await connection.execute(text(_MAKE), values)
+        row = (await connection.execute(text(_READ), values)).one()
+        return State(row.enabled, datetime.fromisoformat(row.cursor_value) if row.cursor_value else None)
+
+    return await db.transact(work)
+
+
+_MAKE = """
+INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type)
+VALUES (:account, :user, :family, :type) ON CONFLICT DO NOTHING
+"""
+_READ = "SELECT enabled, cursor_value FROM ebay_sync_state WHERE ebay_account_id = :account AND api_family = :family"
+
+
+async def paused(db: Database) -> str | None:
+    """The reason for the pause of everything, or None while work may go on."""
+    row = (await db.rows("SELECT workers_enabled, reason FROM ebay_worker_global_config"))[0]
+    return None if row.workers_enabled else f"paused: {row.reason}" if row.reason else "paused"
+
+
+async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime) -> None:
+    await connection.execute(
+        text(
+            "UPDATE ebay_sync_state SET cursor_value = :cursor, updated_at = clock_timestamp()"
+            " WHERE ebay_account_id = :account AND api_family = :family"
+        ),
+        {"cursor": iso(cursor), "account": account_id, "family": family},
+    )
+
+
+async def begin_run(db: Database, account: Account, family: str, run_id: UUID, trigger: str) -> None:
+    await db.execute(
+        "INSERT INTO ebay_worker_run (id, ebay_account_id, ebay_user_id, api_family, trigger)"
+        " VALUES (:id, :account, :user, :family, :trigger) ON CONFLICT DO NOTHING",
+        id=run_id,
+        account=account.id,
+        user=account.ebay_user_id,
+        family=family,
+        trigger=trigger,
+    )
+
+
+async def note(connection: AsyncConnection, run_id: UUID, kind: str, details: Mapping[str, Any]) -> None:
+    """A line of a run's log (`ebaysync logs`)."""
+    await connection.execute(
+        text("INSERT INTO ebay_api_worker_log (run_id, kind, details) VALUES (:run, :kind, CAST(:details AS jsonb))"),
+        {"run": run_id, "kind": kind, "details": msgspec.json.encode(details).decode()},
+    )
+
+
+async def end_run(
+    connection: AsyncConnection,
+    account_id: UUID,
+    family: str,
+    run_id: UUID,
+    status: str,
+    error: str | None,
+    summary: Mapping[str, Any],
+    *,
+    live: bool,
+) -> None:
+    """Close the run and, of a live one, tell the outcome in the family's state."""
+    values = {
+        "run": run_id,
+        "account": account_id,
+        "family": family,
+        "status": status,
+        "error": error,
+        "summary": msgspec.json.encode(summary).decode(),
+    }
+    await connection.execute(text(_END), values)
+    if live:
+        await connection.execute(text(_OUTCOME), values)
+
+
+_END = """
+UPDATE ebay_worker_run SET status = :status, finished_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
+    summary_json = CAST(:summary AS jsonb)
+WHERE id = :run
+"""
+_OUTCOME = """
+UPDATE ebay_sync_state SET last_run_at = (SELECT started_at FROM ebay_worker_run WHERE id = :run),
+    last_status = :status, last_error = :error, updated_at = clock_timestamp()
+WHERE ebay_account_id = :account AND api_family = :family
+"""
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A backfill's span and how far it has come."""
+
+    start: datetime
+    end: datetime
+    position: datetime
+
+
+async def open_backfill(
+    db: Database, account: Account, family: Family, days: int, start: datetime, end: datetime
+) -> Backfill:
+    """The unfinished backfill of as many days, if there is one; else a new one of this span."""
+
+    async def work(connection: AsyncConnection) -> Backfill:
+        values = {"account": account.id, "family": family.name, "days": days, "start": start, "end": end}
+        await connection.execute(text(_OPEN_BACKFILL), values)
+        row = (await connection.execute(text(_READ_BACKFILL), values)).one()
+        return Backfill(row.span_from, row.span_to, row.position)
+
+    return await db.transact(work)
+
+
+_OPEN_BACKFILL = """
+INSERT INTO ebay_backfill AS b (ebay_account_id, api_family, days, span_from, span_to, position)
+VALUES (:account, :family, :days, :start, :end, :start)
+ON CONFLICT (ebay_account_id, api_family) DO UPDATE SET days = excluded.days, span_from = excluded.span_from,
+    span_to = excluded.span_to, position = excluded.position, started_at = clock_timestamp(), finished_at = NULL
+WHERE b.finished_at IS NOT NULL OR b.days <> excluded.days
+"""
+_READ_BACKFILL = (
+    "SELECT span_from, span_to, position FROM ebay_backfill WHERE ebay_account_id = :account AND api_family = :family"
+)
+
+
+async def move_backfill(connection: AsyncConnection, account_id: UUID, family: str, position: datetime) -> None:
+    await connection.execute(
+        text(
+            "UPDATE ebay_backfill SET position = :position,"
+            " finished_at = CASE WHEN :position >= span_to THEN clock_timestamp() END"
+            " WHERE ebay_account_id = :account AND api_family = :family"
+        ),
+        {"position": position, "account": account_id, "family": family},
+    )

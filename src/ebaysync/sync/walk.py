@@ -1,0 +1,198 @@
+"""Reads a span of time in slices that can be stored one after the other.
+
+A slice is only taken when its whole content came in one answer. One answer is one moment of eBay's index, so rows
+that move while we read cannot shift anything: there is no second page for them to slip through, whatever the order
+of rows, and whether rows leave the window, enter it, or both at once. A row that leaves was modified, and is found
+in a later slice; a row that enters late is found by the next run's overlap. Reading pages last to first is not
+enough: a row that enters near the start pushes another over a page's edge into what was already read.
+
+A slice that holds more than a page is cut by its density and asked for again. Neighbours share their common
+boundary, so it does not matter which end of a filter is inclusive. Up to IN_FLIGHT slices are asked for at once,
+and they are handed out in order.
+
+Where one second alone holds more than a page (eBay's stamps are whole seconds), nothing can be cut: then the pages
+are read, in turn from either end, until two passes in a row have brought nothing new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ebaysync.errors import AnswerNotUnderstood
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 4
+FULL = 0.7  # cut so that a slice is expected to fill this share of a page
+FINEST = timedelta(seconds=1)
+PASSES = 12
+LIES = 3
+
+
+@dataclass(frozen=True)
+class Slice:
+    start: datetime
+    end: datetime
+
+    @property
+    def width(self) -> timedelta:
+        return self.end - self.start
+
+    def cut(self, parts: int) -> list[Slice]:
+        """Parts of equal width, on whole seconds, each beginning where the one before it ends."""
+        step = max(FINEST, timedelta(seconds=math.ceil(self.width.total_seconds() / parts)))
+        edges = [self.start]
+        while edges[-1] + step < self.end:
+            edges.append(edges[-1] + step)
+        return [Slice(a, b) for a, b in zip(edges, [*edges[1:], self.end], strict=True)]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer: what eBay says the whole window holds, the records of this page, and whether another follows."""
+
+    total: int
+    records: tuple[bytes, ...]
+    more: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a kind of window is asked. `key` tells records apart (of one that has no key: its bytes)."""
+
+    ask: Callable[[Slice, int], Awaitable[Page]]
+    key: Callable[[bytes], str | bytes]
+    page_size: int
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A slice with everything in it."""
+
+    slice: Slice
+    records: tuple[bytes, ...]
+
+
+class _Asked:
+    """A slice in line, and the task that asks for it once it is near the head of the line."""
+
+    def __init__(self, slice_: Slice, page: Page | None = None) -> None:
+        self.slice = slice_
+        self.page = page
+        self.task: asyncio.Task[Page] | None = None
+
+    def start(self, source: Source) -> None:
+        if self.task is None and self.page is None:
+            self.task = asyncio.create_task(_whole(source, self.slice))
+
+    async def answer(self) -> Page:
+        if self.page is None:
+            assert self.task is not None
+            self.page = await self.task
+        return self.page
+
+
+async def read(
+    source: Source,
+    span: Slice,
+    clamp: timedelta,
+    go_on: Callable[[], bool] = lambda: True,
+    known: Page | None = None,
+) -> AsyncIterator[Portion]:
+    """The span's portions in the order of time. When `go_on` says no, no further slice is asked for.
+
+    `known` is the answer for the span's first clamp, where it has been asked for already. Raises EbayError; what was
+    handed out before stays valid.
+    """
+    line: deque[_Asked] = deque()
+    position, width = span.start, clamp
+    if known is not None:
+        head = first(span, clamp)
+        line.append(_Asked(head, known))
+        position = head.end
+    try:
+        while True:
+            while go_on() and position < span.end and len(line) < IN_FLIGHT:
+                line.append(_Asked(Slice(position, min(position + width, span.end))))
+                position = line[-1].slice.end
+            if not line or not go_on():
+                return
+            for asked in list(line)[:IN_FLIGHT]:
+                asked.start(source)
+            page = await line[0].answer()
+            done = line.popleft()
+            if len(page.records) >= page.total and not page.more:
+                width = _wider(done.slice, page, source, width, clamp)
+                yield Portion(done.slice, page.records)
+            elif done.slice.width > FINEST:
+                parts = done.slice.cut(max(2, math.ceil(page.total / (source.page_size * FULL))))
+                width = min(width, max(FINEST, parts[0].width))
+                line.extendleft(_Asked(part) for part in reversed(parts))
+            else:
+                yield Portion(done.slice, await _dense(source, done.slice))
+    finally:
+        tasks = [asked.task for asked in line if asked.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def first(span: Slice, clamp: timedelta) -> Slice:
+    return Slice(span.start, min(span.start + clamp, span.end))
+
+
+def _wider(done: Slice, page: Page, source: Source, width: timedelta, clamp: timedelta) -> timedelta:
+    """The width for what comes next: doubled while slices are less than half as full as they may be."""
+    if done.width >= width and page.total * 2 < source.page_size * FULL:
+        return min(width * 2, clamp)
+    return width
+
+
+async def _whole(source: Source, slice_: Slice) -> Page:
+    """The first page of a slice. One that brings less than its own total says, without being full, is asked for
+    again: eBay's count and list may be of different moments."""
+    for _ in range(LIES):
+        page = await source.ask(slice_, 0)
+        if len(page.records) >= min(page.total, source.page_size) or page.more:
+            return page
+    if len({source.key(record) for record in page.records}) < page.total:
+        raise AnswerNotUnderstood(
+            f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
+            f"and sends {len(page.records)}, {LIES} times"
+        )
+    return page
+
+
+async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
+    """Every record of a slice that cannot be cut: pages, until two passes in a row have brought nothing new."""
+    found: dict[str | bytes, bytes] = {}
+    quiet = 0
+    log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
+    for turn in range(PASSES):
+        before = len(found)
+        total = await _one_pass(source, slice_, found, backwards=turn % 2 == 1)
+        quiet = quiet + 1 if len(found) == before and len(found) >= total else 0
+        if quiet == 2 or (turn > 0 and quiet and len(found) == total):
+            return tuple(found.values())
+    raise AnswerNotUnderstood(
+        f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes",
+        hint="the next run tries again",
+    )
+
+
+async def _one_pass(source: Source, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
+    page = await source.ask(slice_, 0)
+    total = page.total
+    offsets = list(range(source.page_size, total, source.page_size))
+    for offset in reversed(offsets) if backwards else offsets:
+        found.update((source.key(record), record) for record in page.records)
+        page = await source.ask(slice_, offset)
+        total = max(total, page.total)
+    found.update((source.key(record), record) for record in page.records)
+    return total
