@@ -1,0 +1,1 @@
+"""Many accounts at once: the pool of account processes, what is due, status."""

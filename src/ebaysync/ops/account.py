@@ -1,0 +1,120 @@
+"""One account's families, one after the other: what `run` does for one family and an account's process for those
+that are due. As a program (`python -m ebaysync.ops.account`) it is that process: a job as one line of JSON on
+standard input, one line of JSON per finished family and a last one on standard output.
+
+The settings come over the pipe, because arguments and environment can be read by others. When standard input ends,
+the parent is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ebaysync import log, settings
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.tokens import open_api
+from ebaysync.errors import EbaysyncError
+from ebaysync.families import discover
+from ebaysync.families.base import Family
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import Settings
+from ebaysync.store.database import Database
+from ebaysync.sync.run import Asked, Summary, Worker, run
+
+
+async def run_families(
+    configured: Settings,
+    db: Database,
+    account: Account,
+    families: Sequence[Family],
+    asked: Asked,
+    stop: Stop,
+    progress: Callable[[Summary], None] = lambda _: None,
+) -> AsyncIterator[Summary]:
+    """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
+    async with open_api(configured, db, account, asked.trigger, stop.sleep) as (api, _):
+        worker = Worker(configured, db, api, account, stop, progress)
+        for family in families:
+            if stop.signum is not None:
+                return
+            yield await run(worker, family, asked)
+
+
+class Job(msgspec.Struct):
+    """What the parent asks of an account's process. `seconds`: after so many no new slice starts."""
+
+    environ: dict[str, str]
+    account_id: UUID
+    families: list[str]
+    trigger: str
+    walk: str = "live"
+    days: int = 0
+    seconds: float | None = None
+    verbose: bool = False
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    job = msgspec.json.decode(_first_line(), type=Job)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    configured = settings.load(job.environ, env_file=False)
+    log.set_up(verbose=job.verbose, form=configured.log_format)
+    asyncio.run(_main(configured, job))
+
+
+async def _main(configured: Settings, job: Job) -> None:
+    stop = Stop()
+    stop.install()
+    assert configured.database_url
+    db = Database(configured.database_url)
+    last: dict[str, Any] = {"done": True, "error": None}
+    try:
+        account = await accounts.find(db, str(job.account_id))
+        families = [discover()[name] for name in job.families]
+        deadline = time.monotonic() + job.seconds if job.seconds else None
+        asked = Asked(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
+        async for summary in run_families(configured, db, account, families, asked, stop):
+            _say({"run": summary.as_dict()})
+    except EbaysyncError as error:
+        last["error"] = error.as_dict()
+    finally:
+        await db.close()
+    _say(last)
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _first_line() -> bytes:
+    """Read from the descriptor itself: Python's buffered standard input has a lock that a waiting thread would hold
+    at the interpreter's end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 65536)
+        if not piece:
+            raise SystemExit("no job on standard input")
+        line += piece
+    return line
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

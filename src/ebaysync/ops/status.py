@@ -1,0 +1,79 @@
+"""What `status` shows: per account its tokens, per family its cursor, lag, last run, last error, next due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.families import discover
+from ebaysync.families.base import Family
+from ebaysync.store.database import Database
+from ebaysync.sync import state as states
+from ebaysync.sync.state import iso
+
+
+async def collect(db: Database, accounts: Sequence[Account]) -> dict[str, Any]:
+    """The object of `status --json` (INTERFACE: Commands)."""
+    ids = [account.id for account in accounts]
+    tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
+    rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
+    return {
+        "paused": await states.paused(db) is not None,
+        "accounts": [
+            {
+                "account": account.name,
+                "environment": account.environment,
+                "active": account.is_active,
+                "token": _token(account, tokens.get(account.id)),
+                "families": [_family(family, rows.get((account.id, family.name))) for family in discover().values()],
+            }
+            for account in accounts
+        ],
+    }
+
+
+def _token(account: Account, row: Any) -> dict[str, Any]:
+    return {
+        "access_expires_at": iso(row.access_expires_at) if row else None,
+        "refresh_expires_at": iso(row.refresh_expires_at) if row else None,
+        "needs_consent": account.needs_consent,
+        "missing_scopes": _missing(row.scopes if row else None),
+    }
+
+
+def _missing(scopes: Sequence[str] | None) -> list[str]:
+    """Scopes that the families need and this consent is known not to have; unknown scopes miss nothing."""
+    if scopes is None:
+        return []
+    needed = {scope for family in discover().values() for scope in family.scopes}
+    return sorted(scope for scope in needed if scope not in scopes and scope.removesuffix(".readonly") not in scopes)
+
+
+def _family(family: Family, row: Any) -> dict[str, Any]:
+    every = timedelta(minutes=(row.every_minutes if row else None) or family.every_minutes)
+    return {
+        "family": family.name,
+        "enabled": row.enabled if row else True,
+        "cursor": row.cursor_value if row else None,
+        "lag_seconds": int(row.lag) if row and row.lag is not None else None,
+        "sweep_cursor": row.sweep_cursor if row else None,
+        "last_run_at": iso(row.last_run_at) if row else None,
+        "last_status": "running" if row and row.running else row.last_status if row else None,
+        "last_error": row.last_error if row else None,
+        "next_due_at": iso(row.last_run_at + every) if row and row.last_run_at else None,
+    }
+
+
+_TOKENS = """
+SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes
+FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE t.ebay_account_id = ANY(:accounts)
+"""
+_STATES = """
+SELECT s.*, extract(epoch FROM clock_timestamp() - CAST(s.cursor_value AS timestamptz)) AS lag,
+    l.lease_until > clock_timestamp() AS running
+FROM ebay_sync_state s
+LEFT JOIN ebay_lease l ON (l.ebay_account_id, l.api_family, l.walk) = (s.ebay_account_id, s.api_family, 'live')
+WHERE s.ebay_account_id = ANY(:accounts)
+"""
