@@ -1,0 +1,5 @@
+"""`python -m ebaysync`."""
+
+from ebaysync.cli.app import main
+
+main()

@@ -1,0 +1,73 @@
+"""The program: its commands, and the ONE place where an error becomes an exit code (INTERFACE: Exit codes)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from ebaysync import log as logs
+from ebaysync.cli import accounts, data, local, runs
+from ebaysync.cli.session import Session
+from ebaysync.errors import EbaysyncError, Interrupted
+
+app = typer.Typer(
+    name="ebaysync",
+    help="Keeps everything eBay knows about many seller accounts in PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (runs, accounts, data, local):
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ebaysync {version('ebaysync')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request (DEBUG).")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    verbose = verbose or os.environ.get("EBAYSYNC_LOG_LEVEL", "").lower() == "debug"
+    logs.set_up(verbose=verbose, quiet=quiet)
+    context.obj = Session(verbose=verbose, quiet=quiet)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except EbaysyncError as error:
+        _tell(error)
+        sys.exit(error.exit_status if isinstance(error, Interrupted) else error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as bug:
+        # Not the error's text: it may quote a record or a URL.
+        logging.getLogger("ebaysync").error("%s", "".join(traceback.format_tb(bug.__traceback__)))
+        _tell(EbaysyncError(f"unexpected {type(bug).__name__}", hint="a bug of ebaysync; the lines above say where"))
+        sys.exit(1)
+
+
+def _tell(error: EbaysyncError) -> None:
+    hint = f"\n  {error.hint}" if error.hint else ""
+    typer.echo(logs.redact(f"ebaysync: {error.message}{hint}"), err=True)

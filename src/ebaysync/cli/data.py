@@ -1,0 +1,152 @@
+"""status, migrate."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ebaysync.accounts import accounts
+from ebaysync.cli.session import AsJson, Session, answer_json, console
+from ebaysync.errors import SchemaBehind
+from ebaysync.ops import status as statuses
+from ebaysync.ops.signals import Stop
+from ebaysync.store import migrate as migrations
+from ebaysync.store.migrate import Migration
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: ebaysync status --account alice --json")(status)
+    app.command(epilog="Example: ebaysync migrate --check")(migrate)
+
+
+def status(
+    context: typer.Context,
+    account: Annotated[list[str] | None, typer.Option("--account", "-a", help="Only this account.")] = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds.")] = False,
+) -> None:
+    """Cursor, lag, last run, last error and next due time of every family; tokens and consents."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> dict[str, Any]:
+        async with session.database() as db:
+            names = account or []
+            chosen = [await accounts.find(db, name) for name in names] if names else await accounts.every(db)
+            found = await statuses.collect(db, chosen)
+            if not watch:
+                return found
+            with Live(_rendered(found), console=console(), screen=False) as live:
+                while stop.signum is None:
+                    live.update(_rendered(await statuses.collect(db, chosen)))
+                    await stop.sleep(2)
+            return found
+
+    found = session.go(work)
+    if as_json:
+        answer_json(found)
+    elif not watch:
+        console().print(_rendered(found))
+
+
+def _rendered(found: dict[str, Any]) -> RenderableType:
+    if not found["accounts"]:
+        return Text("no accounts yet; add one with: ebaysync accounts add NAME --environment E --refresh-token-stdin")
+    table = Table("account", "family", "cursor", "lag", "last run", "state", "next due", box=None, pad_edge=False)
+    notes: list[str] = ["everything is paused"] if found["paused"] else []
+    for account in found["accounts"]:
+        notes += _notes(account)
+        for family in account["families"]:
+            table.add_row(
+                account["account"],
+                family["family"],
+                _short(family["cursor"]),
+                _lasting(family["lag_seconds"]),
+                _ago(family["last_run_at"]),
+                _state(account, family),
+                _due(family),
+            )
+            if family["last_error"] and family["last_status"] != "completed":
+                notes.append(f"{account['account']} {family['family']}: {family['last_error']}")
+    return Group(table, *(Text(note) for note in notes))
+
+
+def _notes(account: dict[str, Any]) -> list[str]:
+    token, name = account["token"], account["account"]
+    notes = []
+    if token["needs_consent"]:
+        notes.append(
+            f"{name}: the seller must consent again: "
+            f"ebaysync accounts add {name} --environment {account['environment']} --refresh-token-stdin"
+        )
+    if token["refresh_expires_at"]:
+        left = datetime.fromisoformat(token["refresh_expires_at"]) - datetime.now(UTC)
+        if left < timedelta(days=60):
+            notes.append(f"{name}: the seller's consent ends in {max(0, left.days)} days")
+    notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
+    return notes
+
+
+def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
+    if not account["active"] or not family["enabled"]:
+        return Text("disabled", style="dim")
+    state = family["last_status"] or "never ran"
+    return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
+
+
+def _short(moment: str | None) -> str:
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%SZ") if moment else "–"
+
+
+def _lasting(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _ago(moment: str | None) -> str:
+    return f"{_lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
+
+
+def _due(family: dict[str, Any]) -> str:
+    if not family["enabled"]:
+        return "–"
+    if family["next_due_at"] is None:
+        return "now"
+    seconds = (datetime.fromisoformat(family["next_due_at"]) - datetime.now(UTC)).total_seconds()
+    return "now" if seconds <= 0 else f"in {_lasting(seconds)}"
+
+
+def migrate(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Only say what is missing; exit 10 if anything is.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the schema up to date."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> list[Migration]:
+        async with session.database(admin=True, current=False) as db:
+            if not check:
+                return await migrations.migrate(db)
+            if missing := await migrations.pending(db):
+                names = ", ".join(m.name for m in missing)
+                raise SchemaBehind(f"{db.where}: missing {names}", hint="run: ebaysync migrate")
+            return []
+
+    applied = session.go(work)
+    if as_json:
+        answer_json({"applied": [migration.name for migration in applied]})
+    else:
+        for migration in applied:
+            typer.echo(f"applied {migration.name}")
+        if not applied:
+            typer.echo("the schema is up to date")

@@ -1,0 +1,242 @@
+"""run, run-all, backfill, refresh-tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.tokens import open_api
+from ebaysync.cli.session import AccountName, AccountNames, AsJson, Session, answer_json, progress
+from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
+from ebaysync.families import discover
+from ebaysync.families.base import Family
+from ebaysync.ops import pool, schedule
+from ebaysync.ops.account import run_families
+from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.signals import Stop
+from ebaysync.store.database import Database
+from ebaysync.sync.run import Asked, Summary
+from ebaysync.sync.state import iso
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run", epilog="Example: ebaysync run orders --account alice")(run)
+    app.command("run-all", epilog="Example: ebaysync run-all --jobs 8")(run_all)
+    app.command(epilog="Example: ebaysync backfill orders --account alice --days 365")(backfill)
+    app.command("refresh-tokens", epilog="Example: ebaysync refresh-tokens --account alice --force")(refresh_tokens)
+
+
+def _family(name: str) -> Family:
+    found = discover().get(name)
+    if found is None:
+        raise UsageError(f"there is no family {name!r}", hint=f"families: {', '.join(discover())}")
+    return found
+
+
+def run(
+    context: typer.Context,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="What to bring up to date, such as orders.")],
+    account: AccountName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also when family or account are disabled.")] = False,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", metavar="S", min=0, help="After S seconds begin no new slice.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring one family of one account up to date, whether it is due or not."""
+    session: Session = context.obj
+    wanted = _family(family)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    asked = Asked("run", dry_run=dry_run, force=force, deadline=deadline)
+
+    async def work(stop: Stop) -> Summary:
+        async with session.database() as db:
+            found = await accounts.find(db, account)
+            with progress(f"{wanted.name} of {found.name}", None) as told:
+
+                def on_progress(summary: Summary) -> None:
+                    told(0, f"{summary.fetched} read, {summary.stored} stored, up to {iso(summary.cursor)}")
+
+                runs = run_families(session.settings, db, found, [wanted], asked, stop, on_progress)
+                async for summary in runs:
+                    return summary
+            raise Interrupted(stop.signum or 2)
+
+    summary = session.go(work)
+    if as_json:
+        answer_json(summary.as_dict())
+    else:
+        typer.echo(_line(summary.as_dict(), dry_run=dry_run))
+    if summary.quarantined:
+        typer.echo(f"ebaysync: {summary.quarantined} records are in ebay_quarantine, with the reason", err=True)
+    if summary.failure:
+        raise summary.failure
+
+
+def run_all(
+    context: typer.Context,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Accounts at the same time.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Run every family, due or not.")] = False,
+    account: AccountNames = None,
+    family: Annotated[list[str] | None, typer.Option("--family", "-f", help="Only this family.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refresh tokens, then bring every due family of every active account up to date. Timers call this."""
+    session: Session = context.obj
+    only = [_family(name).name for name in family or ()]
+
+    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+        async with session.database() as db:
+            chosen = await _chosen(db, account, active_only=True)
+            due = await schedule.due(db, [a.id for a in chosen], only, now=now)
+            limit = session.settings.account_timeout
+            parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in chosen if due[a.id]]
+            outcomes = await _run_accounts(session, db, parts, jobs, stop)
+            idle = [Outcome(a.name) for a in chosen if not due[a.id]]
+            return sorted(outcomes + idle, key=lambda outcome: outcome.account), pool.exit_code(outcomes, stop)
+
+    _answer(*session.go(work), as_json=as_json)
+
+
+def backfill(
+    context: typer.Context,
+    days: Annotated[int, typer.Option("--days", min=1, help="How far back to go.")],
+    family: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Default: all.")] = None,
+    account: AccountNames = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the last N days again, in slices, beside the live cursor. Goes on where an interrupted one stopped."""
+    session: Session = context.obj
+    families = [_family(name) for name in family or discover()]
+    for one in families:
+        if one.cursor_type == "snapshot" and family:
+            raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")
+        if one.furthest_reach and days > one.furthest_reach.days:
+            typer.echo(f"ebaysync: eBay gives {one.name} of the last {one.furthest_reach.days} days only", err=True)
+    names = [one.name for one in families if one.cursor_type != "snapshot"]
+
+    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+        async with session.database() as db:
+            chosen = await _chosen(db, account, active_only=True)
+            parts = [Work(a, names, "backfill", walk="backfill", days=days) for a in chosen]
+            outcomes = await _run_accounts(session, db, parts, None, stop)
+            return outcomes, pool.exit_code(outcomes, stop)
+
+    _answer(*session.go(work), as_json=as_json)
+
+
+async def _chosen(db: Database, names: Sequence[str] | None, *, active_only: bool) -> list[Account]:
+    if names:
+        return list({(found := await accounts.find(db, name)).id: found for name in names}.values())
+    return [account for account in await accounts.every(db) if account.is_active or not active_only]
+
+
+async def _run_accounts(
+    session: Session, db: Database, parts: Sequence[Work], jobs: int | None, stop: Stop
+) -> list[Outcome]:
+    with progress("accounts", len(parts)) as told:
+        done: list[Outcome] = []
+
+        def on_outcome(outcome: Outcome) -> None:
+            done.append(outcome)
+            told(len(done), f"{outcome.account}: {outcome.status}")
+
+        jobs = jobs or session.settings.jobs
+        return await pool.run_accounts(
+            session.settings, db, parts, jobs, stop, verbose=session.verbose, told=on_outcome
+        )
+
+
+def _answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
+    if as_json:
+        status = pool.combined([outcome.status for outcome in outcomes])
+        answer_json({"status": status, "accounts": [outcome.as_dict() for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            for one in outcome.runs:
+                typer.echo(_line(one))
+            if outcome.error:
+                typer.echo(f"{outcome.account}: {outcome.status}")
+            elif not outcome.runs:
+                typer.echo(f"{outcome.account}: nothing is due")
+        if not outcomes:
+            typer.echo("there are no active accounts; add one with: ebaysync accounts add")
+    for outcome in outcomes:
+        for error in outcome.errors:
+            hint = f"\n  {error['hint']}" if error.get("hint") else ""
+            typer.echo(f"ebaysync: {_named(outcome.account, error['message'])}{hint}", err=True)
+    if code:
+        raise typer.Exit(code)
+
+
+def _named(account: str, message: str) -> str:
+    return message if message.startswith(f"{account}: ") else f"{account}: {message}"
+
+
+def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
+    """One run in one line."""
+    head = f"{run['account']} {run['family']}: {run['status']}"
+    if run["status"] == "skipped":
+        return f"{head}, {run['reason']}"
+    would = "would store" if dry_run else "stored"
+    facts = f"{run['fetched']} read, {would} {run['stored']}, {run['unchanged']} unchanged"
+    extra = f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
+    behind = "" if run["caught_up"] or run["status"] != "completed" else ", not caught up yet"
+    return f"{head}, {facts}{extra}{behind}; {run['calls']} calls, {run['seconds']:.1f} s; cursor {run['cursor']}"
+
+
+def refresh_tokens(
+    context: typer.Context,
+    account: AccountNames = None,
+    force: Annotated[bool, typer.Option("--force", help="Also those that do not expire soon.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Refresh the access tokens that expire within 15 minutes."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> list[dict[str, Any]]:
+        async with session.database() as db:
+            chosen = await _chosen(db, account, active_only=True)
+            return [await _refresh(session, db, one, stop, force=force) for one in chosen if stop.signum is None]
+
+    results = session.go(work)
+    if as_json:
+        answer_json({"accounts": [{k: v for k, v in result.items() if k != "failure"} for result in results]})
+    failures: list[EbaysyncError] = [result["failure"] for result in results if result["failure"]]
+    for result in results:
+        if not as_json:
+            done = "failed" if result["failure"] else "refreshed" if result["refreshed"] else "still good"
+            until = f", until {result['access_expires_at']}" if result["access_expires_at"] else ""
+            typer.echo(f"{result['account']}: {done}{until}")
+    for result in results:
+        if error := result["failure"]:
+            hint = f"\n  {error.hint}" if error.hint else ""
+            typer.echo(f"ebaysync: {_named(result['account'], error.message)}{hint}", err=True)
+    if failures:
+        settings_alone = all(isinstance(error, ConfigError) for error in failures) and len(failures) == len(results)
+        raise typer.Exit(2 if settings_alone else 3)
+
+
+async def _refresh(session: Session, db: Database, account: Account, stop: Stop, *, force: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "account": account.name,
+        "refreshed": False,
+        "access_expires_at": None,
+        "error": None,
+        "failure": None,
+    }
+    try:
+        async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
+            access = await tokens.refresh(force=force)
+            result |= {"refreshed": access.refreshed, "access_expires_at": iso(access.expires_at)}
+    except Interrupted:
+        raise
+    except EbaysyncError as error:
+        result |= {"error": error.as_dict(), "failure": error}
+    return result

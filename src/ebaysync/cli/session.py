@@ -1,0 +1,94 @@
+"""What every command needs: the settings, an open database, the event loop with its signals, ways to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from ebaysync import log as logs
+from ebaysync import settings
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import Settings
+from ebaysync.store import database, migrate
+from ebaysync.store.database import Database
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+AccountName = Annotated[
+    str, typer.Option("--account", "-a", metavar="ACCOUNT", help="Our name or id, or eBay's user id or name.")
+]
+AccountNames = Annotated[
+    list[str] | None, typer.Option("--account", "-a", metavar="ACCOUNT", help="Only this account; may be repeated.")
+]
+
+
+@dataclass
+class Session:
+    """The typer context's object. Settings are read when a command first needs them."""
+
+    verbose: bool = False
+    quiet: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        found = settings.load()
+        logs.set_up(verbose=self.verbose, quiet=self.quiet, form=found.log_format)
+        return found
+
+    def go(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
+        """Run a command's coroutine with SIGINT and SIGTERM under control."""
+
+        async def main() -> T:
+            stop = Stop()
+            stop.install()
+            return await work(stop)
+
+        return asyncio.run(main())
+
+    @asynccontextmanager
+    async def database(self, *, admin: bool = False, current: bool = True) -> AsyncIterator[Database]:
+        """The database; `current`: with a schema that fits, or SchemaBehind."""
+        url = self.settings.database_url
+        if admin and self.settings.admin_database_url:
+            url = self.settings.admin_database_url
+        async with database.opened(url, self.settings.home) as db:
+            if current:
+                await migrate.require_current(db)
+            yield db
+
+
+def answer_json(value: Any) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def console() -> Console:
+    """Tables to standard output; not wrapped to 80 columns when that is a pipe."""
+    return Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+@contextmanager
+def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error where that is a terminal. Yields `told(completed, note)`."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda completed, note: bar.update(task, completed=completed, note=note)
