@@ -1,13 +1,32 @@
-"""What every kind of test shares."""
+"""What every kind of test shares: a PostgreSQL server for the whole run, a database of its own for each test that
+asks, the simulator, and the program as a process."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
+import psycopg
 import pytest
 
+from ebaysync.log import Secret
+from ebaysync.sim.server import Simulator
+from ebaysync.sim.world import World
+from ebaysync.store import embedded
+from ebaysync.store.database import Database
+from ebaysync.store.migrate import migrate
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+TEMPLATE = "ebaysync_template"
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +42,179 @@ def shared() -> Path:
             pytest.fail(f"{reason}, and CI must not skip")
         pytest.skip(reason)
     return SHARED
+
+
+def at(url: str, database: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The URL of a PostgreSQL server. EBAYSYNC_TEST_DATABASE_URL names another than the embedded one, whose login may
+    create databases. All workers of a run share it."""
+    if url := os.environ.get("EBAYSYNC_TEST_DATABASE_URL"):
+        yield url
+        return
+    base = tmp_path_factory.getbasetemp()
+    with embedded.attached((base if worker_id == "master" else base.parent) / "server") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+    """A migrated database, made once for all workers, that each test's own is cloned from."""
+    import asyncio
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base if worker_id == "master" else base.parent
+    name = f"{TEMPLATE}_{folder.name.replace('-', '_')}"
+
+    async def make() -> None:
+        db = Database(Secret(at(server, name)))
+        await migrate(db)
+        await db.close()
+
+    with (folder / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with psycopg.connect(server, autocommit=True) as admin:
+            done = admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if done is None or not (folder / "template.done").exists():
+                admin.execute(f'DROP DATABASE IF EXISTS "{name}"')
+                admin.execute(f'CREATE DATABASE "{name}"')
+                asyncio.run(make())
+                (folder / "template.done").touch()
+    return name
+
+
+@pytest.fixture
+def database_url(server: str, template: str) -> Iterator[str]:
+    """A migrated, empty database of this test's own."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        yield at(server, name)
+        admin.execute(f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture
+def empty_database_url(server: str) -> Iterator[str]:
+    """A database without a schema."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        yield at(server, name)
+        admin.execute(f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    found = Database(Secret(database_url))
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+def query(database_url: str) -> Callable[..., list[Any]]:
+    """Rows of a query, as a person with psql would see them."""
+
+    def rows(sql: str, *values: Any) -> list[Any]:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            cursor = connection.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return rows
+
+
+@pytest.fixture
+def simulator() -> Iterator[Callable[..., Simulator]]:
+    """Makes simulators: `simulator(sellers=2, orders_per_seller=50, …)`, or of a World that is there."""
+    running: list[Simulator] = []
+
+    def make(world: World | None = None, **options: Any) -> Simulator:
+        sim = Simulator(world or World(**options))
+        sim.__enter__()
+        running.append(sim)
+        return sim
+
+    yield make
+    for sim in running:
+        sim.__exit__(None, None, None)
+
+
+@dataclass
+class Ended:
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Program:
+    """The real program: `program("run", "orders", "--account", "x")`, in a clean environment of its own."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str, given: str = "", environ: dict[str, str] | None = None) -> Ended:
+        ended = subprocess.run(
+            self.command(*arguments),
+            input=given,
+            capture_output=True,
+            text=True,
+            env=self.environ | (environ or {}),
+            cwd=self.folder,
+            timeout=300,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, without waiting for its end."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ,
+            cwd=self.folder,
+        )
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ebaysync", *arguments]
+
+    def add_sellers(self, sim: Simulator, *arguments: str) -> list[str]:
+        """Add every seller of a simulator under its user name; the names."""
+        names = []
+        for seller in sim.world.sellers:
+            ended = self(
+                *("accounts", "add", seller.username, "-e", "simulator", "--refresh-token-stdin", *arguments),
+                given=f"{seller.refresh_token}\n",
+            )
+            assert ended.code == 0, ended.err
+            names.append(seller.username)
+        return names
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str) -> Program:
+    """The program with a database, a home and a working directory of this test's own."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME", "TMPDIR") if name in os.environ}
+    own = {
+        "EBAYSYNC_DATABASE_URL": database_url,
+        "EBAYSYNC_HOME": str(tmp_path / "home"),
+        "EBAYSYNC_SETTLE_SECONDS": "0",
+        "COLUMNS": "200",
+    }
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    return Program(folder, kept | own)

@@ -7,6 +7,7 @@ no JSON from a maintenance page; neither is ever "no data".
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -90,15 +91,32 @@ def check(answer: Answer, kind: type[T], transport: Transport) -> T:
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
+    """The body as JSON of that shape. Raises AnswerNotUnderstood, or EbayUnreachable for what is no JSON at all, which
+    is most often a body that was cut on its way."""
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except ValueError:
+            return msgspec.json.decode(_mended(answer.body), type=kind)
     except msgspec.ValidationError as error:
         raise AnswerNotUnderstood(f"{answer.request}: {error}", status=answer.status) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # No JSON at all is most often a body that was cut on its way.
+    except ValueError as error:
         raise EbayUnreachable(f"{answer.request}: the JSON is damaged: {error}", status=answer.status) from None
     except RecursionError:
         raise AnswerNotUnderstood(f"{answer.request}: the JSON is nested too deeply", status=answer.status) from None
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<alone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def _mended(body: bytes) -> bytes:
+    """With U+FFFD for what is no UTF-8 and for surrogates that stand alone: one buyer's name must not stop a seller."""
+    utf8 = body.decode(errors="replace").encode()
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found["alone"] else found[0], utf8)
 
 
 def _refusal(answer: Answer, transport: Transport) -> EbayError:

@@ -1,0 +1,72 @@
+"""Whole runs in this process, against the simulator and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebaysync.accounts import accounts, vault
+from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import Settings
+from ebaysync.sim.server import Simulator
+from ebaysync.store.database import Database
+from ebaysync.sync.run import Asked, Summary, Worker, run
+
+
+@dataclass
+class Bench:
+    """One simulator, one database, and the ways to work with them. Nothing sleeps: waits return at once."""
+
+    settings: Settings
+    db: Database
+    sim: Simulator
+    stop: Stop
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    async def add(self, index: int = 0) -> Account:
+        """Add the simulator's seller of that index as an account."""
+        seller = self.sim.world.sellers[index]
+        keys = vault.load(self.settings, may_create=True)
+        async with Transport(hosts(self.settings, "simulator"), sleep=self.sleep) as transport:
+            keyset, token = self.settings.keyset("simulator"), Secret(seller.refresh_token)
+            return await accounts.add(self.db, keys, transport, keyset, seller.username, token, Consent())
+
+    def worker(self, account: Account) -> AbstractAsyncContextManager[Worker]:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Worker]:
+            async with open_api(self.settings, self.db, account, "run", self.sleep) as (api, _):
+                yield Worker(self.settings, self.db, api, account, self.stop)
+
+        return opened()
+
+    async def run(self, account: Account, family: str = "orders", **asked: Any) -> Summary:
+        async with self.worker(account) as worker:
+            return await run(worker, discover()[family], Asked("run", **asked))
+
+    def with_settings(self, **changed: Any) -> Bench:
+        return replace(self, settings=replace(self.settings, **changed))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, db: Database, simulator: Callable[..., Simulator]) -> Callable[..., Bench]:
+    """`bench(sellers=1, orders_per_seller=100, …)`: the options are the world's."""
+
+    def make(**options: Any) -> Bench:
+        sim = simulator(**options)
+        settings = Settings(home=tmp_path, simulator_url=sim.url, settle_seconds=0)
+        return Bench(settings, db, sim, Stop())
+
+    return make
