@@ -169,9 +169,7 @@ def test_two_uses_in_one_process_share_the_server_too(home: Path) -> None:
     assert not alive(pid)
 
 
-def test_a_killed_command_leaves_a_server_that_the_next_takes_over_and_stops(
-    home: Path, command: Start
-) -> None:
+def test_a_killed_command_leaves_a_server_that_the_next_takes_over_and_stops(home: Path, command: Start) -> None:
     killed = command()
     killed.ready()
     pid = postmaster(home)
@@ -185,9 +183,7 @@ def test_a_killed_command_leaves_a_server_that_the_next_takes_over_and_stops(
 
 
 @pytest.mark.parametrize("how", ["fork", "exec"])
-def test_the_child_of_a_killed_command_does_not_keep_the_server_for_ever(
-    home: Path, command: Start, how: str
-) -> None:
+def test_the_child_of_a_killed_command_does_not_keep_the_server_for_ever(home: Path, command: Start, how: str) -> None:
     killed = command(how)
     killed.ready()
     pid = postmaster(home)
@@ -216,9 +212,7 @@ def test_a_forked_child_that_falls_out_of_the_block_does_not_stop_the_server(hom
     assert not alive(pid)
 
 
-def test_ctrl_c_at_the_command_that_started_it_leaves_the_server_to_the_others(
-    home: Path, command: Start
-) -> None:
+def test_ctrl_c_at_the_command_that_started_it_leaves_the_server_to_the_others(home: Path, command: Start) -> None:
     first = command()
     first.ready()
     second = command()
@@ -250,9 +244,7 @@ def test_the_url_serves_child_processes(home: Path) -> None:
 def test_a_home_may_have_any_name(home: Path, name: str) -> None:
     for _ in range(2):
         with embedded.attached(home / name) as url, psycopg.connect(url) as connection:
-            assert (
-                connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
-            )
+            assert connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
 
 
 # --- durability
@@ -318,9 +310,9 @@ def test_roots_server_is_another_users_and_no_permission_is_changed(home: Path) 
         assert server.stat().st_uid == data(home).stat().st_uid != 0
         assert "Groups:\t \n" in (server / "status").read_text()
         with psycopg.connect(url) as connection:
-            assert connection.execute(
-                "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-            ).fetchone() == (False,)
+            assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (
+                False,
+            )
     for place in (home, home.parent, home / "postgres"):
         assert place.stat().st_mode & 0o777 == 0o700
         assert place.stat().st_uid == 0
@@ -342,9 +334,7 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(
         try:
             for _ in range(2):
                 with embedded.attached(home) as url, psycopg.connect(url) as connection:
-                    assert connection.execute(
-                        "SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL"
-                    ).fetchone()
+                    assert connection.execute("SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL").fetchone()
                     running = os.readlink(f"/proc/{postmaster(home)}/exe")
                     assert running.startswith(str(copies))
         finally:
@@ -364,9 +354,7 @@ def test_a_place_for_copies_that_somebody_else_made_first_is_not_trusted(home: P
 
 @as_root
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_normal_user_with_home_and_checkout_in_a_0700_home(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_normal_user_with_home_and_checkout_in_a_0700_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = pwd.getpwnam("nobody")
     theirs = home.parent
     install = hidden_wheel(theirs / "venv", nobody.pw_uid)
@@ -439,9 +427,7 @@ def permissions(place: Path) -> dict[Path, tuple[int, int, int]]:
 # --- what can go wrong
 
 
-def test_without_the_wheel_the_setting_and_the_extra_are_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_wheel_the_setting_and_the_extra_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
     with pytest.raises(ConfigError, match="EBAYSYNC_DATABASE_URL") as caught, embedded.attached(home):
         pass

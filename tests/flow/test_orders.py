@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +25,9 @@ async def test_every_order_arrives_with_its_fields_and_line_items(bench: Benches
     summary = await b.run(await b.add())
     truth = b.sim.world.truth(b.sim.world.sellers[0])
     assert (summary.status, summary.stored, summary.caught_up) == ("completed", len(truth), True)
-    rows = query("SELECT order_id, raw_payload, last_modified_date, total, total_currency, cancel_state FROM ebay_orders")
+    rows = query(
+        "SELECT order_id, raw_payload, last_modified_date, total, total_currency, cancel_state FROM ebay_orders"
+    )
     assert {row[0] for row in rows} == set(truth)
     for order_id, raw, modified, total, currency, cancel_state in rows:
         shown = truth[order_id].shown
@@ -37,7 +40,9 @@ async def test_every_order_arrives_with_its_fields_and_line_items(bench: Benches
     assert dict(query("SELECT line_item_id, order_id FROM order_line_items")) == lines
 
 
-async def test_cancelled_orders_have_their_cancel_requests_which_the_list_leaves_out(bench: Benches, query: Query) -> None:
+async def test_cancelled_orders_have_their_cancel_requests_which_the_list_leaves_out(
+    bench: Benches, query: Query
+) -> None:
     b = bench(orders_per_seller=200, sellers=1)
     await b.run(await b.add())
     [(cancelled, with_requests)] = query(
@@ -68,7 +73,9 @@ async def test_a_change_becomes_one_event_with_old_and_new_values(bench: Benches
     await b.run(account)
     clock.advance(600)
     [seller] = b.sim.world.sellers
-    unshipped = next(k for k, t in b.sim.world.truth(seller).items() if t.shown["orderFulfillmentStatus"] == "NOT_STARTED")
+    unshipped = next(
+        k for k, t in b.sim.world.truth(seller).items() if t.shown["orderFulfillmentStatus"] == "NOT_STARTED"
+    )
     b.sim.world.touch(seller, unshipped, "ship")
     clock.advance(600)
     for _ in range(2):
@@ -110,7 +117,7 @@ async def test_no_slice_is_wider_than_the_clamp_and_none_is_left_out(bench: Benc
     spans.sort()
     assert spans[0][0] == NOON - timedelta(days=90)
     assert spans[-1][1] == NOON
-    assert all(a[1] == b_[0] for a, b_ in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b_[0] for a, b_ in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("rows", ROW_ORDERS)
@@ -296,7 +303,9 @@ async def test_an_old_order_that_comes_masked_keeps_its_name_and_street(bench: B
     assert again.stored == 0
 
 
-@pytest.mark.parametrize("off", [timedelta(days=-300), timedelta(minutes=-40), timedelta(minutes=40), timedelta(days=300)])
+@pytest.mark.parametrize(
+    "off", [timedelta(days=-300), timedelta(minutes=-40), timedelta(minutes=40), timedelta(days=300)]
+)
 async def test_a_host_clock_that_is_wrong_moves_no_window(bench: Benches, query: Query, off: timedelta) -> None:
     now = (datetime.now(UTC) + off).replace(microsecond=0)
     clock = ManualClock(now)
@@ -329,7 +338,9 @@ async def test_a_dry_run_says_what_would_change_and_writes_nothing(bench: Benche
 
 
 async def test_a_backfill_walks_beside_the_live_cursor(bench: Benches, query: Query) -> None:
-    b = bench(orders_per_seller=100, sellers=1, clock=ManualClock(NOON), days=200).with_settings(initial_backfill_days=5)
+    b = bench(orders_per_seller=100, sellers=1, clock=ManualClock(NOON), days=200).with_settings(
+        initial_backfill_days=5
+    )
     account = await b.add()
     live = await b.run(account)
     [(cursor,)] = query("SELECT cursor_value FROM ebay_sync_state")

@@ -110,9 +110,7 @@ def test_a_body_is_shorter_than_announced(kind: str, simulate: Simulate) -> None
     caller = simulate()
     caller.sim.faults.add(kind, times=2)
     head, _, body = raw(caller).partition(b"\r\n\r\n")
-    (length,) = [
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")
-    ]
+    (length,) = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")]
     assert head.startswith(b"HTTP/1.1 200 OK")
     assert 0 < len(body) < length
     with pytest.raises(httpx.RemoteProtocolError):

@@ -69,9 +69,7 @@ def test_a_bad_request_is_refused_with_its_number(name: str, simulate: Simulate)
 def test_brackets_that_are_not_encoded_are_refused(simulate: Simulate) -> None:
     caller = simulate()
     answer = caller.http.get(
-        httpx.URL(caller.sim.url + ORDERS).copy_with(
-            raw_path=b"/sell/fulfillment/v1/order?filter=creationdate:[x..]"
-        )
+        httpx.URL(caller.sim.url + ORDERS).copy_with(raw_path=b"/sell/fulfillment/v1/order?filter=creationdate:[x..]")
     )
     assert answer.status_code == 400
 
@@ -140,9 +138,7 @@ def test_without_a_filter_the_orders_created_in_90_days_come(simulate: Simulate)
     assert caller.ids() == [young.id]
 
 
-def test_orders_older_than_two_years_are_out_of_reach_even_when_they_change(
-    simulate: Simulate, span: Span
-) -> None:
+def test_orders_older_than_two_years_are_out_of_reach_even_when_they_change(simulate: Simulate, span: Span) -> None:
     caller = simulate(orders_per_seller=0)
     old = caller.sim.world.add_order(caller.seller, created=START - 731 * DAY)
     caller.sim.world.touch(caller.seller, old.id)
@@ -207,9 +203,7 @@ def test_rows_come_in_the_order_that_the_world_was_given(rows: str, simulate: Si
 def test_only_a_single_order_shows_its_cancel_requests_and_the_tax_id(simulate: Simulate) -> None:
     caller = simulate(orders_per_seller=0)
     identifier = {"taxpayerId": "X", "taxIdentifierType": "VATIN", "issuingCountry": "DE"}
-    order = caller.sim.world.add_order(
-        caller.seller, created=START - DAY, buyer={"taxIdentifier": identifier}
-    )
+    order = caller.sim.world.add_order(caller.seller, created=START - DAY, buyer={"taxIdentifier": identifier})
     caller.sim.world.touch(caller.seller, order.id, "cancel_ask")
     caller.sim.world.touch(caller.seller, order.id, "cancel")
     (row,) = caller.page()["orders"]
@@ -240,10 +234,7 @@ def test_persons_vanish_from_old_orders(simulate: Simulate, clock: ManualClock) 
     caller.login()
     assert contact().keys() == {"contactAddress"}
     assert contact()["contactAddress"].keys() == {"city", "stateOrProvince", "postalCode", "countryCode"}
-    assert (
-        "fullName"
-        in caller.sim.world.truth(caller.seller)[order.id].full["buyer"]["buyerRegistrationAddress"]
-    )
+    assert "fullName" in caller.sim.world.truth(caller.seller)[order.id].full["buyer"]["buyerRegistrationAddress"]
 
 
 def test_what_is_served_is_the_truth(simulate: Simulate) -> None:
@@ -264,15 +255,11 @@ def test_the_tax_breakdown_changes_the_totals(simulate: Simulate) -> None:
     for key in taxed:
         assert "tax" not in plain[key]["pricingSummary"]
         assert float(apart[key]["pricingSummary"]["tax"]["value"]) > 0
-        assert float(apart[key]["lineItems"][0]["total"]["value"]) > float(
-            plain[key]["lineItems"][0]["total"]["value"]
-        )
+        assert float(apart[key]["lineItems"][0]["total"]["value"]) > float(plain[key]["lineItems"][0]["total"]["value"])
 
 
 @pytest.mark.parametrize(("order_id", "status"), [("nonsense", 400), ("1-2-3", 400), ("99-99999-99999", 404)])
-def test_an_order_that_is_not_there_is_refused_with_an_envelope(
-    order_id: str, status: int, simulate: Simulate
-) -> None:
+def test_an_order_that_is_not_there_is_refused_with_an_envelope(order_id: str, status: int, simulate: Simulate) -> None:
     answer = simulate().get(f"{ORDERS}/{order_id}")
     assert (answer.status_code, answer.json()["errors"][0]["errorId"]) == (status, 32100)
 

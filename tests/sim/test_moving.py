@@ -41,9 +41,7 @@ def settled(caller: Any, before: datetime) -> set[str]:
     """The orders of the window that nothing happened to while somebody walked."""
     truth = caller.sim.world.truth(caller.seller)
     return {
-        key
-        for key, value in truth.items()
-        if value.last_modified < before and value.order.changes[0].indexed < before
+        key for key, value in truth.items() if value.last_modified < before and value.order.changes[0].indexed < before
     }
 
 
@@ -110,6 +108,4 @@ def test_a_window_that_reaches_now_has_nothing_to_leave_to(simulate: Simulate, s
     caller.page(filter=span(START - timedelta(days=90), START), limit=PAGE)
     after = caller.sim.world.truth(caller.seller)
     assert fault.struck == 0
-    assert {key: value.version for key, value in before.items()} == {
-        key: value.version for key, value in after.items()
-    }
+    assert {key: value.version for key, value in before.items()} == {key: value.version for key, value in after.items()}

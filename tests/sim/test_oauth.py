@@ -26,9 +26,7 @@ def refresh(caller: Any, **form: str) -> httpx.Response:
 
 
 def status_of(caller: Any, token: str) -> int:
-    answer = httpx.get(
-        caller.sim.url + "/commerce/identity/v1/user/", headers={"Authorization": f"Bearer {token}"}
-    )
+    answer = httpx.get(caller.sim.url + "/commerce/identity/v1/user/", headers={"Authorization": f"Bearer {token}"})
     return answer.status_code
 
 
@@ -41,9 +39,7 @@ def test_a_refresh_token_gives_an_access_token_and_no_new_refresh_token(simulate
     assert set("#^+/=") & set(token["access_token"]) >= set("#^+/")
 
 
-def test_an_access_token_works_for_two_hours_of_the_simulators_clock(
-    simulate: Simulate, clock: ManualClock
-) -> None:
+def test_an_access_token_works_for_two_hours_of_the_simulators_clock(simulate: Simulate, clock: ManualClock) -> None:
     caller = simulate()
     token = refresh(caller).json()["access_token"]
     clock.advance(7199)
@@ -64,9 +60,7 @@ def test_a_narrower_scope_can_be_asked_for_and_binds(simulate: Simulate) -> None
     caller = simulate()
     token = refresh(caller, scope=f"{BASE}/sell.fulfillment.readonly").json()["access_token"]
     assert status_of(caller, token) == 403
-    orders = httpx.get(
-        caller.sim.url + "/sell/fulfillment/v1/order", headers={"Authorization": f"Bearer {token}"}
-    )
+    orders = httpx.get(caller.sim.url + "/sell/fulfillment/v1/order", headers={"Authorization": f"Bearer {token}"})
     assert orders.status_code == 200
 
 

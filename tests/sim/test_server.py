@@ -31,9 +31,7 @@ def test_a_call_to_the_wrong_host_is_a_404_without_a_body(simulate: Simulate) ->
     for url, right in ((sim.url, ORDERS), (sim.apiz_url, USER), (sim.auth_url, None)):
         for path in (ORDERS, USER):
             answer = httpx.get(url + path, headers=headers)
-            assert (answer.status_code, bool(answer.content)) == (
-                (200, True) if path == right else (404, False)
-            )
+            assert (answer.status_code, bool(answer.content)) == ((200, True) if path == right else (404, False))
     assert {entry.host for entry in sim.journal} == {"api", "apiz", "auth"}
 
 
@@ -78,9 +76,7 @@ def test_the_sellers_and_the_clock_can_be_asked_from_outside(simulate: Simulate)
     answer = httpx.post(caller.sim.url + "/_sim/clock", json={"advance": 3600})
     assert answer.json() == {"now": "2026-07-01T13:00:00.000Z"}
     order_id = next(iter(caller.seller.orders))
-    touched = httpx.post(
-        caller.sim.url + "/_sim/touch", json={"seller": caller.seller.username, "orderId": order_id}
-    )
+    touched = httpx.post(caller.sim.url + "/_sim/touch", json={"seller": caller.seller.username, "orderId": order_id})
     assert touched.json()["lastModifiedDate"] == "2026-07-01T13:00:00.000Z"
     assert httpx.get(caller.sim.url + "/_sim/nonsense").status_code == 404
     assert httpx.post(caller.sim.url + "/_sim/touch", json={"seller": "nobody"}).status_code == 400

@@ -55,9 +55,7 @@ def identity(shared: Path) -> Specification:
 
 
 @pytest.mark.parametrize("seller", range(6))
-def test_pages_of_orders_follow_the_specification(
-    seller: int, simulate: Simulate, fulfillment: Specification
-) -> None:
+def test_pages_of_orders_follow_the_specification(seller: int, simulate: Simulate, fulfillment: Specification) -> None:
     caller = simulate(seed=20 + seller, sellers=6, orders_per_seller=120, days=200)
     caller.seller = caller.sim.world.sellers[seller]
     caller.login()
@@ -126,9 +124,7 @@ def test_orders_have_the_shape_of_captured_ones(simulate: Simulate, shared: Path
 
 def paths(node: object, at: str = "") -> set[str]:
     if isinstance(node, dict):
-        return set().union(
-            *(paths(value, f"{at}.{key}".lstrip(".")) for key, value in node.items()), {at} - {""}
-        )
+        return set().union(*(paths(value, f"{at}.{key}".lstrip(".")) for key, value in node.items()), {at} - {""})
     if isinstance(node, list):
         return set().union(*(paths(value, at) for value in node), {at})
     return {at}

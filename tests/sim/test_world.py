@@ -19,9 +19,7 @@ def state(world: World) -> dict[str, dict[str, object]]:
 
 def test_the_same_seed_makes_the_same_world() -> None:
     one, two = (World(7, 3, 20, ManualClock(START)) for _ in range(2))
-    assert [(s.user_id, s.refresh_token) for s in one.sellers] == [
-        (s.user_id, s.refresh_token) for s in two.sellers
-    ]
+    assert [(s.user_id, s.refresh_token) for s in one.sellers] == [(s.user_id, s.refresh_token) for s in two.sellers]
     assert state(one) == state(two)
 
 

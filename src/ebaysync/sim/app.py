@@ -74,9 +74,7 @@ class App:
                     faults.within(fault, answer)
             name = seller.username if seller else answer.seller
             for fault in met:
-                if fault.kind in faults.AFTER and not (
-                    seller and answer.rows and self.mover.move(fault, seller, call)
-                ):
+                if fault.kind in faults.AFTER and not (seller and answer.rows and self.mover.move(fault, seller, call)):
                     fault.struck -= 1  # nothing could move; the next page will do
             self._note(call, host, name, answer, met)
         return answer, [fault for fault in met if fault.kind in faults.WIRE]

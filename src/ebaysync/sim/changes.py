@@ -56,9 +56,7 @@ def _ship_part(draft: Draft, body: dict[str, Any], change: Change, number: int) 
 
 
 def _estimate(draft: Draft, body: dict[str, Any], change: Change, number: int) -> None:
-    body["fulfillmentStartInstructions"][0]["maxEstimatedDeliveryDate"] = stamp(
-        change.at + timedelta(days=number)
-    )
+    body["fulfillmentStartInstructions"][0]["maxEstimatedDeliveryDate"] = stamp(change.at + timedelta(days=number))
 
 
 def _release(draft: Draft, body: dict[str, Any], change: Change, number: int) -> None:

@@ -87,9 +87,7 @@ def _post_clock(app: App, call: Call) -> Answer:
 def _post_touch(app: App, call: Call) -> Answer:
     body = _body(call)
     order = app.world.touch(body["seller"], body["orderId"], body.get("change"))
-    return answer_json(
-        {"orderId": order.id, "version": order.version, "lastModifiedDate": stamp(order.modified)}
-    )
+    return answer_json({"orderId": order.id, "version": order.version, "lastModifiedDate": stamp(order.modified)})
 
 
 def _post_revoke(app: App, call: Call) -> Answer:
@@ -100,9 +98,7 @@ def _post_revoke(app: App, call: Call) -> Answer:
 def _get_accepted(app: App, call: Call) -> Answer:
     """Where the consent page leads when the RuName names no other place."""
     address = html.escape(f"{call.base}{call.path}?{call.raw_query}")
-    page = (
-        f"<!DOCTYPE html><title>Accepted</title><p>Paste this address into ebaysync:</p><pre>{address}</pre>"
-    )
+    page = f"<!DOCTYPE html><title>Accepted</title><p>Paste this address into ebaysync:</p><pre>{address}</pre>"
     return Answer(200, page.encode(), "text/html;charset=utf-8")
 
 

@@ -88,9 +88,7 @@ class Faults:
         """`add("status", path="/order", status=429, after=2, times=3)`; options are Fault's fields."""
         known = {field.name for field in fields(Fault)} - {"kind", "seen", "struck"}
         if unknown := set(options) - known:
-            raise ValueError(
-                f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
-            )
+            raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
         fault = Fault(kind, **options)
         with self._lock:
             self._faults.append(fault)

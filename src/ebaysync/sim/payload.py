@@ -26,9 +26,7 @@ def decimal(cents: int) -> str:
 class Draft:
     """An order as it is on the day of its creation."""
 
-    def __init__(
-        self, order_id: str, seed: str, username: str, market: people.Marketplace, taxes: bool
-    ) -> None:
+    def __init__(self, order_id: str, seed: str, username: str, market: people.Marketplace, taxes: bool) -> None:
         self.order_id = order_id
         self.seed = seed
         self.username = username
@@ -36,9 +34,7 @@ class Draft:
         self.random = Random(seed)
         self.market = market
         self.buyer = people.buyer(self.random, self.market.country)
-        self.collected = (
-            self.market.country == "US" and self.buyer["country"] == "US" and self.random.random() < 0.7
-        )
+        self.collected = self.market.country == "US" and self.buyer["country"] == "US" and self.random.random() < 0.7
         self.spec_shaped = self.random.random() < 0.5
         self.lines = [self._line(index) for index in range(self.random.choice((1, 1, 1, 2, 3)))]
         self.gross: int = sum(line["cents"] + line["shipping"] for line in self.lines)

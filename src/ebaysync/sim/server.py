@@ -39,9 +39,7 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-async def _run(
-    app: App, sockets: list[socket.socket], stop: asyncio.Event, started: Callable[[], None]
-) -> None:
+async def _run(app: App, sockets: list[socket.socket], stop: asyncio.Event, started: Callable[[], None]) -> None:
     """Serves until `stop`; then every connection is cut and nothing is left behind."""
     # The Date of an answer is the simulator's, not the machine's: uvicorn must add none.
     config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False, timeout_keep_alive=30)
@@ -141,9 +139,7 @@ class Simulator:
         self._sockets = [_bind("127.0.0.1", 0) for _ in roles]
         urls = [_url(sock) for sock in self._sockets]
         self.url, self.apiz_url, self.auth_url = urls if self.split else urls * 3
-        self.app.hosts = {
-            sock.getsockname()[1]: role for sock, role in zip(self._sockets, roles, strict=True)
-        }
+        self.app.hosts = {sock.getsockname()[1]: role for sock, role in zip(self._sockets, roles, strict=True)}
         self._thread.start()
         if not self._started.wait(10):
             raise RuntimeError("the simulator did not start")

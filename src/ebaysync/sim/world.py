@@ -148,9 +148,7 @@ class World:
             now = self.now()
             return self._add(self.seller(who), created or whole(now), self._random, order_id, indexed, fields)
 
-    def add_late(
-        self, who: str | Seller, *, created: datetime, modified: datetime, order_id: str | None
-    ) -> Order:
+    def add_late(self, who: str | Seller, *, created: datetime, modified: datetime, order_id: str | None) -> Order:
         """An order of the past that the filters of getOrders learn of only now."""
         with self.lock:
             now = self.now()

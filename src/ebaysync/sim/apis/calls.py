@@ -31,7 +31,7 @@ class Answer:
     rows: tuple[tuple[str, int], ...] = ()  # which orders it carries, each with its version
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of the simulator
+class Refusal(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer

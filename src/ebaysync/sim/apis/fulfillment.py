@@ -100,9 +100,7 @@ def _has_status(row: Found, window: Window) -> bool:
     return order.status(version) in window.statuses
 
 
-def _number(
-    query: Mapping[str, str], name: str, default: int, good: Callable[[int], bool], error_id: int
-) -> int:
+def _number(query: Mapping[str, str], name: str, default: int, good: Callable[[int], bool], error_id: int) -> int:
     text = query.get(name)
     if text is None:
         return default
@@ -194,8 +192,6 @@ def _page(call: Call, window: Window, found: list[Found], taxes: bool) -> Answer
 
 def _href(call: Call, window: Window, offset: int) -> str:
     """Absolute, with the caller's own parameters; brackets, braces and bars encoded, as eBay writes it."""
-    kept = {
-        name: value for name, value in call.query.items() if name in ("filter", "fieldGroups", "orderIds")
-    }
+    kept = {name: value for name, value in call.query.items() if name in ("filter", "fieldGroups", "orderIds")}
     fields = [f"{name}={quote(value, safe=':,.')}" for name, value in kept.items()]
     return f"{call.base}{PATH}?{'&'.join([*fields, f'limit={window.limit}', f'offset={offset}'])}"

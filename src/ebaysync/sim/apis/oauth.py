@@ -90,9 +90,7 @@ def oauth_error(status: int, error: str, description: str) -> Refusal:
     return Refusal(answer_json({"error": error, "error_description": description}, status))
 
 
-INVALID_SCOPE = (
-    "The requested scope is invalid, unknown, malformed, or exceeds the scope granted to the client"
-)
+INVALID_SCOPE = "The requested scope is invalid, unknown, malformed, or exceeds the scope granted to the client"
 
 
 def token(ledger: Ledger, call: Call) -> Answer:
@@ -214,9 +212,7 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller |
     """Whose call it is; 401 without a good access token, 403 where none of the scopes was granted."""
     given = call.headers.get("authorization")
     if not given:
-        raise refuse(
-            401, 1002, "OAuth", "Missing access token", long="Access token is missing in the request."
-        )
+        raise refuse(401, 1002, "OAuth", "Missing access token", long="Access token is missing in the request.")
     kind, _, token = given.partition(" ")
     grant = ledger.of_access(token, call.now) if kind == "Bearer" else None
     if grant is None:
