@@ -456,6 +456,31 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) ->
     assert str(home / "postgres/server.log") in str(caught.value.hint)
 
 
+def test_a_server_killed_while_it_starts_is_started_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = embedded.Server.start
+    killed: list[int] = []
+
+    def and_kill(server: embedded.Server, lock: embedded.Lock) -> None:
+        start(server, lock)
+        if not killed:
+            assert server.child
+            killed.append(server.child.pid)
+            server.child.kill()
+
+    monkeypatch.setattr(embedded.Server, "start", and_kill)
+    with embedded.attached(home):
+        assert [postmaster(home)] != killed != []
+
+
+def test_what_keeps_us_from_logging_in_is_said_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSERVICE", "nobody-knows")
+    with pytest.raises(DatabaseError, match='"nobody-knows" not found'), embedded.attached(home):
+        pass
+    assert not (data(home) / "postmaster.pid").exists()
+
+
 def test_data_of_another_major_version_is_left_alone(home: Path) -> None:
     (home / "postgres/17").mkdir(parents=True)
     with pytest.raises(DatabaseError, match="PostgreSQL 17"), embedded.attached(home):

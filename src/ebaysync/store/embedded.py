@@ -43,6 +43,7 @@ log = logging.getLogger("ebaysync.store.embedded")
 POLL = 0.01
 TURN_SECONDS = 180  # for another command that is starting or stopping the server
 START_SECONDS = 120  # crash recovery included; max_wal_size bounds that to a few seconds
+STARTS = 3  # of a server that somebody kills while it starts
 STOP_SECONDS = 60
 QUIT_SECONDS = 15
 LOG_BYTES = 1_000_000  # of the server's log, then it becomes server.log.1
@@ -168,14 +169,16 @@ class Server:
 
     def bring_up(self) -> None:
         began = time.monotonic()
+        starts = 0
         while not self.answers():
             # Held by a server that is about to answer, by one that is about to end, or by nobody.
-            lock = Lock(self.cluster, "server.lock")
-            if lock.take(fcntl.LOCK_EX):
-                if self.child:
-                    raise self.failed()
-                self.start(lock)
-            lock.close()
+            with closing(Lock(self.cluster, "server.lock")) as lock:
+                if lock.take(fcntl.LOCK_EX):
+                    killed = self.child is None or self.child.wait() < 0
+                    if not killed or starts == STARTS:
+                        raise self.failed()
+                    self.start(lock)
+                    starts += 1
             if time.monotonic() > began + START_SECONDS:
                 raise DatabaseError(
                     f"PostgreSQL in {self.cluster.data} takes nobody after {START_SECONDS} s",
@@ -185,19 +188,24 @@ class Server:
         log.debug("database ready after %.0f ms", (time.monotonic() - began) * 1000)
 
     def answers(self) -> bool:
-        if not (self.cluster.data / SOCKET).exists():
+        """Whether we can log in. Asks only a server that calls itself ready: others would log each try."""
+        try:
+            status = (self.cluster.data / "postmaster.pid").read_text().splitlines()[7]
+        except (FileNotFoundError, IndexError):
+            return False
+        if status.strip() != "ready" or self.postmaster() is None:
             return False
         try:
             psycopg.connect(self.url(), connect_timeout=10).close()
         except psycopg.OperationalError as error:
             text = str(error)
-            if "FATAL" not in text or "the database system is" in text:
-                return False  # nobody listens, or not yet, or not any more
             if "too many clients" in text or "connection slots" in text:
                 return True
+            if "the database system is" in text or self.postmaster() is None:
+                return False  # it ends just now
             raise DatabaseError(
-                f"PostgreSQL in {self.cluster.data} refuses us: {text.strip().splitlines()[-1]}",
-                hint=f"its log: {self.cluster.log}",
+                f"PostgreSQL in {self.cluster.data} refuses us: {text.strip().splitlines()[-1].strip()}",
+                hint=f"its log: {self.cluster.log}; PG… variables in the environment can be the cause too",
             ) from error
         return True
 
