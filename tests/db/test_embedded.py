@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -71,9 +73,25 @@ class Command:
         self.process.communicate()
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """A home that was used before. To be copied."""
+    with tempfile.TemporaryDirectory(prefix="ebs-") as above:
+        with embedded.attached(Path(above) / "home"):
+            pass
+        yield Path(above) / "home"
+
+
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """A home below a directory that nobody else can enter, by a short name."""
+def home(fresh: Path, made: Path) -> Path:
+    """A home with a cluster in it, below a directory that nobody else can enter, by a short name."""
+    subprocess.run(["cp", "-a", made, fresh], check=True)
+    return fresh
+
+
+@pytest.fixture
+def fresh() -> Iterator[Path]:
+    """The same, but nothing is there yet."""
     above = Path(tempfile.mkdtemp(prefix="ebs-"))
     yield above / "home"
     for left in above.rglob("postmaster.pid"):
@@ -85,12 +103,12 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def command(home: Path) -> Iterator[Start]:
+def command(fresh: Path) -> Iterator[Start]:
     """Starts commands in the home; those still there are killed at the end."""
     started: list[Command] = []
 
     def start(*how: str, prefix: tuple[str, ...] = ()) -> Command:
-        started.append(Command(home, *how, prefix=prefix))
+        started.append(Command(fresh, *how, prefix=prefix))
         return started[-1]
 
     yield start
@@ -147,16 +165,47 @@ def test_two_commands_share_one_server_and_the_last_to_leave_stops_it(home: Path
     assert not (data(home) / "postmaster.pid").exists()
 
 
-def test_eight_that_start_at_the_same_instant_get_one_server(home: Path, command: Start) -> None:
+def test_eight_that_start_at_the_same_instant_get_one_server(fresh: Path, command: Start) -> None:
     commands = [command() for _ in range(8)]
     for one in commands:
         one.ready()
-    pid = postmaster(home)
-    log = (home / "postgres/server.log").read_text()
+    pid = postmaster(fresh)
+    log = (fresh / "postgres/server.log").read_text()
     assert log.count("starting PostgreSQL") == 1
     for one in commands:
         assert one.leave() == 0
     assert not alive(pid)
+
+
+def test_who_comes_while_the_last_one_leaves_gets_a_server_that_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = threading.Event()
+    left = threading.Event()
+
+    def come() -> None:
+        with embedded.attached(home) as url:
+            came.set()
+            assert left.wait(30)
+            with psycopg.connect(url) as connection:
+                connection.execute("SELECT 1")
+
+    with ThreadPoolExecutor(1) as pool:
+        with embedded.attached(home):
+            stop = embedded.Server.stop
+
+            def stop_when_somebody_comes(server: embedded.Server) -> None:
+                monkeypatch.undo()
+                nonlocal coming
+                coming = pool.submit(come)
+                came.wait(0.5)  # in vain: it is our turn
+                stop(server)
+                left.set()
+
+            coming: Future[None] | None = None
+            monkeypatch.setattr(embedded.Server, "stop", stop_when_somebody_comes)
+        assert coming is not None
+        coming.result()
 
 
 def test_two_uses_in_one_process_share_the_server_too(home: Path) -> None:
@@ -232,8 +281,8 @@ def test_a_failure_inside_stops_the_server_all_the_same(home: Path) -> None:
     assert not (data(home) / "postmaster.pid").exists()
 
 
-def test_the_url_serves_child_processes(home: Path) -> None:
-    for place in (home, home / ("far " * 10) / ("away" * 20)):
+def test_the_url_serves_child_processes(fresh: Path) -> None:
+    for place in (fresh, fresh / ("far " * 10) / ("away" * 20)):
         with embedded.attached(place) as url:
             ask = "import psycopg, sys; print(psycopg.connect(sys.argv[1]).execute('SELECT 1').fetchone())"
             asked = [sys.executable, "-c", ask, url]
@@ -241,10 +290,12 @@ def test_the_url_serves_child_processes(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a,b c@d%41", "Übersicht", "x" * 200])
-def test_a_home_may_have_any_name(home: Path, name: str) -> None:
+def test_a_home_may_have_any_name(fresh: Path, name: str) -> None:
     for _ in range(2):
-        with embedded.attached(home / name) as url, psycopg.connect(url) as connection:
-            assert connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
+        with embedded.attached(fresh / name) as url, psycopg.connect(url) as connection:
+            assert (
+                connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
+            )
 
 
 # --- durability
@@ -286,17 +337,17 @@ def test_a_pid_that_is_somebody_elses_by_now_neither_hinders_nor_dies(home: Path
         other.wait()
 
 
-def test_a_cluster_half_made_is_made_anew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    half = home / "postgres/18.new"
+def test_a_cluster_half_made_is_made_anew(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = fresh / "postgres/18.new"
     (half / "base").mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
     monkeypatch.setattr(cluster, "BOOTSTRAP", "CREATE ROLE ebaysync LOGIN\nCREATE NONSENSE\n")
-    with pytest.raises(DatabaseError, match='syntax error at or near "NONSENSE"'), embedded.attached(home):
+    with pytest.raises(DatabaseError, match='syntax error at or near "NONSENSE"'), embedded.attached(fresh):
         pass
     assert not half.exists()
-    assert not data(home).exists()
+    assert not data(fresh).exists()
     monkeypatch.undo()
-    with embedded.attached(home) as url, psycopg.connect(url):
+    with embedded.attached(fresh) as url, psycopg.connect(url):
         pass
 
 
@@ -304,25 +355,25 @@ def test_a_cluster_half_made_is_made_anew(home: Path, monkeypatch: pytest.Monkey
 
 
 @as_root
-def test_roots_server_is_another_users_and_no_permission_is_changed(home: Path) -> None:
-    with embedded.attached(home) as url:
-        server = Path(f"/proc/{postmaster(home)}")
-        assert server.stat().st_uid == data(home).stat().st_uid != 0
+def test_roots_server_is_another_users_and_no_permission_is_changed(fresh: Path) -> None:
+    with embedded.attached(fresh) as url:
+        server = Path(f"/proc/{postmaster(fresh)}")
+        assert server.stat().st_uid == data(fresh).stat().st_uid != 0
         assert "Groups:\t \n" in (server / "status").read_text()
         with psycopg.connect(url) as connection:
-            assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (
-                False,
-            )
-    for place in (home, home.parent, home / "postgres"):
+            assert connection.execute(
+                "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+            ).fetchone() == (False,)
+    for place in (fresh, fresh.parent, fresh / "postgres"):
         assert place.stat().st_mode & 0o777 == 0o700
         assert place.stat().st_uid == 0
 
 
 @as_root
 def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    private = home.parent / "checkout"
+    private = fresh.parent / "checkout"
     install = hidden_wheel(private, 0)
     before = permissions(private)
     with tempfile.TemporaryDirectory(prefix="ebs-") as open_place:
@@ -333,9 +384,11 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(
         umask = os.umask(0o077)
         try:
             for _ in range(2):
-                with embedded.attached(home) as url, psycopg.connect(url) as connection:
-                    assert connection.execute("SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL").fetchone()
-                    running = os.readlink(f"/proc/{postmaster(home)}/exe")
+                with embedded.attached(fresh) as url, psycopg.connect(url) as connection:
+                    assert connection.execute(
+                        "SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL"
+                    ).fetchone()
+                    running = os.readlink(f"/proc/{postmaster(fresh)}/exe")
                     assert running.startswith(str(copies))
         finally:
             os.umask(umask)
@@ -345,30 +398,36 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(
 
 
 @as_root
-def test_a_place_for_copies_that_somebody_else_made_first_is_not_trusted(home: Path) -> None:
-    home.mkdir()
-    os.chown(home, 65534, 65534)
+def test_a_place_for_copies_that_somebody_else_made_first_is_not_trusted(fresh: Path) -> None:
+    fresh.mkdir()
+    os.chown(fresh, 65534, 65534)
     with pytest.raises(PermissionError, match="others can write"):
-        binaries.copied(binaries.wheel(), home)
+        binaries.copied(binaries.wheel(), fresh)
 
 
 @as_root
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_normal_user_with_home_and_checkout_in_a_0700_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_normal_user_with_home_and_checkout_in_a_0700_home(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nobody = pwd.getpwnam("nobody")
-    theirs = home.parent
+    theirs = fresh.parent
     install = hidden_wheel(theirs / "venv", nobody.pw_uid)
-    os.chown(theirs, nobody.pw_uid, nobody.pw_gid)
+    fresh.mkdir(mode=0o700)
+    for place in (theirs, fresh):
+        os.chown(place, nobody.pw_uid, nobody.pw_gid)
     before = permissions(theirs)
     monkeypatch.setattr(binaries, "wheel", lambda: install)
 
     def both_ways() -> None:
-        with embedded.attached(home) as url, psycopg.connect(url, autocommit=True) as connection:
+        with embedded.attached(fresh) as url, psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
             connection.execute("INSERT INTO kept VALUES (1)")
 
     # A fork, because this user may be unable to read our Python.
     for _ in range(2):
+        # Root may look in, even first, and leaves the home as usable as it was.
+        both_ways()
         child = os.fork()
         if child == 0:
             os.setgroups([])
@@ -379,9 +438,7 @@ def test_a_normal_user_with_home_and_checkout_in_a_0700_home(home: Path, monkeyp
             finally:
                 os._exit(0 if sys.exc_info()[0] is None else 1)
         assert os.waitpid(child, 0)[1] == 0
-        # Root may look in, and leaves the home as usable as it was.
-        both_ways()
-    assert {f.stat().st_uid for f in home.rglob("*")} == {nobody.pw_uid}
+    assert {f.stat().st_uid for f in fresh.rglob("*")} == {nobody.pw_uid}
     after = permissions(theirs)
     assert {place: after[place] for place in before} == before
 
@@ -427,12 +484,14 @@ def permissions(place: Path) -> dict[Path, tuple[int, int, int]]:
 # --- what can go wrong
 
 
-def test_without_the_wheel_the_setting_and_the_extra_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_setting_and_the_extra_are_named(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
-    with pytest.raises(ConfigError, match="EBAYSYNC_DATABASE_URL") as caught, embedded.attached(home):
+    with pytest.raises(ConfigError, match="EBAYSYNC_DATABASE_URL") as caught, embedded.attached(fresh):
         pass
     assert "ebaysync[embedded]" in str(caught.value.hint)
-    assert not home.exists()
+    assert not fresh.exists()
 
 
 def test_the_wheels_own_python_is_never_imported(home: Path) -> None:
@@ -481,16 +540,16 @@ def test_what_keeps_us_from_logging_in_is_said_at_once(home: Path, monkeypatch: 
     assert not (data(home) / "postmaster.pid").exists()
 
 
-def test_data_of_another_major_version_is_left_alone(home: Path) -> None:
-    (home / "postgres/17").mkdir(parents=True)
-    with pytest.raises(DatabaseError, match="PostgreSQL 17"), embedded.attached(home):
+def test_data_of_another_major_version_is_left_alone(fresh: Path) -> None:
+    (fresh / "postgres/17").mkdir(parents=True)
+    with pytest.raises(DatabaseError, match="PostgreSQL 17"), embedded.attached(fresh):
         pass
-    assert not data(home).exists()
+    assert not data(fresh).exists()
 
 
-def test_a_home_that_cannot_be_one_is_named(home: Path) -> None:
-    home.write_text("a file")
-    with pytest.raises(DatabaseError, match=str(home)) as caught, embedded.attached(home):
+def test_a_home_that_cannot_be_one_is_named(fresh: Path) -> None:
+    fresh.write_text("a file")
+    with pytest.raises(DatabaseError, match=str(fresh)) as caught, embedded.attached(fresh):
         pass
     assert "EBAYSYNC_HOME" in str(caught.value.hint)
 

@@ -110,18 +110,16 @@ def locate(home: Path) -> Cluster:
     folder = home / "postgres"
     with explained(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            give(folder, home)
-    user = server_user(home, folder / str(MAJOR))
-    refuse_other_major(folder)
-    return Cluster(folder, user, binaries.readable(programs, user))
+        folder.mkdir(mode=0o700, exist_ok=True)
+        give(folder, home)
+        user = server_user(home, folder / str(MAJOR))
+        refuse_other_major(folder)
+    return Cluster(folder, user, programs)
 
 
 def server_user(home: Path, data: Path) -> pwd.struct_passwd:
     """Ourselves; for root the owner of what is there already, else an unprivileged account of the system."""
-    with explained(home):
-        owners = [place.stat().st_uid for place in (data, home) if place.exists()]
+    owners = [place.stat().st_uid for place in (data, home) if place.exists()]
     try:
         if os.geteuid() != 0:
             if any(owner != os.geteuid() for owner in owners):
