@@ -108,4 +108,15 @@ def test_a_window_that_reaches_now_has_nothing_to_leave_to(simulate: Simulate, s
     caller.page(filter=span(START - timedelta(days=90), START), limit=PAGE)
     after = caller.sim.world.truth(caller.seller)
     assert fault.struck == 0
-    assert {key: value.version for key, value in before.items()} == {key: value.version for key, value in after.items()}
+    assert {key: value.version for key, value in before.items()} == {
+        key: value.version for key, value in after.items()
+    }
+
+
+def test_rows_asked_by_id_do_not_move(simulate: Simulate, clock: ManualClock) -> None:
+    caller = simulate(orders_per_seller=3)
+    clock.advance(60)
+    caller.sim.faults.add("leave")
+    assert len(caller.ids(orderIds=",".join(caller.seller.orders))) == 3
+    assert caller.sim.journal[-1].faults == ()
+    assert {order.modified < START for order in caller.seller.orders.values()} == {True}

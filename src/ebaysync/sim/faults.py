@@ -18,8 +18,8 @@ from typing import Any
 
 from ebaysync.sim.apis.calls import Answer, answer_json
 
-# Before the call is looked at: it then meets expired or shrunken tokens.
-BEFORE = ("expire_tokens", "revoke", "narrow")
+# Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
+BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
 # Instead of eBay's answer.
 INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect")
 # In eBay's answer.

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, refuse
 from ebaysync.sim.orders import Order, Seller
+from ebaysync.sim.scopes import ORDERS
 from ebaysync.sim.world import World
 
 PATH = "/sell/fulfillment/v1/order"
@@ -52,7 +53,7 @@ def get_orders(world: World, seller: Seller, call: Call) -> Answer:
     return _page(call, window, found, taxes)
 
 
-def get_order(seller: Seller, call: Call, order_id: str) -> Answer:
+def get_order(world: World, seller: Seller, call: Call, order_id: str) -> Answer:
     taxes = _tax_breakdown(call.query)
     if not ORDER_ID.fullmatch(order_id):
         raise refuse(400, 32100, DOMAIN, f"Invalid order ID: {order_id}", orderId=order_id)
@@ -195,3 +196,9 @@ def _href(call: Call, window: Window, offset: int) -> str:
     kept = {name: value for name, value in call.query.items() if name in ("filter", "fieldGroups", "orderIds")}
     fields = [f"{name}={quote(value, safe=':,.')}" for name, value in kept.items()]
     return f"{call.base}{PATH}?{'&'.join([*fields, f'limit={window.limit}', f'offset={offset}'])}"
+
+
+ROUTES: tuple[tuple[str, frozenset[str], Callable[..., Answer]], ...] = (
+    (PATH, ORDERS, get_orders),
+    (PATH + "/([^/]+)", ORDERS, get_order),
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ebaysync.sim.apis.calls import Answer, answer_json
+from ebaysync.sim.apis.calls import Answer, Call, answer_json
 from ebaysync.sim.orders import Seller
+from ebaysync.sim.scopes import IDENTITY
+from ebaysync.sim.world import World
 
 
-def get_user(seller: Seller) -> Answer:
+def get_user(world: World, seller: Seller, call: Call) -> Answer:
     """GET /commerce/identity/v1/user/ with commerce.identity.readonly alone: nothing about the person."""
     document = {
         "userId": seller.user_id,
@@ -16,3 +18,7 @@ def get_user(seller: Seller) -> Answer:
         "status": "CONFIRMED",
     }
     return answer_json(document)
+
+
+# With its trailing slash: without it eBay knows no such resource.
+ROUTES = ((r"/commerce/identity/v1/user/", IDENTITY, get_user),)

@@ -208,7 +208,7 @@ def authorize(ledger: Ledger, call: Call) -> Answer:
     return Answer(302, headers={"location": f"{target}{glue}{urlencode(fields)}"}, seller=seller.username)
 
 
-def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller | None:
+def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
     """Whose call it is; 401 without a good access token, 403 where none of the scopes was granted."""
     given = call.headers.get("authorization")
     if not given:
@@ -218,7 +218,7 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller |
     if grant is None:
         where = "Invalid access token. Check the value of the Authorization HTTP request header."
         raise refuse(401, 1001, "OAuth", "Invalid access token", long=where)
-    if not grant.scopes & scopes:
+    if grant.seller is None or not grant.scopes & scopes:  # an application's token opens no seller's data
         long = "Insufficient permissions to fulfill the request."
         refusal = refuse(403, 1100, "ACCESS", "Access denied", long=long)
         refusal.answer.seller = grant.seller.username if grant.seller else None
