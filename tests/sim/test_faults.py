@@ -117,6 +117,13 @@ def test_a_body_is_shorter_than_announced(kind: str, simulate: Simulate) -> None
         caller.get(ORDERS)
 
 
+def test_a_connection_can_be_reset_in_the_body(simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=200)
+    caller.sim.faults.add("cut", rst=True)
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        caller.get(ORDERS)
+
+
 @pytest.mark.parametrize("accept", ["gzip", "identity"])
 def test_a_gzip_stream_is_cut_although_the_length_is_right(accept: str, simulate: Simulate) -> None:
     caller = simulate()
@@ -187,6 +194,30 @@ def test_a_total_can_lie_and_a_page_can_be_empty(simulate: Simulate) -> None:
     assert (page["total"], page["orders"]) == (5, [])
     assert page["next"]
     assert caller.sim.journal[-1].rows == ()
+
+
+def test_links_can_lead_astray(simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=5)
+    caller.sim.faults.add("next_loop")
+    page = caller.page(limit="2")
+    assert page["next"] == page["href"]
+    caller.sim.faults.add("next_elsewhere", to="http://127.0.0.3:1/x")
+    assert caller.page(limit="2")["next"] == "http://127.0.0.3:1/x"
+
+
+def test_a_good_status_can_hide_errors_and_odd_encodings(simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=0)
+    caller.sim.world.add_order(caller.seller, buyerCheckoutNotes="Grüße")
+    caller.sim.faults.add("errors_too")
+    page = caller.page()
+    assert page["errors"][0]["errorId"] == 30500
+    assert page["orders"]
+    for kind, mark in {"bom": b"\xef\xbb\xbf{", "latin1": b"Gr\xfc\xdfe"}.items():
+        caller.sim.faults.add(kind)
+        assert mark in caller.get(ORDERS).content
+    caller.sim.faults.add("xml_type")
+    answer = caller.get(ORDERS)
+    assert (answer.headers["content-type"], answer.json()["total"]) == ("text/xml", 1)
 
 
 @pytest.mark.parametrize("what", SPOILERS)

@@ -131,8 +131,9 @@ def test_a_modified_order_moves_to_another_window(simulate: Simulate, clock: Man
 def test_of_two_date_filters_the_creation_date_wins(simulate: Simulate, span: Span) -> None:
     caller = simulate(orders_per_seller=0)
     order = caller.sim.world.add_order(caller.seller, created=START - 9 * DAY)
-    both = f"{span(START - 30 * DAY, START - 20 * DAY)},{span(START - 10 * DAY, START - 8 * DAY, 'creationdate')}"
-    assert caller.ids(filter=both) == [order.id]
+    modified = span(START - 30 * DAY, START - 20 * DAY)
+    created = span(START - 10 * DAY, START - 8 * DAY, "creationdate")
+    assert caller.ids(filter=f"{modified},{created}") == [order.id]
 
 
 def test_without_a_filter_the_orders_created_in_90_days_come(simulate: Simulate) -> None:

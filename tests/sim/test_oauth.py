@@ -17,7 +17,7 @@ TOKEN = "/identity/v1/oauth2/token"
 BASE = "https://api.ebay.com/oauth/api_scope"
 
 
-def ask(caller: Any, keys: tuple[str, str] | None = KEYS, **form: str) -> httpx.Response:
+def ask(caller: Any, keys: Any = KEYS, **form: str) -> httpx.Response:
     return httpx.post(caller.sim.url + TOKEN, auth=keys, data=form)
 
 
@@ -64,7 +64,7 @@ def test_a_narrower_scope_can_be_asked_for_and_binds(simulate: Simulate) -> None
     assert orders.status_code == 200
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a wrong secret": ({"keys": ("simulator", "wrong")}, 401, "invalid_client"),
     "a wrong client": ({"keys": ("other", "simulator")}, 401, "invalid_client"),
     "no client": ({"keys": None}, 401, "invalid_client"),

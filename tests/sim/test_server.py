@@ -54,6 +54,7 @@ def test_answers_are_packed_only_for_clients_that_unpack(simulate: Simulate) -> 
 def test_the_journal_knows_what_was_served_and_no_secret(simulate: Simulate) -> None:
     caller = simulate()
     token = caller.http.headers["authorization"].removeprefix("Bearer ")
+    caller.get(ORDERS, access_token=token)  # a client that leaks it
     content = caller.get(ORDERS, limit="3").content
     entry = caller.sim.journal[-1]
     assert (entry.method, entry.path, entry.query, entry.status) == ("GET", ORDERS, {"limit": "3"}, 200)

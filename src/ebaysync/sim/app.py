@@ -48,7 +48,7 @@ class App:
                 answer, on_wire = control.answer(self, call), list[Fault]()
             else:
                 answer, on_wire = self.answer(call, self.hosts.get(scope["server"][1], "any"))
-            await wire.deliver(answer, call, on_wire, self.closing, scope, receive, send)
+            await wire.Wire(on_wire, self.closing, scope, receive, send).deliver(answer, call)
         except Exception as error:
             self.errors.append(error)
             raise

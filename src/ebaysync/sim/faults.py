@@ -23,13 +23,29 @@ BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
 # Instead of eBay's answer.
 INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect")
 # In eBay's answer.
-WITHIN = ("spoil", "total", "empty_page")
+WITHIN = (
+    "spoil",
+    "total",
+    "empty_page",
+    "next_loop",
+    "next_elsewhere",
+    "errors_too",
+    "bom",
+    "latin1",
+    "xml_type",
+)
 # On the wire.
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
 # After a page of getOrders was answered.
 AFTER = ("leave", "leave_and_enter")
 KINDS = (*BEFORE, *INSTEAD, *WITHIN, *WIRE, *AFTER)
 
+SYSTEM_ERROR = {
+    "errorId": 30500,
+    "domain": "API_FULFILLMENT",
+    "category": "APPLICATION",
+    "message": "System error",
+}
 ORDERS_PAGE = r"^/sell/fulfillment/v1/order$"
 
 
@@ -46,8 +62,9 @@ class Fault:
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
     what: str = ""  # spoil: one of SPOILERS
     row: int = 0  # spoil: which row of the page
+    rst: bool = False  # cut: with RST instead of FIN
     by: int = 1  # total: how far from the truth
-    to: str = "http://127.0.0.2:9/elsewhere"  # redirect
+    to: str = "http://127.0.0.2:9/elsewhere"  # redirect, next_elsewhere
     scopes: tuple[str, ...] = ()  # narrow: what is left
     where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
     seen: int = 0
@@ -142,15 +159,32 @@ def within(fault: Fault, answer: Answer) -> None:
     """Spoils a page of getOrders in place; anything else stays as it is."""
     if answer.status != 200 or b'"orders":' not in answer.body:
         return
-    page = json.loads(answer.body)
+    if fault.kind == "bom":
+        answer.body = b"\xef\xbb\xbf" + answer.body
+    elif fault.kind == "latin1":  # and no word of it in the headers
+        answer.body = answer.body.decode().encode("latin-1", "replace")
+    elif fault.kind == "xml_type":
+        answer.content_type = "text/xml"
+    else:
+        page = json.loads(answer.body)
+        _spoil_page(fault, page, answer)
+        text = json.dumps(page, separators=(",", ":"))  # ASCII: \ud800 and \u0000 travel as escapes
+        answer.body = text.replace('"<digits>"', "9" * 5000).encode()
+
+
+def _spoil_page(fault: Fault, page: dict[str, Any], answer: Answer) -> None:
     if fault.kind == "total":
         page["total"] += fault.by
     elif fault.kind == "empty_page":
         page["orders"], answer.rows = [], ()
+    elif fault.kind == "next_loop":
+        page["next"] = page["href"]
+    elif fault.kind == "next_elsewhere":
+        page["next"] = fault.to
+    elif fault.kind == "errors_too":
+        page["errors"] = [SYSTEM_ERROR]
     elif page["orders"]:
         SPOILERS[fault.what](page["orders"], fault.row % len(page["orders"]))
-    text = json.dumps(page, separators=(",", ":"))  # ASCII: \ud800 and \u0000 travel as escapes
-    answer.body = text.replace('"<digits>"', "9" * 5000).encode()
 
 
 Spoiler = Callable[[list[dict[str, Any]], int], None]

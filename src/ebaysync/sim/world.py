@@ -21,6 +21,7 @@ from ebaysync.sim.payload import listed, masked
 from ebaysync.sim.people import MARKETPLACES
 from ebaysync.sim.scopes import SELLER_SCOPES
 from ebaysync.sim.secrets import opaque, user_id
+from ebaysync.sim.timeline import Timeline, run
 
 ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
 
@@ -77,29 +78,17 @@ class World:
     ) -> None:
         if rows not in ROW_ORDERS:
             raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
-        self.seed, self.clock, self.days, self.rows, self.index_lag = (
-            seed,
-            clock or SystemClock(),
-            days,
-            rows,
-            index_lag,
-        )
+        self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
+        self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())
         self._random = Random(f"{seed}/touch")
         self._order_ids: set[str] = set()
         self.sellers = [self._seller(number) for number in range(sellers)]
+        self._timelines: list[Timeline] = []
         for seller in self.sellers:
             self._history(seller, orders_per_seller)
-        self._timelines = [
-            timeline
-            for seller in self.sellers
-            for timeline in (
-                _Timeline(self, seller, "new", new_per_hour),
-                _Timeline(self, seller, "change", changes_per_hour),
-            )
-            if timeline.rate > 0
-        ]
+            self._future(seller, new_per_hour, changes_per_hour)
 
     def seller(self, who: str | Seller) -> Seller:
         """By user name or by immutable user id."""
@@ -114,12 +103,7 @@ class World:
         """The clock's time, with everything that was due by then done."""
         with self.lock:
             now = self.clock.now()
-            while due := min(
-                (line for line in self._timelines if line.next <= now),
-                key=lambda line: line.next,
-                default=None,
-            ):
-                due.happen()
+            run(self._timelines, now)
             return now
 
     def touch(self, who: str | Seller, order_id: str, kind: str | None = None) -> Order:
@@ -210,6 +194,22 @@ class World:
                     break
                 self._change(order, at, random, lag=0)
 
+    def _future(self, seller: Seller, new: float, changes: float) -> None:
+        """What will happen to the seller, so many times an hour."""
+
+        def sell(at: datetime, random: Random) -> None:
+            self._add(seller, at, random, None, None, {})
+
+        def change(at: datetime, random: Random) -> None:
+            orders = list(seller.orders.values())
+            if orders:  # young ones more often than old ones, but old ones do change, too
+                self._change(orders[-1 - int(random.random() ** 3 * len(orders))], at, random)
+
+        for name, rate, act in (("new", new, sell), ("change", changes, change)):
+            if rate > 0:
+                random = Random(f"{self.seed}/{name}/{seller.user_id}")
+                self._timelines.append(Timeline(self.began, random, rate, act))
+
     def _add(
         self,
         seller: Seller,
@@ -249,30 +249,3 @@ class World:
             order_id = f"{random.randrange(1, 28):02d}-{middle % 100_000:05d}-{random.randrange(100_000):05d}"
             if order_id not in self._order_ids:
                 return order_id
-
-
-class _Timeline:
-    """The moments at which one kind of thing happens to one seller."""
-
-    def __init__(self, world: World, seller: Seller, kind: str, per_hour: float) -> None:
-        self.world, self.seller, self.kind, self.rate = world, seller, kind, per_hour
-        self.random = Random(f"{world.seed}/{kind}/{seller.user_id}")
-        self.next = world.began
-        if per_hour > 0:
-            self._draw()
-
-    def happen(self) -> None:
-        at, world = self.next, self.world
-        if self.kind == "new":
-            world._add(self.seller, at, self.random, None, None, {})
-        elif self.seller.orders:
-            world._change(self._somewhat_recent(), at, self.random)
-        self._draw()
-
-    def _somewhat_recent(self) -> Order:
-        """Young orders change more often than old ones, but old ones do, too."""
-        orders = list(self.seller.orders.values())
-        return orders[-1 - int(self.random.random() ** 3 * len(orders))]
-
-    def _draw(self) -> None:
-        self.next += timedelta(seconds=1 + int(self.random.expovariate(self.rate / 3600)))
