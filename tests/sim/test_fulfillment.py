@@ -222,6 +222,16 @@ def test_only_a_single_order_shows_its_cancel_requests_and_the_tax_id(simulate: 
     assert single["buyer"]["taxIdentifier"] == identifier
 
 
+def test_a_refused_cancel_request_stays_on_record(simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=0)
+    order = caller.sim.world.add_order(caller.seller)
+    for kind in ("cancel_ask", "cancel_reject"):
+        caller.sim.world.touch(caller.seller, order.id, kind)
+    status = caller.get(f"{ORDERS}/{order.id}").json()["cancelStatus"]
+    assert status["cancelState"] == "NONE_REQUESTED"
+    assert [request["cancelRequestState"] for request in status["cancelRequests"]] == ["REJECTED"]
+
+
 def test_persons_vanish_from_old_orders(simulate: Simulate, clock: ManualClock) -> None:
     caller = simulate(orders_per_seller=0)
     order = caller.sim.world.add_order(caller.seller, created=START)
@@ -242,6 +252,16 @@ def test_persons_vanish_from_old_orders(simulate: Simulate, clock: ManualClock) 
     assert contact().keys() == {"contactAddress"}
     assert contact()["contactAddress"].keys() == {"city", "stateOrProvince", "postalCode", "countryCode"}
     assert "fullName" in caller.sim.world.truth(caller.seller)[order.id].full["buyer"]["buyerRegistrationAddress"]
+
+
+def test_gift_messages_vanish_with_the_persons(simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=150, days=180)
+    shown = {True: set[str](), False: set[str]()}
+    for row in caller.page(filter="creationdate:[2026-01-01T00:00:00.000Z..]", limit="200")["orders"]:
+        for item in row["lineItems"]:
+            old = row["creationDate"] < "2026-04-02T12:00:00.000Z"
+            shown[old] |= item.get("giftDetails", {}).keys()
+    assert shown == {True: set(), False: {"message", "recipientEmail", "senderName"}}
 
 
 def test_what_is_served_is_the_truth(simulate: Simulate) -> None:

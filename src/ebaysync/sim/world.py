@@ -58,9 +58,10 @@ class Truth:
 class World:
     """Several sellers of one seed.
 
-    `rates` count per seller and hour; 0 stands still. `index_lag` is the longest time, in seconds, between a
-    change and its appearance in the filters of getOrders: each change draws its own. `rows` is the order of
-    getOrders' rows, which eBay does not promise: the default follows no field that a client could lean on.
+    `new_per_hour` and `changes_per_hour` hold for each seller; 0 stands still. `index_lag` is the longest
+    time, in seconds, between a change and its place in the filters of getOrders: each change draws its own.
+    `rows` is the order of getOrders' rows, which eBay does not promise: the default follows no field that a
+    client could lean on.
     """
 
     def __init__(
