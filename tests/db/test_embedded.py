@@ -293,9 +293,7 @@ def test_the_url_serves_child_processes(fresh: Path) -> None:
 def test_a_home_may_have_any_name(fresh: Path, name: str) -> None:
     for _ in range(2):
         with embedded.attached(fresh / name) as url, psycopg.connect(url) as connection:
-            assert (
-                connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
-            )
+            assert connection.execute("SELECT current_user, current_database()").fetchone() == ("ebaysync",) * 2
 
 
 # --- durability
@@ -361,9 +359,9 @@ def test_roots_server_is_another_users_and_no_permission_is_changed(fresh: Path)
         assert server.stat().st_uid == data(fresh).stat().st_uid != 0
         assert "Groups:\t \n" in (server / "status").read_text()
         with psycopg.connect(url) as connection:
-            assert connection.execute(
-                "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-            ).fetchone() == (False,)
+            assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (
+                False,
+            )
     for place in (fresh, fresh.parent, fresh / "postgres"):
         assert place.stat().st_mode & 0o777 == 0o700
         assert place.stat().st_uid == 0
@@ -385,9 +383,7 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(
         try:
             for _ in range(2):
                 with embedded.attached(fresh) as url, psycopg.connect(url) as connection:
-                    assert connection.execute(
-                        "SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL"
-                    ).fetchone()
+                    assert connection.execute("SELECT now() AT TIME ZONE 'Europe/Berlin' IS NOT NULL").fetchone()
                     running = os.readlink(f"/proc/{postmaster(fresh)}/exe")
                     assert running.startswith(str(copies))
         finally:
@@ -407,9 +403,7 @@ def test_a_place_for_copies_that_somebody_else_made_first_is_not_trusted(fresh: 
 
 @as_root
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_normal_user_with_home_and_checkout_in_a_0700_home(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_normal_user_with_home_and_checkout_in_a_0700_home(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = pwd.getpwnam("nobody")
     theirs = fresh.parent
     install = hidden_wheel(theirs / "venv", nobody.pw_uid)
@@ -484,9 +478,7 @@ def permissions(place: Path) -> dict[Path, tuple[int, int, int]]:
 # --- what can go wrong
 
 
-def test_without_the_wheel_the_setting_and_the_extra_are_named(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_wheel_the_setting_and_the_extra_are_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
     with pytest.raises(ConfigError, match="EBAYSYNC_DATABASE_URL") as caught, embedded.attached(fresh):
         pass
@@ -515,9 +507,7 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) ->
     assert str(home / "postgres/server.log") in str(caught.value.hint)
 
 
-def test_a_server_killed_while_it_starts_is_started_again(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_killed_while_it_starts_is_started_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = embedded.Server.start
     killed: list[int] = []
 

@@ -72,9 +72,7 @@ def test_a_bad_request_is_refused_with_its_number(name: str, simulate: Simulate)
 def test_brackets_must_be_encoded(query: str, status: int, simulate: Simulate) -> None:
     caller = simulate()
     path = f"{ORDERS}?filter=creationdate:" + query.format("2026-06-01T00:00:00.000Z")
-    connection = HTTPConnection(
-        caller.sim.url.removeprefix("http://"), timeout=5
-    )  # encodes nothing by itself
+    connection = HTTPConnection(caller.sim.url.removeprefix("http://"), timeout=5)  # encodes nothing by itself
     with closing(connection):
         connection.request("GET", path, headers={"Authorization": caller.http.headers["authorization"]})
         assert connection.getresponse().status == status

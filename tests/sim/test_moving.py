@@ -108,9 +108,7 @@ def test_a_window_that_reaches_now_has_nothing_to_leave_to(simulate: Simulate, s
     caller.page(filter=span(START - timedelta(days=90), START), limit=PAGE)
     after = caller.sim.world.truth(caller.seller)
     assert fault.struck == 0
-    assert {key: value.version for key, value in before.items()} == {
-        key: value.version for key, value in after.items()
-    }
+    assert {key: value.version for key, value in before.items()} == {key: value.version for key, value in after.items()}
 
 
 def test_rows_asked_by_id_do_not_move(simulate: Simulate, clock: ManualClock) -> None:

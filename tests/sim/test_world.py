@@ -120,9 +120,7 @@ def test_a_test_can_lay_its_own_fields_over_an_order() -> None:
 
 
 def test_threads_do_not_disturb_the_course_of_the_world() -> None:
-    alone, shared = (
-        World(9, 1, 20, ManualClock(START), new_per_hour=720, changes_per_hour=7200) for _ in range(2)
-    )
+    alone, shared = (World(9, 1, 20, ManualClock(START), new_per_hour=720, changes_per_hour=7200) for _ in range(2))
     alone.clock.advance(3600)  # type: ignore[attr-defined]
     failures: list[BaseException] = []
 

@@ -124,9 +124,7 @@ class App:
         query = {name: value for name, value in call.query.items() if name not in SECRET_PARAMETERS}
         kinds = tuple(fault.kind for fault in struck)
         size = len(answer.body)
-        entry = Entry(
-            call.now, host, call.method, call.path, query, seller, answer.status, answer.rows, size, kinds
-        )
+        entry = Entry(call.now, host, call.method, call.path, query, seller, answer.status, answer.rows, size, kinds)
         self.journal.add(entry)
 
 

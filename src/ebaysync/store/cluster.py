@@ -46,6 +46,8 @@ SETTINGS = {
     "max_parallel_maintenance_workers": "0",
     # The default of a minute is longer than most commands live: tables would never be vacuumed.
     "autovacuum_naptime": "5s",
+    # The query of a killed command ends too.
+    "client_connection_check_interval": "10s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
@@ -75,7 +77,7 @@ class Cluster:
 
     folder: Path  # ours alone: data directory, locks, log
     user: pwd.struct_passwd
-    programs: Path
+    programs: Path  # the wheel's bin, lib and share, or a copy
 
     @property
     def data(self) -> Path:

@@ -26,7 +26,8 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
@@ -35,6 +36,7 @@ from weakref import WeakSet
 import psycopg
 
 from ebaysync.errors import DatabaseError
+from ebaysync.store import binaries
 from ebaysync.store import cluster as clusters
 from ebaysync.store.cluster import Cluster
 
@@ -60,8 +62,8 @@ def attached(home: Path) -> Iterator[str]:
     """
     us = os.getpid()
     server = Server(clusters.locate(home))
+    server.enter()
     try:
-        server.enter()
         yield server.url()
     finally:
         if os.getpid() == us:  # not a forked child that falls out of the block
@@ -116,19 +118,22 @@ class Server:
     # --- coming and leaving
 
     def enter(self) -> None:
-        with self.turn():
-            self.in_use.take(fcntl.LOCK_SH)  # nobody holds it otherwise outside their turn
-            try:
-                self.bring_up()
-            except BaseException:
-                self.withdraw()
-                raise
+        try:
+            with self.turn():
+                self.in_use.take(fcntl.LOCK_SH)  # exclusively it is only ever held in a turn
+                try:
+                    self.bring_up()
+                except BaseException:
+                    self.withdraw()
+                    raise
+        except BaseException:
+            self.close()
+            raise
 
     def leave(self) -> None:
         try:
-            if not self.in_use.file.closed:
-                with self.turn():
-                    self.withdraw()
+            with self.turn():
+                self.withdraw()
         except DatabaseError as error:
             log.warning("%s; the next command stops it", error.message)
         finally:
@@ -139,7 +144,6 @@ class Server:
         self.in_use.release()
         if self.in_use.take(fcntl.LOCK_EX):
             self.stop()
-        self.in_use.close()
 
     def close(self) -> None:
         self.in_use.close()
@@ -211,7 +215,8 @@ class Server:
 
     def start(self, lock: Lock) -> None:
         """Starts a server that outlives us: session, output and lock are its own."""
-        cluster = self.cluster
+        programs = binaries.readable(self.cluster.programs, self.cluster.user)
+        cluster = replace(self.cluster, programs=programs)
         inherited = (lock.file.fileno(),)
         if not cluster.data.exists():
             clusters.create(cluster, inherited)
@@ -269,11 +274,8 @@ class Server:
         log.warning("the embedded PostgreSQL in %s does not stop; its log: %s", self.cluster.data, self.cluster.log)
 
     def gone(self) -> bool:
-        lock = Lock(self.cluster, "server.lock")
-        try:
+        with closing(Lock(self.cluster, "server.lock")) as lock:
             return lock.take(fcntl.LOCK_EX)
-        finally:
-            lock.close()
 
     def postmaster(self) -> int | None:
         """The pid of who listens on the data directory's socket, as the kernel says it; 0 in a container
@@ -281,7 +283,7 @@ class Server:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             try:
-                client.connect(f"{self.host(always_short=True)}/{SOCKET}")
+                client.connect(f"{self.host()}/{SOCKET}")
             except OSError:
                 return None
             said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -293,10 +295,10 @@ class Server:
     def url(self) -> str:
         return f"postgresql://ebaysync@/ebaysync?host={quote(os.fsencode(self.host()), safe='')}&port=5432"
 
-    def host(self, *, always_short: bool = False) -> str:
+    def host(self) -> str:
         """The data directory, by a name that fits a socket's address and is one host to libpq."""
         path = str(self.cluster.data)
-        if not always_short and "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
+        if "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
             return path
         if self.directory is None:
             with clusters.explained(self.cluster.data):
