@@ -40,9 +40,7 @@ async def test_every_order_arrives_with_its_fields_and_line_items(bench: Benches
     assert dict(query("SELECT line_item_id, order_id FROM order_line_items")) == lines
 
 
-async def test_cancelled_orders_have_their_cancel_requests_which_the_list_leaves_out(
-    bench: Benches, query: Query
-) -> None:
+async def test_cancelled_orders_have_the_cancel_requests_that_the_list_leaves_out(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=200, sellers=1)
     await b.run(await b.add())
     [(cancelled, with_requests)] = query(

@@ -3,8 +3,8 @@
 What eBay does and this module answers for:
 - `cancelStatus.cancelRequests` is always empty in getOrders; getOrder fills it (Fulfillment API, CancelStatus), so
   cancelled orders are asked for one by one.
-- 90 days after its creation an order comes without name, street, phone, e-mail and gift details (notes on those
-  fields); what was stored before is kept.
+- 90 days after its creation an order comes without name, street, phone and gift details, and without e-mail even
+  earlier (notes on those fields); what was stored before is kept.
 """
 
 from __future__ import annotations
@@ -109,20 +109,24 @@ def same_version(order: Row, stored: bytes) -> bool:
     )
 
 
-# What eBay leaves out of a contact 90 days after an order's creation, and of a gift.
-_PERSONAL = (
-    "fullName",
-    "companyName",
-    "email",
-    "primaryPhone",
-    "giftDetails",
-    "addressLine1",
-    "addressLine2",
-)
+# What eBay leaves out of old orders, and what must be gone with it: a second address line that is missing beside a
+# first one was taken out by the buyer.
+_PERSONAL = {
+    "fullName": "fullName",
+    "companyName": "fullName",
+    "email": "email",
+    "primaryPhone": "primaryPhone",
+    "addressLine1": "addressLine1",
+    "addressLine2": "addressLine1",
+    "giftDetails": "giftDetails",
+    "message": "message",
+    "recipientEmail": "recipientEmail",
+    "senderName": "senderName",
+}
 
 
 def looks_masked(order: Row) -> bool:
-    return _masked(order["ship_to_full_name"]) or _masked(order["ship_to_address_line1"])
+    return any(_masked(order[f"ship_to_{name}"]) for name in ("full_name", "address_line1", "email", "primary_phone"))
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
@@ -146,8 +150,14 @@ def _restore(old: Any, new: Any) -> None:
             before = by_line.get(line) if line else (old[index] if index < len(old) else None)
             _restore(before, part)
     elif isinstance(old, dict) and isinstance(new, dict):
+        now = dict(new)
         for name, before in old.items():
-            if name in _PERSONAL and _masked(new.get(name)) and not _masked(before):
+            if (
+                name in _PERSONAL
+                and not _masked(before)
+                and _masked(new.get(name))
+                and _masked(now.get(_PERSONAL[name]))
+            ):
                 new[name] = before
             elif name in new:
                 _restore(before, new[name])

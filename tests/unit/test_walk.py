@@ -1,0 +1,201 @@
+"""The walk, over a model of eBay's index that moves whenever it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from ebaysync.errors import AnswerNotUnderstood
+from ebaysync.sync.walk import Page, Portion, Slice, Source, read
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Index:
+    """Rows with the time they were modified; both ends of a window are inclusive."""
+
+    rows: dict[str, datetime]
+    order: Callable[[str], object] = lambda key: key
+    page_size: int = 20
+    moved: Callable[[Index, Slice], None] = lambda index, window: None
+    asked: list[Slice] = field(default_factory=list)
+
+    async def ask(self, window: Slice, offset: int) -> Page:
+        self.asked.append(window)
+        found = sorted((k for k, at in self.rows.items() if window.start <= at <= window.end), key=self.order)
+        page = found[offset : offset + self.page_size]
+        self.moved(self, window)
+        return Page(len(found), tuple(key.encode() for key in page), more=offset + len(page) < len(found))
+
+    @property
+    def source(self) -> Source:
+        return Source(self.ask, lambda record: record, self.page_size)
+
+
+async def everything(index: Index, span: Slice, clamp: timedelta = DAY) -> list[Portion]:
+    return [portion async for portion in read(index.source, span, clamp)]
+
+
+def keys(portions: list[Portion]) -> set[str]:
+    return {record.decode() for portion in portions for record in portion.records}
+
+
+def some_rows(random: Random, count: int, span: Slice) -> dict[str, datetime]:
+    seconds = int(span.width.total_seconds())
+    return {f"{random.random():.12f}": span.start + timedelta(seconds=random.randrange(seconds)) for _ in range(count)}
+
+
+async def test_slices_follow_each_other_without_a_gap_and_cover_the_span() -> None:
+    span = Slice(START, START + 5 * DAY + timedelta(hours=3))
+    portions = await everything(Index(some_rows(Random(1), 900, span)), span)
+    assert portions[0].slice.start == span.start
+    assert portions[-1].slice.end == span.end
+    assert all(a.slice.end == b.slice.start for a, b in pairwise(portions))
+    assert all(len(p.records) <= 20 and p.slice.width <= DAY for p in portions)
+
+
+async def test_an_empty_span_asks_nothing() -> None:
+    index = Index({})
+    assert await everything(index, Slice(START, START)) == []
+    assert index.asked == []
+
+
+async def test_a_quiet_span_costs_one_call_for_each_clamp() -> None:
+    index = Index({"a": START + DAY})
+    await everything(index, Slice(START, START + 3 * DAY))
+    assert len(index.asked) == 3
+
+
+async def test_rows_on_a_common_boundary_are_found() -> None:
+    edge = START + DAY
+    portions = await everything(Index({"on": edge, "before": START, "end": edge + DAY}), Slice(START, edge + DAY))
+    assert keys(portions) == {"on", "before", "end"}
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_no_row_is_missed_while_rows_leave_and_enter_in_any_order_of_rows(seed: int) -> None:
+    random = Random(seed)
+    span = Slice(START, START + DAY)
+    there = some_rows(random, 400, span)
+    shuffled = {key: random.random() for key in there}
+    order = random.choice([lambda k: k, lambda k: shuffled.get(k, 0.5), lambda k: there.get(k, START)])
+
+    def move(index: Index, window: Slice) -> None:
+        inside = [key for key, at in index.rows.items() if window.start <= at <= window.end]
+        for key in random.sample(inside, min(len(inside), 2)):
+            index.rows[key] = span.end + DAY  # modified now: it leaves every window of the past
+        late = f"late {random.random()}"
+        index.rows[late] = window.start + (window.end - window.start) * random.random()
+
+    index = Index(dict(there), order, moved=move)
+    seen = keys(await everything(index, span))
+    later = {key for key, at in index.rows.items() if at > span.end}  # the next run's window has them
+    assert there.keys() <= seen | later, f"seed {seed}"
+    assert len(index.asked) < 200
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_more_than_a_page_within_one_second_is_read_whole_though_rows_move(seed: int) -> None:
+    random = Random(seed)
+    second = START + timedelta(hours=5)
+    there = {f"{random.random():.9f}": second for _ in range(150)}
+    leaving = random.sample(sorted(there), 12)
+
+    def move(index: Index, window: Slice) -> None:
+        if leaving and window.width <= timedelta(seconds=1):
+            index.rows[leaving.pop()] = START + 2 * DAY
+            index.rows[f"{random.random():.9f} late"] = second
+
+    index = Index(dict(there), moved=move)
+    seen = keys(await everything(index, Slice(START, START + DAY)))
+    later = {key for key, at in index.rows.items() if at > START + DAY}
+    assert there.keys() <= seen | later, f"seed {seed}"
+
+
+async def test_a_second_that_never_comes_to_rest_is_an_error_and_not_a_guess() -> None:
+    def move(index: Index, window: Slice) -> None:
+        index.rows[f"new {len(index.rows)}"] = START
+
+    index = Index({str(n): START for n in range(50)}, moved=move)
+    with pytest.raises(AnswerNotUnderstood, match="kept moving"):
+        await everything(index, Slice(START, START + timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize(("said", "sent"), [(5, 3), (3, 0)])
+async def test_a_count_that_the_list_does_not_fulfil_is_an_error(said: int, sent: int) -> None:
+    calls = 0
+
+    async def ask(window: Slice, offset: int) -> Page:
+        nonlocal calls
+        calls += 1
+        return Page(said, tuple(str(n).encode() for n in range(sent)), more=False)
+
+    with pytest.raises(AnswerNotUnderstood, match=f"counts {said} records"):
+        async for _ in read(Source(ask, lambda r: r, 20), Slice(START, START + DAY), DAY):
+            pass
+    assert calls >= 3
+
+
+async def test_a_count_that_is_wrong_once_is_asked_again() -> None:
+    answers = [Page(2, (b"a",), more=False), Page(2, (b"a", b"b"), more=False)]
+
+    async def ask(window: Slice, offset: int) -> Page:
+        return answers.pop(0)
+
+    source = Source(ask, lambda record: record, 20)
+    portions = [p async for p in read(source, Slice(START, START + DAY), DAY)]
+    assert keys(portions) == {"a", "b"}
+
+
+async def test_more_rows_than_the_count_says_are_all_taken() -> None:
+    async def ask(window: Slice, offset: int) -> Page:
+        return Page(1, (b"a", b"b"), more=False)
+
+    portions = [p async for p in read(Source(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    assert keys(portions) == {"a", "b"}
+
+
+async def test_slices_grow_again_after_a_busy_time() -> None:
+    rows = {f"{n}": START + timedelta(seconds=n) for n in range(1000)}
+    index = Index(rows)
+    portions = await everything(index, Slice(START, START + 30 * DAY))
+    assert portions[-2].slice.width == DAY
+    assert len(index.asked) < 30 + 1000 / 20 * 4
+
+
+async def test_the_walk_stops_between_slices_when_it_is_told_to() -> None:
+    index = Index({})
+    seen: list[Portion] = []
+    walk = read(index.source, Slice(START, START + 30 * DAY), DAY, go_on=lambda: len(seen) < 5)
+    async for portion in walk:
+        seen.append(portion)  # noqa: PERF401 - the walk looks at it meanwhile
+    assert len(seen) == 5
+    assert len(index.asked) <= 5 + 4
+
+
+async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None:
+    async def ask(window: Slice, offset: int) -> Page:
+        if window.start >= START + 3 * DAY:
+            raise AnswerNotUnderstood("no")
+        return Page(0, (), more=False)
+
+    walk = read(Source(ask, lambda r: r, 20), Slice(START, START + 9 * DAY), DAY)
+    seen = [await anext(walk) for _ in range(3)]
+    assert seen[-1].slice.end == START + 3 * DAY
+    with pytest.raises(AnswerNotUnderstood):
+        await anext(walk)
+
+
+async def test_an_answer_that_is_known_already_is_not_asked_for_again() -> None:
+    index = Index({})
+    known = Page(1, (b"x",), more=False)
+    portions = [p async for p in read(index.source, Slice(START, START + 2 * DAY), DAY, known=known)]
+    assert keys(portions) == {"x"}
+    assert len(index.asked) == 1
