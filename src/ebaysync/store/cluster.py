@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -205,10 +206,8 @@ def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[
             **cluster.process(place, keep_open),
         )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "rror:" in line]
         raise DatabaseError(
-            f"{command[0]} could not set up {cluster.data}: {last(telling or lines)}",
+            f"{command[0]} could not set up {cluster.data}: {reason(done.stderr)}",
             hint="mend that and run the command again; nothing half made was left there",
         )
 
@@ -262,8 +261,10 @@ def sync(directory: Path) -> None:
         os.close(fd)
 
 
-def last(lines: list[str]) -> str:
-    return lines[-1].strip() if lines else "it gave no reason"
+def reason(output: str) -> str:
+    """The first complaint of a PostgreSQL program: those after it are its consequences."""
+    found = re.search(r"(?:ERROR|FATAL|PANIC|error): .*", output)
+    return found[0] if found else (output.strip().splitlines() or ["it gave no reason"])[-1]
 
 
 @contextmanager

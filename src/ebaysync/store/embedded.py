@@ -246,10 +246,9 @@ class Server:
     def failed(self) -> DatabaseError:
         with clusters.explained(self.cluster.log), self.cluster.log.open("rb") as file:
             file.seek(self.log_before)
-            lines = file.read().decode(errors="replace").splitlines()
-        telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
+            said = file.read().decode(errors="replace")
         return DatabaseError(
-            f"PostgreSQL in {self.cluster.data} did not start: {clusters.last(telling or lines)}",
+            f"PostgreSQL in {self.cluster.data} did not start: {clusters.reason(said)}",
             hint=f"its log: {self.cluster.log}",
         )
 
