@@ -152,12 +152,8 @@ def _restore(old: Any, new: Any) -> None:
     elif isinstance(old, dict) and isinstance(new, dict):
         now = dict(new)
         for name, before in old.items():
-            if (
-                name in _PERSONAL
-                and not _masked(before)
-                and _masked(new.get(name))
-                and _masked(now.get(_PERSONAL[name]))
-            ):
+            gone = name in _PERSONAL and _masked(now.get(name)) and _masked(now.get(_PERSONAL[name]))
+            if gone and not _masked(before):
                 new[name] = before
             elif name in new:
                 _restore(before, new[name])
