@@ -222,7 +222,8 @@ def _holds_secret(text: str) -> bool:
 def open_private(path: Path, secret_where: Callable[[str], bool] = lambda _: True) -> io.StringIO:
     """The text of a file that may hold secrets; refused when others can read it. Checked on the opened file, so
     that it cannot be exchanged in between. A credential as systemd lays it (root, 0440) is accepted."""
-    with path.open(encoding="utf-8") as file:
+    # Non-blocking, or opening a pipe that nobody writes to would wait for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise ConfigError(f"{path} is not a regular file")

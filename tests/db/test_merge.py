@@ -1,0 +1,156 @@
+"""merge: rows into their table, changes into ebay_events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from ebaysync.store.database import Database, RowRefused
+from ebaysync.store.merge import Merged, merge
+from ebaysync.store.table import NUMERIC, TIME, Column, Table
+
+THINGS = Table(
+    "things",
+    key=("a", "b"),
+    version="seen",
+    volatile=(("timeLeft",), ("price", "converted")),
+    elsewhere=("parts",),
+    columns=(Column("a"), Column("b"), Column("seen", TIME), Column("amount", NUMERIC), Column("title")),
+)
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+Query = Callable[..., list[Any]]
+
+
+def thing(a: str = "1", b: str = "2", *, hours: int = 0, amount: str | None = "1.50", **raw: Any) -> dict[str, Any]:
+    return {
+        "a": a,
+        "b": b,
+        "seen": NOON + timedelta(hours=hours),
+        "amount": Decimal(amount) if amount else None,
+        "title": raw.get("title"),
+        "raw_payload": msgspec.Raw(msgspec.json.encode({"a": a} | raw)),
+    }
+
+
+class Store:
+    def __init__(self, db: Database, account: UUID) -> None:
+        self.db, self.account = db, account
+
+    async def __call__(self, *rows: dict[str, Any]) -> Merged:
+        return await self.db.transact(lambda c: merge(c, THINGS, self.account, rows, family="things", run_id=None))
+
+
+@pytest.fixture
+async def store(db: Database) -> Store:
+    account = uuid4()
+
+    async def prepare(connection: Any) -> None:
+        await connection.exec_driver_sql(
+            "CREATE TABLE things (ebay_account_id uuid, a text, b text, seen timestamptz, amount numeric CHECK"
+            " (amount < 1000), title text, raw_payload jsonb NOT NULL, first_seen_at timestamptz DEFAULT now(),"
+            " updated_at timestamptz DEFAULT now(), PRIMARY KEY (ebay_account_id, a, b))"
+        )
+        await connection.exec_driver_sql(
+            "INSERT INTO ebay_accounts (id, name, environment, ebay_user_id)"
+            f" VALUES ('{account}', 'x', 'simulator', 'u')"
+        )
+
+    await db.transact(prepare)
+    return Store(db, account)
+
+
+def keys(found: Sequence[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    return set(found)
+
+
+async def test_new_rows_are_inserted_without_an_event(store: Store, query: Query) -> None:
+    merged = await store(thing("1"), thing("2"))
+    assert (len(merged.inserted), len(merged.updated)) == (2, 0)
+    assert query("SELECT a, amount, raw_payload FROM things ORDER BY a") == [
+        ("1", Decimal("1.50"), {"a": "1"}),
+        ("2", Decimal("1.50"), {"a": "2"}),
+    ]
+    assert query("SELECT count(*) FROM ebay_events") == [(0,)]
+
+
+async def test_the_same_rows_again_write_nothing(store: Store, query: Query) -> None:
+    await store(thing(title="x", n=1.0))
+    before = query("SELECT xmin::text, updated_at FROM things")
+    merged = await store(thing(title="x", n=1.0))
+    assert not merged.touched
+    assert query("SELECT xmin::text, updated_at FROM things") == before
+
+
+async def test_a_change_is_one_event_with_the_changed_fields_alone(store: Store, query: Query) -> None:
+    await store(thing(title="old", other=[1], parts=[1]))
+    merged = await store(thing(title="new", amount="2.25", other=[1, 2], parts=[2], extra=True))
+    assert merged.updated == {("1", "2")}
+    [(key, event, changes)] = query("SELECT entity_key, event, changes FROM ebay_events")
+    assert (key, event) == ("1/2", "changed")
+    assert changes == {
+        "title": ["old", "new"],
+        "amount": [1.50, 2.25],
+        "other": [[1], [1, 2]],
+        "extra": [None, True],
+    }
+    assert query("SELECT updated_at > first_seen_at FROM things") == [(True,)]
+
+
+async def test_amounts_in_events_keep_their_digits(store: Store, query: Query) -> None:
+    await store(thing(amount="0.1"))
+    await store(thing(amount="123.4567890123456789"))
+    assert query("SELECT changes #>> '{amount,1}' FROM ebay_events") == [("123.4567890123456789",)]
+
+
+async def test_fields_that_move_by_themselves_make_no_write_and_no_event(store: Store, query: Query) -> None:
+    await store(thing(timeLeft="P1D", price={"value": 1, "converted": 2}))
+    merged = await store(thing(timeLeft="P2D", price={"value": 1, "converted": 3}))
+    assert not merged.touched
+    merged = await store(thing(timeLeft="P3D", price={"value": 2, "converted": 3}))
+    assert len(merged.updated) == 1
+
+
+async def test_an_older_version_never_replaces_a_newer_one(store: Store, query: Query) -> None:
+    await store(thing(hours=2, title="new"))
+    assert not (await store(thing(hours=1, title="old"))).touched
+    assert query("SELECT title FROM things") == [("new",)]
+
+
+async def test_of_two_versions_in_one_batch_the_newer_is_stored(store: Store, query: Query) -> None:
+    await store(thing(hours=2, title="new"), thing(hours=1, title="old"))
+    assert query("SELECT title FROM things") == [("new",)]
+
+
+async def test_rows_of_another_account_are_not_touched(store: Store, query: Query) -> None:
+    await store(thing(title="mine"))
+    other = Store(store.db, uuid4())
+    assert len((await other(thing(title="theirs"))).inserted) == 1
+    assert query("SELECT title FROM things WHERE ebay_account_id = %s", store.account) == [("mine",)]
+
+
+async def test_a_value_that_postgresql_refuses_is_named_without_the_row(store: Store) -> None:
+    with pytest.raises(RowRefused, match=r"things.*amount") as caught:
+        await store(thing(amount="5000", title="Ada's secret"))
+    assert "Ada" not in str(caught.value)
+
+
+async def test_writers_in_any_order_do_not_deadlock(store: Store) -> None:
+    import asyncio
+
+    rows = [thing(str(n)) for n in range(300)]
+
+    async def write(turn: int) -> None:
+        for hour in range(5):
+            part = [row | {"title": f"{turn}/{hour}", "seen": NOON + timedelta(hours=hour)} for row in rows]
+            await store(*(reversed(part) if turn % 2 else part))
+
+    before = (await store.db.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
+    await asyncio.gather(*(write(turn) for turn in range(4)))
+    after = (await store.db.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
+    assert after == before

@@ -1,0 +1,245 @@
+"""The transport: what it retries, what it refuses, what it lets nobody see."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from pytest_httpx import HTTPXMock, IteratorStream
+
+from ebaysync.ebay import fulfillment, oauth
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.transport import Clock, Hosts, Transport
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    ConsentNeeded,
+    EbayBusy,
+    EbayError,
+    EbayRejected,
+    EbayUnreachable,
+    KeysetRejected,
+    RecordNotFound,
+    Unauthorized,
+)
+from ebaysync.log import Secret
+from ebaysync.settings import Keyset
+
+HOSTS = Hosts("https://api.ebay.com", "https://apiz.ebay.com", "https://auth.ebay.com")
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+JSON = {"content-type": "application/json"}
+EMPTY = b'{"total": 0, "orders": []}'
+
+
+class Tokens:
+    """Credentials that hand out t1, t2, …"""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    async def access_token(self) -> Secret:
+        return Secret(f"token-{self.number}")
+
+    async def renewed(self, refused: Secret) -> Secret:
+        self.number += 1
+        return Secret(f"token-{self.number}")
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+@pytest.fixture
+async def api(waits: list[float]) -> Any:
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with Transport(HOSTS, sleep=sleep) as transport:
+        yield Api(transport, Tokens())
+
+
+async def ask(api: Api) -> fulfillment.OrdersPage:
+    return await fulfillment.orders(api, NOON, NOON + timedelta(hours=1))
+
+
+async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(content=EMPTY, headers=JSON)
+    await ask(api)
+    [request] = httpx_mock.get_requests()
+    assert request.url.path == "/sell/fulfillment/v1/order"
+    assert request.url.params["filter"] == "lastmodifieddate:[2026-11-20T12:00:00.000Z..2026-11-20T13:00:00.000Z]"
+    assert not set(b"[]{|}") & set(request.url.query)
+    assert request.headers["authorization"] == "Bearer token-1"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, b'{"errors":[{"errorId":30700,"message":"x"}]}', EbayRejected),
+        (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', AccessDenied),
+        (404, b'{"errors":[{"errorId":2002,"message":"x"}]}', RecordNotFound),
+        (404, b"", AnswerNotUnderstood),
+        (418, b"teapot", AnswerNotUnderstood),
+        (204, b"", AnswerNotUnderstood),
+        (200, b"", EbayUnreachable),
+        (200, b'{"total": 0, "orders": [', EbayUnreachable),
+        (200, b'{"total": 0}', AnswerNotUnderstood),
+        (200, b'{"orders": []}', AnswerNotUnderstood),
+        (200, b"[]", AnswerNotUnderstood),
+        (302, b"", AnswerNotUnderstood),
+    ],
+)
+async def test_what_is_no_page_is_an_error(
+    api: Api, httpx_mock: HTTPXMock, status: int, body: bytes, error: type[EbayError]
+) -> None:
+    headers = JSON | {"location": "https://evil"}
+    httpx_mock.add_response(status_code=status, content=body, headers=headers, is_reusable=True)
+    with pytest.raises(error) as caught:
+        await ask(api)
+    assert type(caught.value) is error
+    assert "/sell/fulfillment/v1/order" in caught.value.message
+    assert len(httpx_mock.get_requests()) == (5 if error.transient else 1)
+
+
+async def test_unknown_errors_keep_their_error_id(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=400, content=b'{"errors":[{"errorId":99999,"message":"new"}]}', headers=JSON)
+    with pytest.raises(EbayRejected, match="400 99999 new") as caught:
+        await ask(api)
+    assert caught.value.error_id == 99999
+
+
+async def test_html_in_place_of_json_is_not_understood(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(html="<html>maintenance</html>")
+    with pytest.raises(AnswerNotUnderstood, match="text/html"):
+        await ask(api)
+
+
+@pytest.mark.parametrize("content_type", ["application/json;charset=UTF-8", "Application/JSON", "application/hal+json"])
+async def test_json_is_known_in_every_spelling(api: Api, httpx_mock: HTTPXMock, content_type: str) -> None:
+    httpx_mock.add_response(content=EMPTY, headers={"content-type": content_type})
+    assert (await ask(api)).total == 0
+
+
+async def test_a_refused_token_is_renewed_once_and_no_more(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=401, content=b'{"errors":[{"errorId":1001}]}', headers=JSON, is_reusable=True)
+    with pytest.raises(Unauthorized):
+        await ask(api)
+    sent = [request.headers["authorization"] for request in httpx_mock.get_requests()]
+    assert sent == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_waits_are_jittered_and_grow(api: Api, httpx_mock: HTTPXMock, waits: list[float]) -> None:
+    httpx_mock.add_response(status_code=503, is_reusable=True)
+    with pytest.raises(EbayBusy):
+        await ask(api)
+    assert len(waits) == 4
+    assert all(0 <= wait <= 0.5 * 2**turn for turn, wait in enumerate(waits, start=1))
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.ReadError])
+async def test_broken_connections_are_tried_again(
+    api: Api, httpx_mock: HTTPXMock, error: Callable[[str], Exception]
+) -> None:
+    httpx_mock.add_exception(error("v^1.1#secret"))
+    httpx_mock.add_response(content=EMPTY, headers=JSON)
+    assert (await ask(api)).total == 0
+
+
+async def test_a_gzip_that_is_cut_or_longer_than_it_says_is_never_taken_for_whole(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    whole = gzip.compress(EMPTY)
+    for body in (whole[:-9], whole + whole, b"no gzip"):
+        httpx_mock.add_response(stream=IteratorStream([body]), headers=JSON | {"content-encoding": "gzip"})
+    httpx_mock.add_response(stream=IteratorStream([whole]), headers=JSON | {"content-encoding": "gzip"})
+    assert (await ask(api)).total == 0
+    assert len(httpx_mock.get_requests()) == 4
+
+
+async def test_a_bomb_is_stopped_before_it_is_unpacked(
+    api: Api, httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebaysync.ebay.transport.DECODED_CAP", 1_000_000)
+    bomb = IteratorStream([gzip.compress(bytes(50_000_000))])
+    httpx_mock.add_response(stream=bomb, headers=JSON | {"content-encoding": "gzip"})
+    with pytest.raises(AnswerNotUnderstood, match="larger than"):
+        await ask(api)
+
+
+async def test_no_other_host_is_ever_asked(api: Api) -> None:
+    api.transport.hosts = Hosts("https://evil.example", "", "")
+    with pytest.raises(AnswerNotUnderstood, match="not one of eBay's hosts"):
+        await ask(api)
+
+
+async def test_requests_are_logged_without_query_and_headers(
+    api: Api, httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ebaysync")
+    httpx_mock.add_response(content=EMPTY, headers=JSON)
+    await ask(api)
+    assert "/sell/fulfillment/v1/order -> 200" in caplog.text
+    assert "lastmodifieddate" not in caplog.text
+    assert "token-1" not in caplog.text
+
+
+async def test_one_name_that_is_no_utf8_or_half_a_surrogate_does_not_spoil_a_page(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    bad = (
+        rb'{"total": 2, "orders": [{"orderId": "1", "n": "\ud800 \ud83d\ude00 \\ud800"}, {"orderId": "2", "n": "'
+        + b"\xff"
+    )
+    httpx_mock.add_response(content=bad + b'"}]}', headers=JSON)
+    page = await ask(api)
+    names = [msgspec.json.decode(order)["n"] for order in page.orders]
+    assert names == ["\ufffd \U0001f600 \\ud800", "\ufffd"]
+
+
+def test_the_clock_follows_the_date_of_answers() -> None:
+    clock = Clock()
+    assert not clock.known
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    for nonsense in (None, "", "yesterday", "Mon, 99 Nov 2026 12:00:00 GMT"):
+        clock.learn(nonsense)
+        assert not clock.known
+    clock.learn("Fri, 20 Nov 2020 12:00:00 GMT")
+    assert clock.known
+    assert timedelta(0) <= clock.now() - datetime(2020, 11, 20, 12, tzinfo=UTC) < timedelta(seconds=5)
+
+
+KEYSET = Keyset("production", "id", Secret("client-secret"), "")
+
+
+async def test_the_refresh_request_has_no_scope_and_basic_credentials(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json={"access_token": "v^1#new", "expires_in": 7200, "token_type": "User Access Token"})
+    grant = await oauth.refresh(api.transport, KEYSET, Secret("v^1.1#i=+&x"))
+    [request] = httpx_mock.get_requests()
+    assert str(request.url) == "https://api.ebay.com/identity/v1/oauth2/token"
+    assert request.content == b"grant_type=refresh_token&refresh_token=v%5E1.1%23i%3D%2B%26x"
+    assert request.headers["authorization"].startswith("Basic ")
+    assert (grant.access_token.reveal(), grant.expires_in) == ("v^1#new", 7200)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, {"error": "invalid_grant", "error_description": "the provided…"}, ConsentNeeded),
+        (401, {"error": "invalid_client", "error_description": "client authentication failed"}, KeysetRejected),
+        (400, {"error": "invalid_scope"}, EbayRejected),
+        (401, {"errors": [{"errorId": 1001}]}, EbayRejected),
+    ],
+)
+async def test_whose_fault_a_refused_refresh_is(
+    api: Api, httpx_mock: HTTPXMock, status: int, body: dict[str, Any], error: type[Exception]
+) -> None:
+    httpx_mock.add_response(status_code=status, json=body)
+    with pytest.raises(error):
+        await oauth.refresh(api.transport, KEYSET, Secret("refresh"))
