@@ -243,3 +243,10 @@ async def test_whose_fault_a_refused_refresh_is(
     httpx_mock.add_response(status_code=status, json=body)
     with pytest.raises(error):
         await oauth.refresh(api.transport, KEYSET, Secret("refresh"))
+
+
+@pytest.mark.parametrize("token", ["v^1.1#…", "", "a\nb"])
+async def test_what_cannot_be_a_token_is_not_stored(api: Api, httpx_mock: HTTPXMock, token: str) -> None:
+    httpx_mock.add_response(json={"access_token": token, "expires_in": 7200 if token else 0})
+    with pytest.raises(AnswerNotUnderstood, match="no access token"):
+        await oauth.refresh(api.transport, KEYSET, Secret("refresh"))

@@ -12,7 +12,7 @@ import msgspec
 
 from ebaysync.ebay.rest import Answered, check, decoded
 from ebaysync.ebay.transport import Answer, Request, Transport
-from ebaysync.errors import ConsentNeeded, EbayRejected, KeysetRejected
+from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayRejected, KeysetRejected
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
@@ -52,6 +52,8 @@ async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -
         return check(answer, _Grant, transport)
 
     grant = await transport.send(request, checked)
+    if not grant.access_token.isascii() or not grant.access_token.isprintable() or grant.expires_in <= 0:
+        raise AnswerNotUnderstood(f"{request}: what eBay answered is no access token")
     return Grant(Secret(grant.access_token), grant.expires_in)
 
 
