@@ -16,6 +16,7 @@
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401: the access token is not accepted
     │   │   ├── AccessDenied     13   403
+    │   │   │   └── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
     │   │   └── RecordNotFound   13   404 with eBay's error envelope
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
     └── Interrupted         130/143   SIGINT, SIGTERM
@@ -135,6 +136,12 @@ class Unauthorized(EbayRejected):
 
 class AccessDenied(EbayRejected):
     code = "access_denied"
+
+
+class ScopeMissing(AccessDenied):
+    exit_code = 12
+    code = "missing_scope"
+    hint = "connect the account again with a refresh token that has this scope: see README, Families"
 
 
 class RecordNotFound(EbayRejected):

@@ -26,6 +26,7 @@ from ebaysync.errors import (
     EbayUnreachable,
     KeysetRejected,
     RecordNotFound,
+    ScopeMissing,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -83,7 +84,8 @@ async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: 
     ("status", "body", "error"),
     [
         (400, b'{"errors":[{"errorId":30700,"message":"x"}]}', EbayRejected),
-        (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', AccessDenied),
+        (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', ScopeMissing),
+        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', AccessDenied),
         (404, b'{"errors":[{"errorId":2002,"message":"x"}]}', RecordNotFound),
         (404, b"", AnswerNotUnderstood),
         (418, b"teapot", AnswerNotUnderstood),

@@ -22,12 +22,14 @@ from ebaysync.errors import (
     EbayRejected,
     EbayUnreachable,
     RecordNotFound,
+    ScopeMissing,
     Unauthorized,
 )
 from ebaysync.log import Secret
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+INSUFFICIENT_PERMISSIONS = 1100
 
 
 class Answered(msgspec.Struct, rename="camel", frozen=True):
@@ -131,7 +133,8 @@ def _refusal(answer: Answer, transport: Transport) -> EbayError:
             message, hint="the token is not accepted: see the account's state with `ebaysync status`", **facts
         )
     if answer.status == 403:
-        return AccessDenied(message, hint="the seller may not have consented to this scope", **facts)
+        scope_missing = first is not None and first.error_id == INSUFFICIENT_PERMISSIONS
+        return (ScopeMissing if scope_missing else AccessDenied)(message, **facts)
     if answer.status == 404 and first:
         return RecordNotFound(message, **facts)
     if first and 400 <= answer.status < 500:
