@@ -272,6 +272,22 @@ async def test_a_spoiled_record_is_stored_clean_or_quarantined_and_stops_no_othe
     assert query("SELECT reason, payload FROM ebay_quarantine") == quarantine
 
 
+async def test_a_detail_that_cannot_be_had_does_not_keep_other_orders_out(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=200, sellers=1)
+    account = await b.add()
+    b.sim.faults.add("status", path=r"/order/[\d-]+$", status=500, times=None)
+    summary = await b.run(account)
+    assert (summary.status, summary.stored) == ("completed", 200)
+    cancelled = query("SELECT count(*) FROM ebay_orders WHERE cancel_state <> 'NONE_REQUESTED'")
+    assert (
+        query("SELECT count(*) FROM ebay_quarantine WHERE reason LIKE '%% 500 %%list''s version is stored'")
+        == cancelled
+    )
+    b.sim.faults.clear()
+    b.sim.narrow(b.sim.world.sellers[0], "https://api.ebay.com/oauth/api_scope")
+    assert (await b.run(account)).failure.exit_code == 12
+
+
 async def test_an_old_order_that_comes_masked_keeps_its_name_and_street(bench: Benches, query: Query) -> None:
     clock = ManualClock(NOON)
     b = bench(orders_per_seller=30, sellers=1, clock=clock, days=30)

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def _world(seed: int, sellers: int, orders: int) -> World:
     try:
+        from ebaysync.sim import server  # noqa: F401 - is the extra there?
         from ebaysync.sim.world import World
     except ImportError:
         raise ConfigError("the simulator is not installed", hint="pip install 'ebaysync[simulator]'") from None

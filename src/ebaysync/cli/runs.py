@@ -58,10 +58,10 @@ def run(
     async def work(stop: Stop) -> Summary:
         async with session.database() as db:
             found = await accounts.find(db, account)
-            with progress(f"{wanted.name} of {found.name}", None) as told:
+            with progress(f"{wanted.name} of {found.name}", 1.0) as told:
 
                 def on_progress(summary: Summary) -> None:
-                    told(0, f"{summary.fetched} read, {summary.stored} stored, up to {iso(summary.cursor)}")
+                    told(summary.share, f"{summary.fetched} read, {summary.stored} stored")
 
                 runs = run_families(session.settings, db, found, [wanted], asked, stop, on_progress)
                 async for summary in runs:

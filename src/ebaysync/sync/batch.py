@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import RecordNotFound
+from ebaysync.errors import AccessDenied, EbayError, Unauthorized
 from ebaysync.families.base import Family, Rows, Unusable
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import merge, stored
@@ -39,6 +39,8 @@ class Batch:
     records: list[Record] = field(default_factory=list)
     current: int = 0
     unusable: list[tuple[bytes, str]] = field(default_factory=list)
+    incomplete: list[tuple[bytes, str]] = field(default_factory=list)
+    """stored as the list has them, because their details cannot be had"""
 
     @property
     def fetched(self) -> int:
@@ -82,17 +84,21 @@ async def _complete(db: Database, api: Api, family: Family, calls: Calls, accoun
     missing = [key for key in wanted if key not in current]
     answers = await asyncio.gather(*(_detail(api, calls, key) for key in missing))
     for key, answer in zip(missing, answers, strict=True):
-        batch.take(family, wanted[key].raw if answer is None else answer)
+        if isinstance(answer, EbayError):
+            batch.incomplete.append((wanted[key].raw, f"{answer.message}; the list's version is stored"))
+        batch.take(family, wanted[key].raw if isinstance(answer, EbayError) else answer)
 
 
-async def _detail(api: Api, calls: Calls, key: str) -> bytes | None:
-    """A record by its key; None where eBay no longer has it, and what the list said must do."""
+async def _detail(api: Api, calls: Calls, key: str) -> bytes | EbayError:
+    """A record by its key, or why it cannot be had: one record that eBay fails on, today or for ever, must not keep
+    the seller's others from being stored. That the token or a scope is refused is no matter of one record."""
     assert calls.detail
     try:
         return await calls.detail(api, key)
-    except RecordNotFound as error:
-        log.warning("%s; the list's version is stored", error)
-        return None
+    except (Unauthorized, AccessDenied):
+        raise
+    except EbayError as error:
+        return error
 
 
 async def store(
@@ -119,7 +125,7 @@ async def store(
                 unusable.append((record.raw, str(error)))
     else:
         count = await _merge(connection, family, account_id, run_id, records)
-    await _quarantine(connection, family, account_id, run_id, unusable)
+    await _quarantine(connection, family, account_id, run_id, [*unusable, *batch.incomplete])
     return Stored(count, batch.fetched - count - len(unusable), len(unusable))
 
 

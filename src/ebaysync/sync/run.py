@@ -85,6 +85,14 @@ class Summary:
     quarantined: int = 0
     seconds: float = 0.0
     failure: EbaysyncError | None = field(default=None, repr=False)
+    reached: datetime | None = field(default=None, repr=False)
+
+    @property
+    def share(self) -> float:
+        """How much of the window is stored, 0 to 1."""
+        if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
+            return 0.0
+        return (self.reached - self.window_from) / (self.window_to - self.window_from)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -233,15 +241,15 @@ class _Run:
         self.summary.window_from, self.summary.window_to = span.start, span.end
         if self.lease:
             await self._note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
-        reached = span.start
+        self.summary.reached = span.start
         async for portion in read(self.source, span, self.clamp, self._go_on, known):
             records = await batches.prepare(
                 self.worker.db, self.worker.api, self.family, self.calls, self.worker.account.id, portion.records
             )
             await self._store(portion.slice, records)
-            reached = portion.slice.end
+            self.summary.reached = portion.slice.end
             self.worker.progress(self.summary)
-        self.summary.caught_up = reached >= span.end
+        self.summary.caught_up = self.summary.reached >= span.end
         if self.worker.stop.signum is not None:
             raise Interrupted(self.worker.stop.signum)
 
