@@ -18,10 +18,12 @@ import msgspec
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.errors import ConfigError, EbaysyncError, KeysetRejected, SecretKeyError
+from ebaysync.families import discover
 from ebaysync.ops.account import Job
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
+from ebaysync.sync import state as states
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +213,7 @@ async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
         return
     told = {run["family"] for run in outcome.runs}
     for family in set(work.families) - told:
+        await states.ensure(db, work.account, discover()[family])
         await db.execute(
             "UPDATE ebay_sync_state SET last_status = 'error', last_error = :error, updated_at = clock_timestamp()"
             " WHERE ebay_account_id = :account AND api_family = :family",

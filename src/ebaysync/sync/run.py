@@ -170,6 +170,7 @@ async def _leased(worker: Worker, family: Family, asked: Asked, summary: Summary
     calls, started = worker.api.transport.calls, time.monotonic()
     async with leases.held(worker.db, account.id, family.name, asked.walk, run_id) as lease:
         summary.run_id = str(run_id)
+        await states.ensure(worker.db, account, family)
         await states.begin_run(worker.db, account, family.name, run_id, asked.trigger)
         state = await states.load(worker.db, account, family)  # as the run before us left it
         error: EbaysyncError | None = None

@@ -29,27 +29,28 @@ def iso(moment: datetime | None) -> str | None:
 
 
 async def load(db: Database, account: Account, family: Family) -> State:
-    """The state of a family, made on first use."""
-
-    async def work(connection: AsyncConnection) -> State:
-        values = {
-            "account": account.id,
-            "user": account.ebay_user_id,
-            "family": family.name,
-            "type": family.cursor_type,
-        }
-        await connection.execute(text(_MAKE), values)
-        row = (await connection.execute(text(_READ), values)).one()
-        return State(row.enabled, datetime.fromisoformat(row.cursor_value) if row.cursor_value else None)
-
-    return await db.transact(work)
+    """The state of a family; of one that never ran: enabled, without a cursor."""
+    rows = await db.rows(
+        "SELECT enabled, cursor_value FROM ebay_sync_state WHERE ebay_account_id = :account AND api_family = :family",
+        account=account.id,
+        family=family.name,
+    )
+    if not rows:
+        return State(enabled=True, cursor=None)
+    cursor = rows[0].cursor_value
+    return State(rows[0].enabled, datetime.fromisoformat(cursor) if cursor else None)
 
 
-_MAKE = """
-INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type)
-VALUES (:account, :user, :family, :type) ON CONFLICT DO NOTHING
-"""
-_READ = "SELECT enabled, cursor_value FROM ebay_sync_state WHERE ebay_account_id = :account AND api_family = :family"
+async def ensure(db: Database, account: Account, family: Family) -> None:
+    """Make the state's row, where it is not there yet."""
+    await db.execute(
+        "INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type)"
+        " VALUES (:account, :user, :family, :type) ON CONFLICT DO NOTHING",
+        account=account.id,
+        user=account.ebay_user_id,
+        family=family.name,
+        type=family.cursor_type,
+    )
 
 
 async def paused(db: Database) -> str | None:
