@@ -7,14 +7,14 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ebaysync import log as logs
 from ebaysync.cli import accounts, data, local, runs
 from ebaysync.cli.session import Session
-from ebaysync.errors import EbaysyncError, Interrupted
+from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
 app = typer.Typer(
     name="ebaysync",
@@ -25,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_Usage: type[Exception] = typer.BadParameter.__bases__[0]  # click's UsageError, which typer does not export
+
 for group in (runs, accounts, data, local):
     group.register(app)
 
@@ -52,12 +54,17 @@ def _options(
 def main() -> None:
     """The console script."""
     try:
-        app()
+        sys.exit(app(prog_name="ebaysync", standalone_mode=False))
+    except _Usage as error:
+        _tell(_usage(error))
+        sys.exit(UsageError.exit_code)
     except EbaysyncError as error:
         _tell(error)
         sys.exit(error.exit_status if isinstance(error, Interrupted) else error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # which typer makes a 1 of
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains at its end
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -66,6 +73,15 @@ def main() -> None:
         logging.getLogger("ebaysync").error("%s", "".join(traceback.format_tb(bug.__traceback__)))
         _tell(EbaysyncError(f"unexpected {type(bug).__name__}", hint="a bug of ebaysync; the lines above say where"))
         sys.exit(1)
+
+
+def _usage(error: Any) -> UsageError:
+    """A wrong option or argument in one line, as every other error; the help where no command was given."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        sys.exit(UsageError.exit_code)
+    command = error.ctx.command_path if error.ctx else "ebaysync"
+    return UsageError(error.format_message(), hint=f"see: {command} --help")
 
 
 def _tell(error: EbaysyncError) -> None:
