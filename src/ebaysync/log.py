@@ -56,10 +56,15 @@ def basic(user: str, secret: Secret) -> Secret:
     return Secret(base64.b64encode(f"{user}:{secret.reveal()}".encode()).decode())
 
 
+def _spellings(value: str) -> set[str]:
+    quoted = (quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/"))
+    return {value, *quoted, json.dumps(value)[1:-1]}
+
+
 def redact(text: str) -> str:
     """Text without any known secret, in whichever spelling a library may print it: plain, URL-quoted, JSON."""
     for value in sorted(_known, key=len, reverse=True):
-        for spelling in {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1]}:
+        for spelling in _spellings(value):
             if spelling in text:
                 text = text.replace(spelling, MASK)
     return text

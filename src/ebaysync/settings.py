@@ -34,14 +34,14 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _whole(lowest: int) -> Callable[[str], int]:
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = int(text)
-        if value < lowest:
-            raise ValueError(f"must be {lowest} or more")
+        if not lowest <= value <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return value
 
-    parse.__name__ = f"a whole number, {lowest} or more"
+    parse.__name__ = f"a whole number from {lowest} to {highest}"
     return parse
 
 
@@ -52,8 +52,12 @@ def _log_format(text: str) -> str:
 
 
 def _base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        ok = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        ok = False
+    if not ok:
         raise ValueError("must be a URL such as http://127.0.0.1:8080")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("plain http is accepted for loopback alone")
@@ -135,16 +139,20 @@ class Settings:
         secret=True,
     )
     simulator_ru_name: str = _setting("EBAYSYNC_SIMULATOR_RU_NAME", "simulator", "its RuName")
-    jobs: int = _setting("EBAYSYNC_JOBS", 5, "accounts at the same time", _whole(1))
+    jobs: int = _setting("EBAYSYNC_JOBS", 5, "accounts at the same time", _whole(1, 1000))
     account_timeout: int = _setting(
-        "EBAYSYNC_ACCOUNT_TIMEOUT", 240, "seconds: one account's share of a run-all", _whole(1)
+        "EBAYSYNC_ACCOUNT_TIMEOUT", 240, "seconds: one account's share of a run-all", _whole(1, 7 * 86_400)
     )
     overlap_minutes: int = _setting(
-        "EBAYSYNC_OVERLAP_MINUTES", 30, "how far a window reaches back before its cursor", _whole(0)
+        "EBAYSYNC_OVERLAP_MINUTES", 30, "how far a window reaches back before its cursor", _whole(0, 366 * 1440)
     )
-    settle_seconds: int = _setting("EBAYSYNC_SETTLE_SECONDS", 120, "how far a window's end stays behind now", _whole(0))
-    max_window_hours: int = _setting("EBAYSYNC_MAX_WINDOW_HOURS", 24, "one slice is never wider", _whole(1))
-    initial_backfill_days: int = _setting("EBAYSYNC_INITIAL_BACKFILL_DAYS", 90, "where a new cursor starts", _whole(1))
+    settle_seconds: int = _setting(
+        "EBAYSYNC_SETTLE_SECONDS", 120, "how far a window's end stays behind now", _whole(0, 86_400)
+    )
+    max_window_hours: int = _setting("EBAYSYNC_MAX_WINDOW_HOURS", 24, "one slice is never wider", _whole(1, 366 * 24))
+    initial_backfill_days: int = _setting(
+        "EBAYSYNC_INITIAL_BACKFILL_DAYS", 90, "where a new cursor starts", _whole(1, 3660)
+    )
     log_format: str = _setting("EBAYSYNC_LOG_FORMAT", "text", "text or json, to standard error", _log_format)
 
     def keyset(self, environment: str) -> Keyset:
@@ -188,9 +196,11 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
         if not text:
             continue
         try:
+            if not text.isprintable():  # nor bytes that are no text
+                raise ValueError("must be one line of text")
             values[f.name] = f.metadata["parse"](text)
         except ValueError as error:
-            shown = "its value" if f.metadata["secret"] else repr(text)
+            shown = "its value" if f.metadata["secret"] else repr(text if len(text) <= 100 else f"{text[:100]}…")
             reason = str(error) if str(error).startswith(("must", "plain")) else "must be a whole number"
             raise ConfigError(f"{name}: {shown} is not usable: {reason}") from None
     return Settings(**values)

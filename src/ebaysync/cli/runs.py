@@ -106,7 +106,7 @@ def run_all(
 
 def backfill(
     context: typer.Context,
-    days: Annotated[int, typer.Option("--days", min=1, help="How far back to go.")],
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How far back to go.")],
     family: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Default: all.")] = None,
     account: AccountNames = None,
     as_json: AsJson = False,
