@@ -18,6 +18,7 @@ from ebaysync.log import Secret
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS, Environment
 
+LONGEST_TOKEN = 20_000
 SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 group = typer.Typer(help="Seller accounts.", no_args_is_help=True, rich_markup_mode=None)
@@ -79,10 +80,15 @@ def _scopes(text: str | None) -> tuple[str, ...] | None:
 
 
 def _token() -> Secret:
+    """One line and nothing else: whatever follows says that another file was meant."""
     if sys.stdin.isatty():
         typer.echo("paste the refresh token, then press Enter:", err=True)
-    text = sys.stdin.readline(20_000).strip()
-    if not text or any(character.isspace() for character in text):
+        text = sys.stdin.readline(LONGEST_TOKEN)
+    else:
+        text = sys.stdin.buffer.read(LONGEST_TOKEN).decode(errors="replace")
+    cut = len(text) == LONGEST_TOKEN
+    text = text.strip()
+    if cut or not text or " " in text or not (text.isascii() and text.isprintable()):
         raise UsageError(
             "no refresh token on standard input", hint="one line, nothing else: … --refresh-token-stdin < file"
         )
