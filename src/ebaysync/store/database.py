@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ebaysync.errors import DatabaseError
+from ebaysync.errors import ConfigError, DatabaseError
 from ebaysync.log import Secret
 
 OLDEST = 14
@@ -60,6 +61,13 @@ class Database:
     @staticmethod
     def _create(url: str, pool_size: int) -> AsyncEngine:
         conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        try:
+            conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError:  # its text quotes the URL
+            raise ConfigError(
+                "EBAYSYNC_DATABASE_URL: its value is not a URL that libpq accepts",
+                hint="in user and password write % as %25, @ as %40, / as %2F, : as %3A",
+            ) from None
 
         async def connect() -> psycopg.AsyncConnection[Any]:
             return await psycopg.AsyncConnection.connect(
@@ -146,6 +154,8 @@ class Database:
         if isinstance(error, UnicodeEncodeError | psycopg.DataError):
             return RowRefused(kind)
         if not state and isinstance(error, psycopg.OperationalError):
+            state = _state_of_refusal(str(error))
+        if not state and isinstance(error, psycopg.OperationalError):
             return TransientDatabaseError(f"{self.where} cannot be reached", hint=_REACH)
         message = f"{self.where}: {kind} ({state or 'no SQLSTATE'})"
         if state.startswith(_RETRIED):
@@ -169,6 +179,23 @@ class Database:
 
 
 _REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"
+
+
+# libpq keeps the SQLSTATE of a refused connection to itself: of its text, only these words are looked at.
+_REFUSALS = (
+    ("28P01", "authentication failed"),
+    ("28P01", "no password supplied"),
+    ("28000", "pg_hba.conf"),
+    ("28000", 'role "'),
+    ("3D000", "no such database"),  # PgBouncer
+    ("3D000", "does not exist"),
+)
+
+
+def _state_of_refusal(said: str) -> str:
+    """The SQLSTATE of a connection refused for good; empty: unknown, and another try may help."""
+    lines = [line for line in said.splitlines() if "FATAL" in line or "no password supplied" in line]
+    return next((state for state, words in _REFUSALS if any(words in line for line in lines)), "")
 
 
 def _place(url: str) -> str:
