@@ -21,7 +21,7 @@ from ebaysync.store.database import OLDEST, Database
 
 log = logging.getLogger(__name__)
 
-_LOCK = "SELECT pg_advisory_xact_lock(0x65626179)"  # "ebay"
+_LOCK = "SELECT pg_advisory_xact_lock(1700946297)"  # 0x65626179, "ebay"; PostgreSQL knows hexadecimal since 16
 _RECORD = """
 CREATE TABLE IF NOT EXISTS ebaysync_schema (
     version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
