@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -108,7 +109,7 @@ class OwnServer:
     password: str
 
     def url(self, database: str = "postgres", *, password: str | None = None) -> str:
-        return f"postgresql://postgres:{password or self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres:{quote(password or self.password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str) -> str:
         with psycopg.connect(self.url(), autocommit=True) as admin:
@@ -141,6 +142,12 @@ class OwnServers:
         drop = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {"env": {"PATH": os.defpath, "LC_ALL": "C"}, **(drop if os.geteuid() == 0 else {})}
 
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
     def postgres(self, root: Path, password: str = "f1rst-of-all") -> OwnServer:
         """A new cluster from `root`/bin, listening on a free port of loopback, with scram passwords."""
         folder = self.folder()
@@ -152,7 +159,7 @@ class OwnServers:
             [root / "bin/initdb", "-D", data, *options], check=True, capture_output=True, cwd="/", **self.identity()
         )
         for _ in range(5):  # the port was free a moment ago
-            port = free_port()
+            port = self.free_port()
             process = self.start(
                 [root / "bin/postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"], folder / "log"
             )
@@ -184,12 +191,6 @@ class OwnServers:
                 process.wait(30)
         for folder in self.folders:
             shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listening(server: OwnServer) -> bool:
