@@ -30,6 +30,8 @@ from __future__ import annotations
 import signal
 from typing import ClassVar
 
+from ebaysync.log import redact
+
 
 class EbaysyncError(Exception):
     exit_code: ClassVar[int] = 1
@@ -37,7 +39,7 @@ class EbaysyncError(Exception):
     hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))  # an answer may echo what it was sent
         if hint is not None:
             self.hint = hint
 

@@ -216,6 +216,8 @@ def _read_env_file(named: str | None) -> dict[str, str | None]:
             raise ConfigError(f"EBAYSYNC_ENV_FILE: {path} does not exist") from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
+        if not named and not os.access(".", os.X_OK):
+            return {}  # a working directory that we may not enter, such as root's after sudo: nobody asked for it
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
             f"{path} cannot be read: {reason}", hint="mend it or name another in EBAYSYNC_ENV_FILE"

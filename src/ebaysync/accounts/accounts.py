@@ -56,6 +56,14 @@ async def find(db: Database, wanted: str) -> Account:
     raise UsageError(f"there is no account {wanted!r}", hint=f"accounts: {known}; see `ebaysync accounts list`")
 
 
+async def by_id(db: Database, account_id: UUID) -> Account:
+    """The account with this id of ours. Raises UsageError when it was removed meanwhile."""
+    rows = await db.rows(f"SELECT {_COLUMNS} FROM ebay_accounts WHERE id = :id", id=account_id)  # noqa: S608
+    if not rows:
+        raise UsageError(f"there is no account with the id {account_id}")
+    return Account(*rows[0])
+
+
 async def has_tokens(db: Database) -> bool:
     return bool((await db.rows("SELECT EXISTS (SELECT FROM ebay_tokens)"))[0][0])
 
@@ -89,12 +97,11 @@ async def add(
     """Try the refresh token, ask Identity whose it is, store both encrypted. Adding the same seller under the same
     name again renews its token. Raises ConsentNeeded, KeysetRejected, UsageError, EbayError."""
     try:
-        grant = await oauth.refresh(transport, keyset, refresh_token)
+        grant = await transport.persist(lambda: oauth.refresh(transport, keyset, refresh_token))
     except ConsentNeeded as error:
         raise ConsentNeeded(
             f"{name}: {error.message}", hint="is it complete, not revoked, and of this environment's keyset?"
         ) from None
-    expires_at = transport.clock.now() + timedelta(seconds=grant.expires_in)
     owner = await _owner(Api(transport, _Granted(grant.access_token)), said)
 
     async def store(connection: AsyncConnection) -> Account:
@@ -110,7 +117,7 @@ async def add(
                 "id": account.id,
                 "refresh": seal(refresh_token, "refresh_token"),
                 "access": seal(grant.access_token, "access_token"),
-                "expires": expires_at,
+                "seconds": grant.expires_in,
                 "ends": consented + CONSENT_LASTS if consented else None,
                 "scopes": list(said.scopes) if said.scopes else None,
                 "consented": consented,
@@ -124,7 +131,7 @@ async def add(
 _STORE_TOKENS = """
 WITH token AS (
     INSERT INTO ebay_tokens (ebay_account_id, refresh_token, access_token, access_expires_at, refresh_expires_at)
-    VALUES (:id, :refresh, :access, :expires, :ends)
+    VALUES (:id, :refresh, :access, clock_timestamp() + make_interval(secs => :seconds), :ends)
     ON CONFLICT (ebay_account_id) DO UPDATE SET refresh_token = excluded.refresh_token,
         access_token = excluded.access_token, access_expires_at = excluded.access_expires_at,
         refresh_expires_at = excluded.refresh_expires_at, updated_at = clock_timestamp()),
@@ -156,6 +163,9 @@ async def _owner(api: Api, said: Consent) -> identity.User:
 async def _upsert(
     connection: AsyncConnection, environment: str, name: str, owner: identity.User, said: Consent
 ) -> Account:
+    taken = "SELECT name FROM ebay_accounts WHERE name <> :name AND :name IN (id::text, ebay_user_id, username)"
+    if (other := await connection.scalar(text(taken), {"name": name})) is not None:
+        raise UsageError(f"{name!r} is an id or user name of the account {other!r}", hint="choose another name")
     known = (
         "SELECT name, environment, ebay_user_id FROM ebay_accounts"
         " WHERE name = :name OR (environment = :e AND ebay_user_id = :u)"

@@ -1,7 +1,8 @@
 """One account's tokens: the access token in use, renewed under a row lock so that one process at a time asks eBay.
 
 The row is locked while eBay is asked, on purpose: whoever waits for it finds the new token and asks nothing. This is
-the one place where a transaction is open during a request; it holds no lock but this account's.
+the one place where a transaction is open during a request: one request, of at most 30 seconds, with no lock but this
+account's. Before another try the transaction ends, with the failed attempt on record.
 
 Every attempt is recorded in `ebay_token_refresh_log`. eBay's answer has no refresh token; ours stays.
 """
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,6 +45,9 @@ class Access:
 
     token: Secret
     expires_at: datetime
+    """by the database's clock, which alone judges it: the host's may be wrong"""
+    ends: float
+    """the same in time.monotonic()"""
     refreshed: bool
 
 
@@ -61,7 +67,7 @@ class Tokens:
         async with self._lock:
             if self._access is None:
                 self._access = await self._obtain(SOON, self._trigger)
-            elif self._access.expires_at - MARGIN <= self._transport.clock.now():
+            elif self._access.ends - MARGIN.total_seconds() <= time.monotonic():
                 self._access = await self._obtain(MARGIN, self._trigger)
             return self._access.token
 
@@ -73,33 +79,37 @@ class Tokens:
             return self._access.token
 
     async def refresh(self, *, force: bool) -> Access:
-        """What `refresh-tokens` does: renew a token that ends within 15 minutes, or (`force`) any."""
+        """What `refresh-tokens` does: renew a token that ends within 15 minutes, or (`force`) the one of now, unless
+        another process has renewed it meanwhile."""
         async with self._lock:
-            self._access = await self._obtain(SOON, self._trigger, force=force)
+            refused = None
+            if force:
+                row = await self._db.transact(lambda connection: self._row(connection, _READ))
+                refused = self._opened(row, "access_token")
+            self._access = await self._obtain(SOON, self._trigger, refused=refused)
             return self._access
 
-    async def _obtain(
-        self, margin: timedelta, trigger: str, *, refused: Secret | None = None, force: bool = False
-    ) -> Access:
+    async def _obtain(self, margin: timedelta, trigger: str, *, refused: Secret | None = None) -> Access:
+        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one."""
+
         async def work(connection: AsyncConnection) -> Access | EbaysyncError:
-            row = await self._locked(connection)
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # the holder may be asking eBay
+            row = await self._row(connection, f"{_READ} FOR UPDATE OF t")
             token = self._opened(row, "access_token")
-            fresh = row.access_expires_at and row.access_expires_at - margin > self._transport.clock.now()
-            if token and fresh and not force and token != refused:
-                return Access(token, row.access_expires_at, refreshed=False)
+            if token and row.left and row.left > margin and token != refused:
+                return _access(token, row.access_expires_at, row.left, refreshed=False)
             return await self._ask(connection, row, trigger)
 
-        outcome = await self._db.transact(work)
-        if isinstance(outcome, EbaysyncError):
-            raise outcome
-        return outcome
+        async def once() -> Access:
+            outcome = await self._db.transact(work)
+            if isinstance(outcome, EbaysyncError):
+                raise outcome
+            return outcome
 
-    async def _locked(self, connection: AsyncConnection) -> Any:
-        """The account's token row, locked. Raises ConsentNeeded when eBay has said so before."""
-        query = """
-            SELECT t.refresh_token, t.access_token, t.access_expires_at, a.needs_consent
-            FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
-            WHERE t.ebay_account_id = :id FOR UPDATE OF t"""
+        return await self._transport.persist(once)
+
+    async def _row(self, connection: AsyncConnection, query: str) -> Any:
+        """The account's token row. Raises ConsentNeeded when eBay has said so before."""
         row = (await connection.execute(text(query), {"id": self.account.id})).one_or_none()
         if row is None or row.needs_consent:
             raise consent_needed(self.account)
@@ -121,18 +131,12 @@ class Tokens:
                 await self._mark(connection)
                 return consent_needed(self.account)
             return error
-        expires_at = self._transport.clock.now() + timedelta(seconds=grant.expires_in)
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
-        await connection.execute(
-            text(
-                "UPDATE ebay_tokens SET access_token = :token, access_expires_at = :at, updated_at = clock_timestamp()"
-                " WHERE ebay_account_id = :id"
-            ),
-            {"token": sealed, "at": expires_at, "id": self.account.id},
-        )
+        values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id}
+        expires_at: datetime = (await connection.execute(text(_RENEW), values)).scalar_one()
         await self._record(connection, trigger, None)
         log.info("%s: access token renewed (%s)", self.account.name, trigger)
-        return Access(grant.access_token, expires_at, refreshed=True)
+        return _access(grant.access_token, expires_at, timedelta(seconds=grant.expires_in), refreshed=True)
 
     async def _mark(self, connection: AsyncConnection) -> None:
         await connection.execute(
@@ -142,6 +146,29 @@ class Tokens:
 
     async def _record(self, connection: AsyncConnection, trigger: str, error: EbaysyncError | None) -> None:
         await record(connection, self.account, trigger, error)
+
+
+_READ = """
+SELECT t.refresh_token, t.access_token, t.access_expires_at, t.access_expires_at - clock_timestamp() AS "left",
+    a.needs_consent
+FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id WHERE t.ebay_account_id = :id"""
+_RENEW = """
+UPDATE ebay_tokens SET access_token = :token, updated_at = clock_timestamp(),
+    access_expires_at = clock_timestamp() + make_interval(secs => :seconds)
+WHERE ebay_account_id = :id RETURNING access_expires_at
+"""
+
+
+def _access(token: Secret, expires_at: datetime, left: timedelta, *, refreshed: bool) -> Access:
+    return Access(token, expires_at, time.monotonic() + left.total_seconds(), refreshed)
+
+
+async def expiring(db: Database) -> set[UUID]:
+    """The accounts whose access token ends within 15 minutes, or has."""
+    query = """
+        SELECT ebay_account_id FROM ebay_tokens
+        WHERE coalesce(access_expires_at, '-infinity') < clock_timestamp() + make_interval(secs => :soon)"""
+    return {row.ebay_account_id for row in await db.rows(query, soon=SOON.total_seconds())}
 
 
 async def record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="accounts")
 
 
-@group.command(epilog="Example: ebaysync accounts add alice --environment production --refresh-token-stdin < token")
+@group.command(epilog="\b\nExample: ebaysync accounts add alice --environment production --refresh-token-stdin < token")
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Our name for the account.")],
@@ -95,7 +95,7 @@ def _token() -> Secret:
     return Secret(text)
 
 
-@group.command("list", epilog="Example: ebaysync accounts list --json")
+@group.command("list", epilog="\b\nExample: ebaysync accounts list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """The accounts and whether they are active."""
     session: Session = context.obj

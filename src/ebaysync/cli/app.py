@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import resource
 import sys
 import traceback
 from importlib.metadata import version
@@ -53,8 +55,9 @@ def _options(
 
 def main() -> None:
     """The console script."""
+    _settle_in()
     try:
-        sys.exit(app(prog_name="ebaysync", standalone_mode=False))
+        sys.exit(app(_hoisted(sys.argv[1:]), prog_name="ebaysync", standalone_mode=False))
     except _Usage as error:
         _tell(_usage(error))
         sys.exit(UsageError.exit_code)
@@ -68,11 +71,38 @@ def main() -> None:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _tell(EbaysyncError(f"the answer could not be written: {error.strerror}"))
+        sys.exit(1)
     except Exception as bug:
         # Not the error's text: it may quote a record or a URL.
         logging.getLogger("ebaysync").error("%s", "".join(traceback.format_tb(bug.__traceback__)))
         _tell(EbaysyncError(f"unexpected {type(bug).__name__}", hint="a bug of ebaysync; the lines above say where"))
         sys.exit(1)
+
+
+def _settle_in() -> None:
+    """No core dumps, which would hold secrets; and standard streams that were closed become /dev/null."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lasts
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+
+
+def _hoisted(arguments: list[str]) -> list[str]:
+    """--verbose and --quiet in front, wherever they were written."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    general = [word for word in arguments[:end] if word in ("-v", "--verbose", "-q", "--quiet")]
+    return general + [word for word in arguments[:end] if word not in general] + arguments[end:]
 
 
 def _usage(error: Any) -> UsageError:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
 from ebaysync.cli.session import AsJson, Session, answer_json, console
-from ebaysync.errors import SchemaBehind
+from ebaysync.errors import SchemaBehind, UsageError
 from ebaysync.ops import status as statuses
 from ebaysync.ops.signals import Stop
 from ebaysync.store import migrate as migrations
@@ -21,8 +21,8 @@ from ebaysync.store.migrate import Migration
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: ebaysync status --account alice --json")(status)
-    app.command(epilog="Example: ebaysync migrate --check")(migrate)
+    app.command(epilog="\b\nExample: ebaysync status --account alice --json")(status)
+    app.command(epilog="\b\nExample: ebaysync migrate --check")(migrate)
 
 
 def status(
@@ -33,6 +33,8 @@ def status(
 ) -> None:
     """Cursor, lag, last run, last error and next due time of every family; tokens and consents."""
     session: Session = context.obj
+    if watch and as_json:
+        raise UsageError("--watch is for people; for scripts ask --json again and again")
 
     async def work(stop: Stop) -> dict[str, Any]:
         async with session.database() as db:
@@ -57,10 +59,16 @@ def status(
 def _rendered(found: dict[str, Any]) -> RenderableType:
     if not found["accounts"]:
         return Text("no accounts yet; add one with: ebaysync accounts add NAME --environment E --refresh-token-stdin")
-    table = Table("account", "family", "cursor", "lag", "last run", "state", "next due", box=None, pad_edge=False)
+    head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
+    table = Table(*(Column(name, no_wrap=name not in ("account", "state")) for name in head), box=None, pad_edge=False)
+    tokens = Table("account", "environment", "access token", "consent", box=None, pad_edge=False)
     notes: list[str] = ["everything is paused"] if found["paused"] else []
     for account in found["accounts"]:
         notes += _notes(account)
+        token = account["token"]
+        consent = "needed" if token["needs_consent"] else _left(token["refresh_expires_at"]) or "unknown end"
+        access = _left(token["access_expires_at"]) or "none"
+        tokens.add_row(account["account"], account["environment"], access, consent)
         for family in account["families"]:
             table.add_row(
                 account["account"],
@@ -72,8 +80,17 @@ def _rendered(found: dict[str, Any]) -> RenderableType:
                 _due(family),
             )
             if family["last_error"] and family["last_status"] != "completed":
-                notes.append(f"{account['account']} {family['family']}: {family['last_error']}")
-    return Group(table, *(Text(note) for note in notes))
+                error = family["last_error"].removeprefix(f"{account['account']}: ")
+                notes.append(f"{account['account']} {family['family']}: {error}")
+    return Group(table, Text(), tokens, *(Text(note) for note in notes))
+
+
+def _left(moment: str | None) -> str:
+    """How long something is still good; empty: not known."""
+    if moment is None:
+        return ""
+    seconds = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+    return f"{_lasting(seconds)} left" if seconds > 0 else "ended"
 
 
 def _notes(account: dict[str, Any]) -> list[str]:
@@ -100,7 +117,7 @@ def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
 
 
 def _short(moment: str | None) -> str:
-    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%SZ") if moment else "–"
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%MZ") if moment else "–"
 
 
 def _lasting(seconds: float | None) -> str:

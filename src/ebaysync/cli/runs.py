@@ -10,7 +10,7 @@ import typer
 
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
-from ebaysync.accounts.tokens import open_api
+from ebaysync.accounts.tokens import expiring, open_api
 from ebaysync.cli.session import AccountName, AccountNames, AsJson, Session, answer_json, progress
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
 from ebaysync.families import discover
@@ -25,10 +25,10 @@ from ebaysync.sync.state import iso
 
 
 def register(app: typer.Typer) -> None:
-    app.command("run", epilog="Example: ebaysync run orders --account alice")(run)
-    app.command("run-all", epilog="Example: ebaysync run-all --jobs 8")(run_all)
-    app.command(epilog="Example: ebaysync backfill orders --account alice --days 365")(backfill)
-    app.command("refresh-tokens", epilog="Example: ebaysync refresh-tokens --account alice --force")(refresh_tokens)
+    app.command("run", epilog="\b\nExample: ebaysync run orders --account alice")(run)
+    app.command("run-all", epilog="\b\nExample: ebaysync run-all --jobs 8")(run_all)
+    app.command(epilog="\b\nExample: ebaysync backfill orders --account alice --days 365")(backfill)
+    app.command("refresh-tokens", epilog="\b\nExample: ebaysync refresh-tokens --account alice --force")(refresh_tokens)
 
 
 def _family(name: str) -> Family:
@@ -84,7 +84,9 @@ def run_all(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Accounts at the same time.")] = None,
     now: Annotated[bool, typer.Option("--now", help="Run every family, due or not.")] = False,
     account: AccountNames = None,
-    family: Annotated[list[str] | None, typer.Option("--family", "-f", help="Only this family.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option("--family", "-f", metavar="FAMILY", help="Only this family.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Refresh tokens, then bring every due family of every active account up to date. Timers call this."""
@@ -96,9 +98,11 @@ def run_all(
             chosen = await _chosen(db, account, active_only=True)
             due = await schedule.due(db, [a.id for a in chosen], only, now=now)
             limit = session.settings.account_timeout
-            parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in chosen if due[a.id]]
+            renew = await expiring(db)
+            busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
+            parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in busy]
             outcomes = await _run_accounts(session, db, parts, jobs, stop)
-            idle = [Outcome(a.name) for a in chosen if not due[a.id]]
+            idle = [Outcome(a.name) for a in chosen if a not in busy]
             return sorted(outcomes + idle, key=lambda outcome: outcome.account), pool.exit_code(outcomes, stop)
 
     _answer(*session.go(work), as_json=as_json)
@@ -149,7 +153,7 @@ async def _run_accounts(
 
         jobs = jobs or session.settings.jobs
         return await pool.run_accounts(
-            session.settings, db, parts, jobs, stop, verbose=session.verbose, told=on_outcome
+            session.settings, db, parts, jobs, stop, verbose=session.verbose, quiet=session.quiet, told=on_outcome
         )
 
 

@@ -74,17 +74,18 @@ def answer_json(value: Any) -> None:
 
 def console() -> Console:
     """Tables to standard output; not wrapped to 80 columns when that is a pipe."""
-    return Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160, highlight=False)
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
     """A progress bar on standard error where that is a terminal. Yields `told(completed, note)`."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.rest import Answered, Api
+from ebaysync.errors import EbayRejected
 
 PATH = "/sell/fulfillment/v1/order"
 PAGE = 200
@@ -41,4 +42,6 @@ async def orders(api: Api, modified_from: datetime, modified_to: datetime, offse
 
 async def order(api: Api, order_id: str) -> bytes:
     """One order with what the list leaves out. Raises RecordNotFound."""
+    if order_id.strip(".") == "":
+        raise EbayRejected(f"{order_id!r} cannot be asked for: in a path it means another place")
     return bytes(await api.get("api", f"{PATH}/{quote(order_id, safe='')}", msgspec.Raw))

@@ -6,6 +6,7 @@ token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,6 +17,7 @@ from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayRejected, Ke
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
+DEADLINE = 30.0  # seconds
 TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
 
 
@@ -37,21 +39,23 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:
-    """A new access token. Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
+    """A new access token, by one request: who asks holds a row lock, and waits without it.
+
+    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
     form = urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
     headers = (
         ("Authorization", f"Basic {basic(keyset.client_id, keyset.client_secret).reveal()}"),
         ("Content-Type", "application/x-www-form-urlencoded"),
         ("Accept", "application/json"),
     )
-    request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, form.encode())
+    request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, form.encode(), DEADLINE)
 
     def checked(answer: Answer) -> _Grant:
         if answer.status in (400, 401):
             raise _refused(answer, keyset)
         return check(answer, _Grant, transport)
 
-    grant = await transport.send(request, checked)
+    grant = await transport.send_once(request, checked)
     if not grant.access_token.isascii() or not grant.access_token.isprintable() or grant.expires_in <= 0:
         raise AnswerNotUnderstood(f"{request}: what eBay answered is no access token")
     return Grant(Secret(grant.access_token), grant.expires_in)
@@ -66,5 +70,5 @@ def _refused(answer: Answer, keyset: Keyset) -> Exception:
             f"eBay does not accept the client id and secret of the environment {keyset.environment} ({refusal.error})",
             hint="compare them with developer.ebay.com, Application Keys; no account is marked",
         )
-    said = refusal.error or "no error code"
+    said = refusal.error if re.fullmatch("[a-z_]{1,40}", refusal.error) else "without an OAuth error code"
     return EbayRejected(f"{answer.request}: {answer.status} {said}", status=answer.status)

@@ -95,13 +95,9 @@ def check(answer: Answer, kind: type[T], transport: Transport) -> T:
 def decoded(answer: Answer, kind: type[T]) -> T:
     """The body as JSON of that shape. Raises AnswerNotUnderstood, or EbayUnreachable for what is no JSON at all, which
     is most often a body that was cut on its way."""
+    body = _mended(answer.body) if _may_be_broken(answer.body) else answer.body
     try:
-        try:
-            return msgspec.json.decode(answer.body, type=kind)
-        except msgspec.ValidationError:
-            raise
-        except ValueError:
-            return msgspec.json.decode(_mended(answer.body), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise AnswerNotUnderstood(f"{answer.request}: {error}", status=answer.status) from None
     except ValueError as error:
@@ -113,6 +109,15 @@ def decoded(answer: Answer, kind: type[T]) -> T:
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<alone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
+
+
+def _may_be_broken(body: bytes) -> bool:
+    """Looked at before decoding, because msgspec does not check the strings that it passes over."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return True
+    return b"\\ud" in body.lower() if b"\\u" in body else False
 
 
 def _mended(body: bytes) -> bytes:

@@ -101,6 +101,7 @@ class Request:
     params: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    deadline: float = DEADLINE
 
     def __repr__(self) -> str:
         return f"{self.method} {self.url}"
@@ -116,7 +117,7 @@ class Answer:
     def retry_after(self, now: datetime) -> float | None:
         """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
         text = self.headers.get("retry-after", "").strip()
-        if text.isdigit():
+        if text.isascii() and text.isdecimal():
             return float(text)
         try:
             return max(0.0, (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds())
@@ -151,23 +152,35 @@ class Transport:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def send(self, request: Request, check: Callable[[Answer], T], *, attempts: int = ATTEMPTS) -> T:
+    async def send(self, request: Request, check: Callable[[Answer], T]) -> T:
         """Send, let `check` turn the answer into a result or an EbayError, and ask again where that can help.
         Raises EbayError."""
+
+        async def once() -> T:
+            async with self._places:
+                answer = await self._exchange(request)
+            return check(answer)
+
+        return await self.persist(once)
+
+    async def persist(self, once: Callable[[], Awaitable[T]]) -> T:
+        """Do it, and again after a transient EbayError, with full jitter or after what eBay asked for."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_worth_another_try),
             wait=_wait,
-            stop=stop_after_attempt(attempts),
+            stop=stop_after_attempt(ATTEMPTS),
             sleep=self._sleep,
             before_sleep=_tell,
             reraise=True,
         )
         async for attempt in retrying:
             with attempt:
-                async with self._places:
-                    answer = await self._exchange(request)
-                return check(answer)
+                return await once()
         raise AssertionError("tenacity re-raises")
+
+    async def send_once(self, request: Request, check: Callable[[Answer], T]) -> T:
+        """The same without another try. Raises EbayError."""
+        return check(await self._exchange(request))
 
     async def _exchange(self, request: Request) -> Answer:
         parts = urlsplit(request.url)
@@ -176,10 +189,10 @@ class Transport:
         self.calls += 1
         started = time.monotonic()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(request.deadline):
                 answer = await self._once(request)
         except TimeoutError:
-            raise EbayUnreachable(f"{request}: no complete answer within {DEADLINE:.0f} s") from None
+            raise EbayUnreachable(f"{request}: no complete answer within {request.deadline:.0f} s") from None
         except httpx.TransportError as error:
             raise _unreachable(request, error) from None
         log.debug("%s -> %d, %d bytes, %.3f s", request, answer.status, len(answer.body), time.monotonic() - started)

@@ -20,6 +20,7 @@ from ebaysync.store.payload import storable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Table
 
 EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+MOST_DIGITS = 40  # of an amount
 LONGEST_KEY = 500  # characters; PostgreSQL's btree stops at 2,704 bytes
 
 Rows = Mapping[str, Sequence[Row]]
@@ -117,7 +118,7 @@ _TYPES: dict[str, Any] = {
     TIME: Annotated[datetime, msgspec.Meta(tz=True)],
     NUMERIC: Decimal,
     BOOL: bool,
-    INTEGER: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    INTEGER: int | str,
 }
 
 
@@ -135,7 +136,7 @@ class _Shape:
         self.type = _struct(tree)
 
     def read(self, raw: bytes | msgspec.Raw) -> dict[str, Any]:
-        record = msgspec.json.decode(raw, type=self.type, strict=False)
+        record = msgspec.json.decode(raw, type=self.type)
         return {column.name: _checked(column, _follow(record, steps)) for column, steps in self.columns}
 
 
@@ -173,12 +174,26 @@ def _follow(record: Any, steps: Sequence[tuple[str, bool]]) -> Any:
     return record
 
 
+def _is_amount(value: Decimal) -> bool:
+    """PostgreSQL would store 1e9999 as ten thousand digits, which no reader gets back."""
+    return value.is_finite() and abs(value.adjusted()) < MOST_DIGITS and len(value.as_tuple().digits) <= MOST_DIGITS
+
+
+def _whole(column: Column, value: int | str) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise Unusable(f"{column.path}: {str(value)[:40]} is out of range")
+    return number
+
+
 def _checked(column: Column, value: Any) -> Any:
     """Refuses what PostgreSQL stores but no eBay record can mean."""
     if column.type == TEXT and isinstance(value, int):
         return str(value)
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise Unusable(f"{column.path}: {value} is not an amount")
+    if column.type == INTEGER and value is not None:
+        return _whole(column, value)
+    if isinstance(value, Decimal) and not _is_amount(value):
+        raise Unusable(f"{column.path}: {str(value)[:40]} is not an amount")
     if isinstance(value, datetime) and not EARLIEST <= value <= LATEST:
         raise Unusable(f"{column.path}: an impossible time, {value.isoformat()}")
     return value

@@ -100,11 +100,11 @@ def was_cancelled(order: Row) -> bool:
 def same_version(order: Row, stored: bytes) -> bool:
     """Whether the stored order is getOrder's answer for the version that the list shows now. While a cancellation
     is going on it never is: nobody could verify that each step of it moves lastModifiedDate."""
-    known = msgspec.json.decode(stored)
+    known = msgspec.json.decode(stored).get("cancelStatus") or {}
     return bool(
         order["cancel_state"] == "CANCELED"
-        and known["cancelStatus"].get("cancelState") == "CANCELED"
-        and known["cancelStatus"].get("cancelRequests")
+        and known.get("cancelState") == "CANCELED"
+        and known.get("cancelRequests")
         and FAMILY.rows(stored)[ORDERS.name][0]["last_modified_date"] == order["last_modified_date"]
     )
 
@@ -123,6 +123,10 @@ _PERSONAL = {
     "recipientEmail": "recipientEmail",
     "senderName": "senderName",
 }
+
+
+# What holds such fields; where eBay leaves out the whole of it, the whole of it is kept.
+_CONTACTS = {"fulfillmentStartInstructions", "shippingStep", "shipTo", "contactAddress", "buyerRegistrationAddress"}
 
 
 def looks_masked(order: Row) -> bool:
@@ -153,7 +157,7 @@ def _restore(old: Any, new: Any) -> None:
         now = dict(new)
         for name, before in old.items():
             gone = name in _PERSONAL and _masked(now.get(name)) and _masked(now.get(_PERSONAL[name]))
-            if gone and not _masked(before):
+            if (gone and not _masked(before)) or (name in _CONTACTS and before and not now.get(name)):
                 new[name] = before
             elif name in new:
                 _restore(before, new[name])

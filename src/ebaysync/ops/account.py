@@ -44,6 +44,8 @@ async def run_families(
 ) -> AsyncIterator[Summary]:
     """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
     async with open_api(configured, db, account, asked.trigger, stop.sleep) as (api, _):
+        if not families:  # none is due, but the token ends soon
+            await api.credentials.access_token()
         worker = Worker(configured, db, api, account, stop, progress)
         for family in families:
             if stop.signum is not None:
@@ -62,14 +64,17 @@ class Job(msgspec.Struct):
     days: int = 0
     seconds: float | None = None
     verbose: bool = False
+    quiet: bool = False
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     job = msgspec.json.decode(_first_line(), type=Job)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    if "PGPASSWORD" in job.environ:
+        os.environ["PGPASSWORD"] = job.environ["PGPASSWORD"]  # for libpq; /proc shows what we were started with
     configured = settings.load(job.environ, env_file=False)
-    log.set_up(verbose=job.verbose, form=configured.log_format)
+    log.set_up(verbose=job.verbose, quiet=job.quiet, form=configured.log_format)
     asyncio.run(_main(configured, job))
 
 
@@ -80,7 +85,7 @@ async def _main(configured: Settings, job: Job) -> None:
     db = Database(configured.database_url)
     last: dict[str, Any] = {"done": True, "error": None}
     try:
-        account = await accounts.find(db, str(job.account_id))
+        account = await accounts.by_id(db, job.account_id)
         families = [discover()[name] for name in job.families]
         deadline = time.monotonic() + job.seconds if job.seconds else None
         asked = Asked(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)

@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        found = [run["error"] for run in self.runs if run["status"] == "error"]
+        found = [run["error"] for run in self.runs if run["status"] in ("error", "interrupted")]
         return found + ([self.error] if self.error else [])
 
     def as_dict(self) -> dict[str, Any]:
@@ -107,6 +107,7 @@ async def run_accounts(
     stop: Stop,
     *,
     verbose: bool = False,
+    quiet: bool = False,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Run each account in a process of its own, at most `jobs` at once. Ordered by name."""
@@ -114,12 +115,14 @@ async def run_accounts(
     random.SystemRandom().shuffle(order)
     places = asyncio.Semaphore(jobs)
     environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
+    if password := os.environ.get("PGPASSWORD"):
+        environ["PGPASSWORD"] = password
 
     async def one(part: Work) -> Outcome | None:
         async with places:
             if stop.signum is not None:
                 return None
-            outcome = await _process(environ, part, stop, verbose)
+            outcome = await _process(environ, part, stop, verbose=verbose, quiet=quiet)
             await _remember(db, part, outcome)
             told(outcome)
             return outcome
@@ -128,9 +131,11 @@ async def run_accounts(
     return sorted((outcome for outcome in outcomes if outcome), key=lambda outcome: outcome.account)
 
 
-async def _process(environ: dict[str, str], work: Work, stop: Stop, verbose: bool) -> Outcome:
+async def _process(environ: dict[str, str], work: Work, stop: Stop, *, verbose: bool, quiet: bool) -> Outcome:
     seconds = work.time_limit * NO_NEW_SLICE if work.time_limit else None
-    job = Job(environ, work.account.id, list(work.families), work.trigger, work.walk, work.days, seconds, verbose)
+    job = Job(
+        environ, work.account.id, list(work.families), work.trigger, work.walk, work.days, seconds, verbose, quiet
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -138,7 +143,7 @@ async def _process(environ: dict[str, str], work: Work, stop: Stop, verbose: boo
         "ebaysync.ops.account",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        env={name: value for name, value in os.environ.items() if _is_passed_on(name)},
         start_new_session=True,
         limit=LONGEST_LINE,
     )
@@ -162,6 +167,11 @@ async def _process(environ: dict[str, str], work: Work, stop: Stop, verbose: boo
         reading.cancel()
         _kill(process, signal.SIGKILL)  # whatever it may have left behind in its session
         await process.wait()
+
+
+def _is_passed_on(name: str) -> bool:
+    """What a process needs of our environment: nothing of ours, and of libpq's what is no secret."""
+    return name in ENVIRONMENT or (name.startswith("PG") and name != "PGPASSWORD")
 
 
 async def _read(process: asyncio.subprocess.Process, job: Job, outcome: Outcome) -> bool:

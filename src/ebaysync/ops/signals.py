@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from ebaysync.errors import Interrupted
+
+T = TypeVar("T")
 
 
 class Stop:
@@ -29,6 +33,20 @@ class Stop:
 
     async def wait(self) -> None:
         await self._set.wait()
+
+    async def race(self, work: Awaitable[T]) -> T:
+        """The result of `work`, or Interrupted as soon as a signal comes: then the work is cancelled."""
+        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._set.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            for one in (task, stopped):
+                one.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+        assert self.signum is not None
+        raise Interrupted(self.signum)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, or raise Interrupted as soon as a signal comes."""

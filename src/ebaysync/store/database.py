@@ -156,7 +156,8 @@ class Database:
         if not state and isinstance(error, psycopg.OperationalError):
             state = _state_of_refusal(str(error))
         if not state and isinstance(error, psycopg.OperationalError):
-            return TransientDatabaseError(f"{self.where} cannot be reached", hint=_REACH)
+            hint = "it went down; run the command again" if self.embedded else _REACH
+            return TransientDatabaseError(f"{self.where} cannot be reached", hint=hint)
         message = f"{self.where}: {kind} ({state or 'no SQLSTATE'})"
         if state.startswith(_RETRIED):
             return TransientDatabaseError(message, hint="ask again; see the server's log if it stays")

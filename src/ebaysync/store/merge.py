@@ -29,10 +29,11 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @dataclass(frozen=True)
 class Merged:
-    """Keys of the rows that are new or have changed."""
+    """Keys of the rows that are new, that have changed, and that are stored in a newer version."""
 
     inserted: frozenset[tuple[str, ...]]
     updated: frozenset[tuple[str, ...]]
+    stale: frozenset[tuple[str, ...]] = frozenset()
 
     @property
     def touched(self) -> frozenset[tuple[str, ...]]:
@@ -59,8 +60,11 @@ async def merge(
     pg = await driver(connection)
     document = msgspec.json.encode(rows).decode()
     cursor = await pg.execute(_statement(table), {"account": account_id, "rows": document})
-    inserted, updated, events = set(), set(), []
+    inserted, updated, stale, events = set(), set(), set(), []
     for key, was_inserted, old, new in await cursor.fetchall():
+        if was_inserted is None:
+            stale.add(tuple(key))
+            continue
         if was_inserted:
             inserted.add(tuple(key))
             continue
@@ -77,7 +81,7 @@ async def merge(
                     for key, change in events
                 ],
             )
-    return Merged(frozenset(inserted), frozenset(updated))
+    return Merged(frozenset(inserted), frozenset(updated), frozenset(stale))
 
 
 def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
@@ -127,8 +131,9 @@ def _statement(table: Table) -> sql.Composed:
             WHERE ({ours}) IS DISTINCT FROM ({theirs}) {guard}
             RETURNING {key}, (xmax = 0) AS inserted)
         SELECT ARRAY[{key_text}], touched.inserted, to_jsonb(o)::text, to_jsonb(s)::text
-        FROM touched JOIN s USING ({key})
+        FROM s LEFT JOIN touched USING ({key})
         LEFT JOIN {table} o ON o.ebay_account_id = %(account)s AND ({old_key}) = ({s_key})
+        WHERE touched.inserted IS NOT NULL OR {stale}
         """
     ).format(
         record=sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(types[n])) for n in names),
@@ -141,6 +146,7 @@ def _statement(table: Table) -> sql.Composed:
         guard=sql.SQL("AND (t.{0} IS NULL OR excluded.{0} >= t.{0})").format(sql.Identifier(table.version))
         if table.version
         else sql.SQL(""),
+        stale=sql.SQL("s.{0} < o.{0}").format(sql.Identifier(table.version)) if table.version else sql.SQL("false"),
         key_text=sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in table.key),
         old_key=sql.SQL(", ").join(sql.SQL("o.{}").format(sql.Identifier(name)) for name in table.key),
         s_key=sql.SQL(", ").join(sql.SQL("s.{}").format(sql.Identifier(name)) for name in table.key),

@@ -59,3 +59,7 @@ class Table:
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self.key)
+
+    def text_key(self, row: Row) -> tuple[str, ...]:
+        """The key as `merge` and `ebay_events` name it."""
+        return tuple(str(part) for part in self.key_of(row))

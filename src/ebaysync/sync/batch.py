@@ -84,9 +84,16 @@ async def _complete(db: Database, api: Api, family: Family, calls: Calls, accoun
     missing = [key for key in wanted if key not in current]
     answers = await asyncio.gather(*(_detail(api, calls, key) for key in missing))
     for key, answer in zip(missing, answers, strict=True):
-        if isinstance(answer, EbayError):
-            batch.incomplete.append((wanted[key].raw, f"{answer.message}; the list's version is stored"))
-        batch.take(family, wanted[key].raw if isinstance(answer, EbayError) else answer)
+        if not isinstance(answer, EbayError):
+            try:
+                batch.records.append(Record(answer, family.rows(answer)))
+                continue
+            except Unusable as error:
+                reason = f"the detail: {error}"
+        else:
+            reason = answer.message
+        batch.incomplete.append((wanted[key].raw, f"{reason}; the list's version is stored"))
+        batch.records.append(wanted[key])
 
 
 async def _detail(api: Api, calls: Calls, key: str) -> bytes | EbayError:
@@ -151,14 +158,15 @@ async def _merge(
     connection: AsyncConnection, family: Family, account_id: UUID, run_id: UUID | None, records: Iterable[Record]
 ) -> int:
     """The number of records that are new or changed."""
-    touched = 0
     records = list(records)
-    for table in family.tables:
-        rows = [row for record in records for row in record.rows[table.name]]
-        merged = await merge(connection, table, account_id, rows, family=family.name, run_id=run_id)
-        if table is family.table:
-            touched = len(merged.touched)
-    return touched
+    rows = [_row(family, record) for record in records]
+    merged = await merge(connection, family.table, account_id, rows, family=family.name, run_id=run_id)
+    # The parts of a record that is stored in a newer version are as old as it is.
+    records = [r for r in records if family.table.text_key(_row(family, r)) not in merged.stale]
+    for table in family.tables[1:]:
+        parts = [row for record in records for row in record.rows[table.name]]
+        await merge(connection, table, account_id, parts, family=family.name, run_id=run_id)
+    return len(merged.touched)
 
 
 async def _quarantine(

@@ -17,10 +17,10 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,7 +40,9 @@ from ebaysync.sync.walk import Page, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Status = Literal["completed", "error", "skipped", "interrupted"]
+REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach
 CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
 
 
@@ -49,6 +51,8 @@ class Stop(Protocol):
 
     @property
     def signum(self) -> int | None: ...
+
+    async def race(self, work: Awaitable[T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -237,22 +241,26 @@ class _Run:
 
     async def walk(self) -> None:
         """Read the window in slices, store each. Raises EbaysyncError; what was stored stays."""
+        stop = self.worker.stop
         await self.worker.api.credentials.access_token()
-        span, known = await self._plan()
+        span, known = await stop.race(self._plan())
         self.summary.window_from, self.summary.window_to = span.start, span.end
         if self.lease:
             await self._note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
         self.summary.reached = span.start
-        async for portion in read(self.source, span, self.clamp, self._go_on, known):
-            records = await batches.prepare(
-                self.worker.db, self.worker.api, self.family, self.calls, self.worker.account.id, portion.records
+        portions = read(self.source, span, self.clamp, self._go_on, known)
+        while (portion := await stop.race(anext(portions, None))) is not None:
+            records = await stop.race(
+                batches.prepare(
+                    self.worker.db, self.worker.api, self.family, self.calls, self.worker.account.id, portion.records
+                )
             )
             await self._store(portion.slice, records)
             self.summary.reached = portion.slice.end
             self.worker.progress(self.summary)
         self.summary.caught_up = self.summary.reached >= span.end
-        if self.worker.stop.signum is not None:
-            raise Interrupted(self.worker.stop.signum)
+        if stop.signum is not None:
+            raise Interrupted(stop.signum)
 
     def _go_on(self) -> bool:
         late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
@@ -283,7 +291,7 @@ class _Run:
         """From where to where this run reads, were it `now` at eBay."""
         family, settings, cursor = self.family, self.worker.settings, self.state.cursor
         end = _whole_seconds(now - timedelta(seconds=settings.settle_seconds))
-        earliest = now - family.furthest_reach if family.furthest_reach else None
+        earliest = now - family.furthest_reach + REACH_MARGIN if family.furthest_reach else None
         if self.asked.walk == "backfill":
             start = _after(now - timedelta(days=self.asked.days), earliest)
             if self.lease is None:

@@ -26,7 +26,7 @@ class Calls:
 
 async def _orders(api: Api, window: Slice, offset: int) -> Page:
     page = await fulfillment.orders(api, window.start, window.end, offset)
-    return Page(page.total, tuple(bytes(order) for order in page.orders), more=page.next is not None)
+    return Page(page.total, tuple(bytes(order) for order in page.orders), more=bool(page.next))
 
 
 SOURCES = {

@@ -117,7 +117,7 @@ async def end_run(
 _END = """
 UPDATE ebay_worker_run SET status = :status, finished_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
     summary_json = CAST(:summary AS jsonb)
-WHERE id = :run
+WHERE id = :run AND status = 'running'
 """
 _OUTCOME = """
 UPDATE ebay_sync_state SET last_run_at = (SELECT started_at FROM ebay_worker_run WHERE id = :run),

@@ -61,6 +61,10 @@ class Page:
     records: tuple[bytes, ...]
     more: bool
 
+    def is_all(self, page_size: int) -> bool:
+        """Whether this is the whole window: as many as counted, and no page behind a full one."""
+        return len(self.records) >= self.total and not (self.more and len(self.records) >= page_size)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -127,7 +131,7 @@ async def read(
                 asked.start(source)
             page = await line[0].answer()
             done = line.popleft()
-            if len(page.records) >= page.total and not page.more:
+            if page.is_all(source.page_size):
                 width = _wider(done.slice, page, source, width, clamp)
                 yield Portion(done.slice, page.records)
             elif done.slice.width > FINEST:
@@ -189,7 +193,7 @@ async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
 async def _one_pass(source: Source, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
     page = await source.ask(slice_, 0)
     total = page.total
-    offsets = list(range(source.page_size, total, source.page_size))
+    offsets = list(range(len(page.records), total, len(page.records) or total or 1))
     for offset in reversed(offsets) if backwards else offsets:
         found.update((source.key(record), record) for record in page.records)
         page = await source.ask(slice_, offset)
