@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import re
@@ -20,7 +21,13 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from ebaysync import settings
+from ebaysync.accounts import accounts, vault
+from ebaysync.accounts.accounts import Consent
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.log import Secret
 from ebaysync.store import binaries
+from ebaysync.store.database import Database
 
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning)")
 
@@ -99,6 +106,26 @@ def descendants() -> Callable[[int], list[int]]:
     return find
 
 
+@pytest.fixture(scope="session")
+def added() -> Callable[[Any, Any], list[str]]:
+    """`added(program, sim)`: every seller of a simulator as an account of the program's, and their names. What
+    `accounts add` does, without a process for each."""
+
+    async def add(environ: dict[str, str], sim: Any) -> list[str]:
+        configured = settings.load(environ, env_file=False)
+        assert configured.database_url
+        db, keyset = Database(configured.database_url), configured.keyset("simulator")
+        keys = vault.load(configured, may_create=True)
+        async with Transport(hosts(configured, "simulator")) as transport:
+            for seller in sim.world.sellers:
+                token = Secret(seller.refresh_token)
+                await accounts.add(db, keys, transport, keyset, seller.username, token, Consent())
+        await db.close()
+        return [seller.username for seller in sim.world.sellers]
+
+    return lambda program, sim: asyncio.run(add(program.environ, sim))
+
+
 @dataclass
 class OwnServer:
     """A PostgreSQL server on loopback that a test started."""
@@ -141,6 +168,10 @@ class OwnServers:
     def identity(self) -> dict[str, Any]:
         drop = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {"env": {"PATH": os.defpath, "LC_ALL": "C"}, **(drop if os.geteuid() == 0 else {})}
+
+    def newest(self) -> Path:
+        """The wheel's binaries of PostgreSQL 18."""
+        return binaries.readable(binaries.wheel(), self.user)
 
     @staticmethod
     def free_port() -> int:
@@ -214,4 +245,4 @@ def servers() -> Iterator[OwnServers]:
 @pytest.fixture(scope="module")
 def own_server(servers: OwnServers) -> OwnServer:
     """PostgreSQL 18 of the wheel on loopback, where a password is asked for."""
-    return servers.postgres(binaries.readable(binaries.wheel(), servers.user))
+    return servers.postgres(servers.newest())

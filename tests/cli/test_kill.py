@@ -112,7 +112,12 @@ def kill_at(moment: Moment, process: subprocess.Popen[str], until: Callable[...,
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_leave_what_one_clean_run_would(
-    program: Any, simulator: Callable[..., Any], database_url: str, empty_database_url: str, until: Callable[..., Any]
+    program: Any,
+    simulator: Callable[..., Any],
+    added: Callable[..., list[str]],
+    database_url: str,
+    empty_database_url: str,
+    until: Callable[..., Any],
 ) -> None:
     seed = int(os.environ.get("EBAYSYNC_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"EBAYSYNC_TEST_SEED={seed}")
@@ -122,7 +127,7 @@ def test_twenty_kills_at_random_moments_leave_what_one_clean_run_would(
     [seller] = sim.world.sellers
     program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_INITIAL_BACKFILL_DAYS": "10"}
     program.environ |= {"EBAYSYNC_MAX_WINDOW_HOURS": "6"}
-    [name] = program.add_sellers(sim)
+    [name] = added(program, sim)
 
     told, killed = [], 0
     for _ in range(3 * KILLS):
@@ -145,7 +150,7 @@ def test_twenty_kills_at_random_moments_leave_what_one_clean_run_would(
     assert program("migrate", environ=clean).code == 0
     environ = program.environ
     program.environ = environ | clean
-    program.add_sellers(sim)
+    added(program, sim)
     assert program("run", "orders", "--account", name).code == 0
     assert len(domain(empty_database_url)["ebay_orders"]) == len(seller.orders)
     for table, rows in domain(empty_database_url).items():
@@ -166,11 +171,15 @@ def test_twenty_kills_at_random_moments_leave_what_one_clean_run_would(
 
 
 def test_a_dead_runs_lease_is_taken_over_at_once_and_the_run_is_marked(
-    program: Any, simulator: Callable[..., Any], query: Query, until: Callable[..., Any]
+    program: Any,
+    simulator: Callable[..., Any],
+    added: Callable[..., list[str]],
+    query: Query,
+    until: Callable[..., Any],
 ) -> None:
     sim = simulator(sellers=1, orders_per_seller=20)
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    [name] = program.add_sellers(sim)
+    [name] = added(program, sim)
     sim.faults.add("slow", path="/order$", seconds=60, after=5)
     process = program.start("run", "orders", "--account", name)
     until(lambda: len(sim.journal.of("/sell/fulfillment")) > 5, "the slow answer")
@@ -193,13 +202,14 @@ def test_a_dead_runs_lease_is_taken_over_at_once_and_the_run_is_marked(
 def test_a_killed_run_all_leaves_no_process_and_nothing_that_the_next_one_waits_for(
     program: Any,
     simulator: Callable[..., Any],
+    added: Callable[..., list[str]],
     query: Query,
     until: Callable[..., Any],
     descendants: Callable[[int], list[int]],
 ) -> None:
     sim = simulator(sellers=3, orders_per_seller=20)
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    program.add_sellers(sim)
+    added(program, sim)
     for seller in sim.world.sellers:
         sim.faults.add("slow", path="/order$", seller=seller.username, seconds=60, after=3)
     process = subprocess.Popen(

@@ -15,7 +15,8 @@ import pytest
 from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
-from ebaysync.store import binaries
+
+Added = Callable[..., list[str]]
 
 PASSWORD, CLIENT_SECRET, SECRET_KEY = "canary+Pass%word", "canary-Client/Secret+1", "canary-key/of+32=characters------"
 WRONG_PASSWORD, WRONG_CLIENT_SECRET = "canary-wrong-pass", "canary-wrong-client-secret"
@@ -32,7 +33,7 @@ def sim() -> Iterator[Simulator]:
 @pytest.fixture
 def guarded(program: Any, sim: Simulator, servers: Any) -> Any:
     """The program with a marked secret wherever one can be, on a server that asks for a password."""
-    server = servers.postgres(binaries.readable(binaries.wheel(), servers.user), PASSWORD)
+    server = servers.postgres(servers.newest(), PASSWORD)
     program.server = server
     program.environ |= {
         "EBAYSYNC_DATABASE_URL": server.create("ebaysync"),
@@ -138,9 +139,9 @@ def test_a_debug_run_of_everything_that_can_go_wrong_shows_no_secret(guarded: An
     assert len(sim.app.ledger.access) >= 5
 
 
-def test_the_database_keeps_no_secret_readable(guarded: Any, sim: Simulator) -> None:
+def test_the_database_keeps_no_secret_readable(guarded: Any, sim: Simulator, added: Added) -> None:
     assert guarded("migrate").code == 0
-    guarded.add_sellers(sim)
+    added(guarded, sim)
     [alice, bob, _] = sim.world.sellers
     sim.faults.add("status", path="/order$", seller=alice.username, status=401, times=None)
     sim.revoke(bob)
@@ -153,10 +154,10 @@ def test_the_database_keeps_no_secret_readable(guarded: Any, sim: Simulator) -> 
     assert leaks(stored, sim) == []
 
 
-def test_the_json_log_is_json_and_shows_no_secret(guarded: Any, sim: Simulator) -> None:
+def test_the_json_log_is_json_and_shows_no_secret(guarded: Any, sim: Simulator, added: Added) -> None:
     guarded.environ["EBAYSYNC_LOG_FORMAT"] = "json"
     assert guarded("migrate").code == 0
-    guarded.add_sellers(sim)
+    added(guarded, sim)
     sim.expire_tokens()
     sim.faults.add("status", path="/order$", status=500, times=1)
     ended = guarded("--verbose", "run-all", "--json")
@@ -168,10 +169,14 @@ def test_the_json_log_is_json_and_shows_no_secret(guarded: Any, sim: Simulator) 
 
 
 def test_no_secret_is_in_arguments_or_environment_of_the_accounts_processes(
-    guarded: Any, sim: Simulator, until: Callable[..., Any], descendants: Callable[[int], list[int]]
+    guarded: Any,
+    sim: Simulator,
+    added: Added,
+    until: Callable[..., Any],
+    descendants: Callable[[int], list[int]],
 ) -> None:
     assert guarded("migrate").code == 0
-    guarded.add_sellers(sim)
+    added(guarded, sim)
     sim.faults.add("slow", path="/order$", seconds=60, times=3)
     process = guarded.start("run-all")
     until(lambda: sum("slow" in entry.faults for entry in sim.journal) == 3, "three accounts at work")
