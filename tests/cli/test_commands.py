@@ -257,7 +257,7 @@ def test_a_signal_ends_the_work_after_the_current_slice(
     assert "Traceback" not in err
     answer = json.loads(out)
     runs = [answer] if command == "run" else [run for part in answer["accounts"] for run in part["runs"]]
-    assert [run["status"] for run in runs] == ["interrupted"] * count
+    assert [(run["status"], run["caught_up"]) for run in runs] == [("interrupted", False)] * count
     assert not [child for child in children if child in descendants(1)]
     told = "SELECT status, finished_at IS NOT NULL FROM ebay_worker_run"
     assert query(told) == [("interrupted", True)] * count
