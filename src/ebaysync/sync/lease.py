@@ -165,6 +165,7 @@ async def _take(connection: AsyncConnection, lease: Lease) -> None:
     await connection.execute(text(_TAKE), values)
     if row.token:
         log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
+    if row.run_id:  # also where it could let its lease go but not tell how it ended
         await connection.execute(text(_INTERRUPTED), {"run": row.run_id})
 
 

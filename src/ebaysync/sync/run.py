@@ -244,6 +244,10 @@ class _Run:
         stop = self.worker.stop
         await self.worker.api.credentials.access_token()
         span, known = await stop.race(self._plan())
+        if self.asked.walk == "backfill" and self.lease:
+            fresh = span
+            span = await self._resumed(fresh)
+            known = known if span == fresh else None
         self.summary.window_from, self.summary.window_to = span.start, span.end
         if self.lease:
             await self._note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
@@ -271,7 +275,7 @@ class _Run:
         the first slice is asked for by it, and should the answer's Date say otherwise, the plan is made anew."""
         clock = self.worker.api.transport.clock
         assumed = clock.now()
-        span = await self._span(assumed)
+        span = self._span(assumed)
         if clock.known or span.width <= timedelta(0):
             return span, None
         began = time.monotonic()
@@ -282,24 +286,30 @@ class _Run:
             if error.error_id != self.calls.in_future:
                 raise
         skew = assumed + timedelta(seconds=time.monotonic() - began) - clock.now()
-        if page is not None and abs(skew) <= CLOCK_TOLERANCE:
-            return span, page
-        log.warning("this host's clock is off by %.0f s; eBay's is used", skew.total_seconds())
-        return await self._span(clock.now()), None
+        span_by_ebay = self._span(clock.now())
+        if abs(skew) > CLOCK_TOLERANCE:
+            log.warning("this host's clock is off by %.0f s; eBay's is used", skew.total_seconds())
+        elif page is not None and first(span, self.clamp).end <= span_by_ebay.end:
+            return Slice(span.start, min(span.end, span_by_ebay.end)), page
+        return span_by_ebay, None
 
-    async def _span(self, now: datetime) -> Slice:
+    async def _resumed(self, fresh: Slice) -> Slice:
+        """What is left of the unfinished backfill of as many days, or a new one of this span."""
+        worker, days = self.worker, self.asked.days
+        kept = await states.open_backfill(worker.db, worker.account, self.family, days, fresh.start, fresh.end)
+        return Slice(_after(kept.position, self._earliest(worker.api.transport.clock.now())), kept.end)
+
+    def _earliest(self, now: datetime) -> datetime | None:
+        reach = self.family.furthest_reach
+        return _whole_seconds(now - reach + REACH_MARGIN) if reach else None
+
+    def _span(self, now: datetime) -> Slice:
         """From where to where this run reads, were it `now` at eBay."""
         family, settings, cursor = self.family, self.worker.settings, self.state.cursor
         end = _whole_seconds(now - timedelta(seconds=settings.settle_seconds))
-        earliest = now - family.furthest_reach + REACH_MARGIN if family.furthest_reach else None
+        earliest = self._earliest(now)
         if self.asked.walk == "backfill":
-            start = _after(now - timedelta(days=self.asked.days), earliest)
-            if self.lease is None:
-                return Slice(_whole_seconds(start), end)
-            kept = await states.open_backfill(
-                self.worker.db, self.worker.account, family, self.asked.days, _whole_seconds(start), end
-            )
-            return Slice(_after(kept.position, earliest), kept.end)
+            return Slice(_whole_seconds(_after(now - timedelta(days=self.asked.days), earliest)), end)
         if cursor is None:
             start = now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
         else:
