@@ -1,0 +1,147 @@
+"""Tokens: renewed by one at a time, on record, never lost, and no row stays locked while nobody asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ebaysync.accounts.accounts import Consent, add, find
+from ebaysync.accounts.tokens import open_api
+from ebaysync.accounts.vault import load
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import ConsentNeeded, KeysetRejected, SecretKeyError, UsageError
+from ebaysync.log import Secret
+
+Query = Callable[..., list[Any]]
+Benches = Callable[..., Any]
+TOKEN_PATH = "/identity/v1/oauth2/token"
+
+
+def expire(query: Query) -> None:
+    query("UPDATE ebay_tokens SET access_expires_at = now() + interval '14 minutes' RETURNING 1")
+
+
+async def test_only_what_ends_within_15_minutes_is_renewed(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    b.sim.journal.clear()
+    for left, asked in (("16 minutes", 0), ("14 minutes", 1), ("-1 minutes", 2)):
+        query("UPDATE ebay_tokens SET access_expires_at = now() + %s::interval RETURNING 1", left)
+        async with open_api(b.settings, b.db, account, "refresh-tokens", b.sleep) as (_, tokens):
+            await tokens.refresh(force=False)
+        assert len(b.sim.journal.of(TOKEN_PATH)) == asked
+    blob = query("SELECT refresh_token FROM ebay_tokens")
+    assert blob[0][0]  # eBay's answer has none; ours stays
+
+
+async def test_of_many_that_need_a_new_token_at_once_one_asks_ebay(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    expire(query)
+    b.sim.journal.clear()
+    b.sim.faults.add("slow", path=TOKEN_PATH, seconds=0.2)
+
+    async def one() -> str:
+        async with open_api(b.settings, b.db, account, "run", b.sleep) as (api, _):
+            return (await api.credentials.access_token()).reveal()
+
+    tokens = await asyncio.gather(*(one() for _ in range(4)))
+    assert len(set(tokens)) == 1
+    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+
+
+async def test_each_attempt_is_on_record_and_no_row_is_locked_between_two(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    expire(query)
+    open_while_waiting = []
+
+    async def sleep(seconds: float) -> None:
+        open_while_waiting.append(query("SELECT 1 FROM ebay_tokens FOR UPDATE NOWAIT"))
+
+    b.sleep = sleep
+    b.sim.faults.add("status", path=TOKEN_PATH, status=429, retry_after=50, times=2)
+    async with open_api(b.settings, b.db, account, "run", b.sleep) as (api, _):
+        await api.credentials.access_token()
+    assert open_while_waiting == [[(1,)], [(1,)]]
+    log = query("SELECT triggered_by, success, error_code FROM ebay_token_refresh_log ORDER BY id")
+    assert log == [("accounts add", True, None), ("run", False, "busy"), ("run", False, "busy"), ("run", True, None)]
+
+
+async def test_a_keyset_that_ebay_does_not_accept_marks_no_account(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    expire(query)
+    wrong = b.with_settings(simulator_client_secret=Secret("not the secret"))
+    summary = await wrong.run(account)
+    assert isinstance(summary.failure, KeysetRejected)
+    assert summary.failure.exit_code == 2
+    assert query("SELECT needs_consent FROM ebay_accounts") == [(False,)]
+    assert (await b.run(account)).status == "completed"
+
+
+async def test_a_swapped_blob_stops_the_account_without_a_request(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=2)
+    first, second = await b.add(0), await b.add(1)
+    query(
+        "UPDATE ebay_tokens SET access_token = (SELECT access_token FROM ebay_tokens WHERE ebay_account_id = %s)"
+        " WHERE ebay_account_id = %s RETURNING 1",
+        second.id,
+        first.id,
+    )
+    b.sim.journal.clear()
+    summary = await b.run(first)
+    assert isinstance(summary.failure, SecretKeyError)
+    assert len(b.sim.journal) == 0
+
+
+async def test_a_seller_that_is_added_again_renews_its_consent(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    query("UPDATE ebay_accounts SET needs_consent = true RETURNING 1")
+    assert (await b.add()).id == account.id
+    assert query("SELECT count(*), bool_or(needs_consent) FROM ebay_accounts") == [(1, False)]
+
+
+async def added(b: Any, name: str, index: int, **said: Any) -> Any:
+    keys = load(b.settings, may_create=True)
+    async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
+        token = Secret(b.sim.world.sellers[index].refresh_token)
+        return await add(b.db, keys, transport, b.settings.keyset("simulator"), name, token, Consent(**said))
+
+
+async def test_a_name_that_means_another_account_is_refused(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=2)
+    account = await b.add(0)
+    for name in (str(account.id), account.ebay_user_id):
+        with pytest.raises(UsageError, match="of the account"):
+            await added(b, name, 1)
+    with pytest.raises(UsageError, match="already here as"):
+        await added(b, "other", 0)
+    with pytest.raises(UsageError, match="belongs to the eBay user"):
+        await added(b, account.name, 1)
+    with pytest.raises(UsageError, match="not to somebody"):
+        await added(b, "other", 1, ebay_user_id="somebody")
+    assert query("SELECT count(*) FROM ebay_accounts") == [(1,)]
+    for word in (account.name, str(account.id), account.ebay_user_id, account.username):
+        assert (await find(b.db, word)).id == account.id
+
+
+async def test_without_the_identity_scope_the_user_id_must_be_said(bench: Benches) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    b.sim.narrow(b.sim.world.sellers[0], "https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly")
+    with pytest.raises(UsageError, match="Identity") as caught:
+        await added(b, "x", 0)
+    assert "--ebay-user-id" in str(caught.value.hint)
+    assert (await added(b, "x", 0, ebay_user_id="abc")).ebay_user_id == "abc"
+
+
+async def test_a_mistyped_refresh_token_is_told_and_stores_nothing(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    b.sim.revoke(b.sim.world.sellers[0])
+    with pytest.raises(ConsentNeeded, match="no longer accepts"):
+        await added(b, "x", 0)
+    assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
