@@ -25,9 +25,9 @@ class Secret:
     __slots__ = ("_value",)
     SHORTEST: ClassVar[int] = 6  # shorter values would redact ordinary words
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, redacted: bool = True) -> None:
         self._value = value
-        if len(value) >= self.SHORTEST:
+        if redacted and len(value) >= self.SHORTEST:
             _known.add(value)
 
     def reveal(self) -> str:
@@ -108,3 +108,13 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
     logging.getLogger("ebaysync").setLevel(level)
     for library in ("httpx", "httpcore", "psycopg", "sqlalchemy", "asyncio", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def tell(message: str, hint: str | None = None) -> None:
+    """A line for the person who ran the command: on standard error as it is, or as JSON where the log is that."""
+    handlers = logging.getLogger().handlers
+    if handlers and isinstance(handlers[0].formatter, _JsonFormatter):
+        logging.getLogger("ebaysync").error("%s%s", message, f" ({hint})" if hint else "")
+        return
+    indented = f"\n  {hint}" if hint else ""
+    print(redact(f"ebaysync: {message}{indented}"), file=sys.stderr, flush=True)

@@ -75,6 +75,11 @@ def _database_url(text: str) -> Secret:
     return Secret(text)
 
 
+def _simulator_secret(text: str) -> Secret:
+    """The default is no secret, and a word that messages need."""
+    return Secret(text, redacted=text != "simulator")
+
+
 def _setting(name: str, default: Any, help_text: str, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
     meta = {"name": name, "help": help_text, "parse": parse, "secret": secret}
     if callable(default):
@@ -133,9 +138,9 @@ class Settings:
     simulator_client_id: str = _setting("EBAYSYNC_SIMULATOR_CLIENT_ID", "simulator", "the simulator's keyset")
     simulator_client_secret: Secret = _setting(
         "EBAYSYNC_SIMULATOR_CLIENT_SECRET",
-        lambda: Secret("simulator"),
+        lambda: _simulator_secret("simulator"),
         "its client secret",
-        Secret,
+        _simulator_secret,
         secret=True,
     )
     simulator_ru_name: str = _setting("EBAYSYNC_SIMULATOR_RU_NAME", "simulator", "its RuName")

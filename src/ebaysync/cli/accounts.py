@@ -108,7 +108,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         answer_json({"accounts": found})
         return
-    table = Table("account", "environment", "eBay user", "user name", "marketplace", "state", box=None)
+    table = Table("account", "environment", "eBay user", "user name", "marketplace", "state", box=None, pad_edge=False)
     for account in found:
         state = "needs consent" if account.needs_consent else "active" if account.is_active else "disabled"
         table.add_row(

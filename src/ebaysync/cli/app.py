@@ -48,7 +48,6 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    verbose = verbose or os.environ.get("EBAYSYNC_LOG_LEVEL", "").lower() == "debug"
     logs.set_up(verbose=verbose, quiet=quiet)
     context.obj = Session(verbose=verbose, quiet=quiet)
 
@@ -115,5 +114,4 @@ def _usage(error: Any) -> UsageError:
 
 
 def _tell(error: EbaysyncError) -> None:
-    hint = f"\n  {error.hint}" if error.hint else ""
-    typer.echo(logs.redact(f"ebaysync: {error.message}{hint}"), err=True)
+    logs.tell(error.message, error.hint)

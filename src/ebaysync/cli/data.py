@@ -21,7 +21,9 @@ from ebaysync.store.migrate import Migration
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="\b\nExample: ebaysync status --account alice --json")(status)
+    app.command(short_help="Where everything stands.", epilog="\b\nExample: ebaysync status --account alice --json")(
+        status
+    )
     app.command(epilog="\b\nExample: ebaysync migrate --check")(migrate)
 
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="\b\nExample: ebaysync simulator --port 8090 --seed 7 --sellers 3")(simulator)
-    app.command(epilog="\b\nExample: ebaysync demo --sellers 5")(demo)
+    app.command(
+        short_help="Run the bundled eBay.", epilog="\b\nExample: ebaysync simulator --port 8090 --seed 7 --sellers 3"
+    )(simulator)
+    app.command(short_help="The whole thing in one go.", epilog="\b\nExample: ebaysync demo --sellers 5")(demo)
 
 
 def _world(seed: int, sellers: int, orders: int) -> World:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ebaysync import log as logs
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import expiring, open_api
@@ -25,10 +26,25 @@ from ebaysync.sync.state import iso
 
 
 def register(app: typer.Typer) -> None:
-    app.command("run", epilog="\b\nExample: ebaysync run orders --account alice")(run)
-    app.command("run-all", epilog="\b\nExample: ebaysync run-all --jobs 8")(run_all)
-    app.command(epilog="\b\nExample: ebaysync backfill orders --account alice --days 365")(backfill)
-    app.command("refresh-tokens", epilog="\b\nExample: ebaysync refresh-tokens --account alice --force")(refresh_tokens)
+    app.command(
+        "run",
+        short_help="One family of one account, due or not.",
+        epilog="\b\nExample: ebaysync run orders --account alice",
+    )(run)
+    app.command(
+        "run-all",
+        short_help="All that is due, of every active account.",
+        epilog="\b\nExample: ebaysync run-all --jobs 8",
+    )(run_all)
+    app.command(
+        short_help="Read the last N days again.",
+        epilog="\b\nExample: ebaysync backfill orders --account alice --days 365",
+    )(backfill)
+    app.command(
+        "refresh-tokens",
+        short_help="Renew the access tokens that end soon.",
+        epilog="\b\nExample: ebaysync refresh-tokens --account alice --force",
+    )(refresh_tokens)
 
 
 def _family(name: str) -> Family:
@@ -74,7 +90,7 @@ def run(
     else:
         typer.echo(_line(summary.as_dict(), dry_run=dry_run))
     if summary.quarantined:
-        typer.echo(f"ebaysync: {summary.quarantined} records are in ebay_quarantine, with the reason", err=True)
+        logs.tell(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
     if summary.failure:
         raise summary.failure
 
@@ -122,7 +138,7 @@ def backfill(
         if one.cursor_type == "snapshot" and family:
             raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")
         if one.furthest_reach and days > one.furthest_reach.days:
-            typer.echo(f"ebaysync: eBay gives {one.name} of the last {one.furthest_reach.days} days only", err=True)
+            logs.tell(f"eBay gives {one.name} of the last {one.furthest_reach.days} days only")
     names = [one.name for one in families if one.cursor_type != "snapshot"]
 
     async def work(stop: Stop) -> tuple[list[Outcome], int]:
@@ -173,8 +189,7 @@ def _answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
             typer.echo("there are no active accounts; add one with: ebaysync accounts add")
     for outcome in outcomes:
         for error in outcome.errors:
-            hint = f"\n  {error['hint']}" if error.get("hint") else ""
-            typer.echo(f"ebaysync: {_named(outcome.account, error['message'])}{hint}", err=True)
+            logs.tell(_named(outcome.account, error["message"]), error.get("hint"))
     if code:
         raise typer.Exit(code)
 
@@ -212,6 +227,8 @@ def refresh_tokens(
     results = session.go(work)
     if as_json:
         answer_json({"accounts": [{k: v for k, v in result.items() if k != "failure"} for result in results]})
+    if not results and not as_json:
+        typer.echo("there are no active accounts; add one with: ebaysync accounts add")
     failures: list[EbaysyncError] = [result["failure"] for result in results if result["failure"]]
     for result in results:
         if not as_json:
@@ -220,8 +237,7 @@ def refresh_tokens(
             typer.echo(f"{result['account']}: {done}{until}")
     for result in results:
         if error := result["failure"]:
-            hint = f"\n  {error.hint}" if error.hint else ""
-            typer.echo(f"ebaysync: {_named(result['account'], error.message)}{hint}", err=True)
+            logs.tell(_named(result["account"], error.message), error.hint)
     if failures:
         settings_alone = all(isinstance(error, ConfigError) for error in failures) and len(failures) == len(results)
         raise typer.Exit(2 if settings_alone else 3)

@@ -221,7 +221,7 @@ async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
     """What a process could not tell itself, in the state of the families that it did not get to."""
     if outcome.error is None or work.walk != "live":
         return
-    told = {run["family"] for run in outcome.runs}
+    told = {run["family"] for run in outcome.runs if run["status"] != "interrupted"}
     for family in set(work.families) - told:
         await states.ensure(db, work.account, discover()[family])
         await db.execute(
