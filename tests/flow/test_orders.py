@@ -430,3 +430,17 @@ async def test_a_signal_ends_the_wait_for_a_slow_answer(bench: Benches, query: Q
     assert (summary.status, summary.failure.exit_status) == ("interrupted", 143)
     assert query("SELECT status FROM ebay_worker_run") == [("interrupted",)]
     assert query("SELECT cursor_value IS NOT NULL FROM ebay_sync_state") == [(True,)]
+
+
+async def test_a_pause_ends_a_run_after_its_slice(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=10, sellers=1)
+    account = await b.add()
+    pause = "UPDATE ebay_worker_global_config SET workers_enabled = %s, reason = 'stocktaking' RETURNING 1"
+    async with b.worker(account) as worker:
+        pausing = replace(worker, progress=lambda summary: query(pause, False) and None)
+        summary = await run(pausing, FAMILY, Asked("run"))
+    assert (summary.status, summary.caught_up, summary.reason) == ("completed", False, "paused: stocktaking")
+    assert query("SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'") == [(2,)]
+    assert (await b.run(account, force=True)).status == "skipped"
+    query(pause, True)
+    assert (await b.run(account)).caught_up

@@ -206,7 +206,7 @@ def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
     would = "would store" if dry_run else "stored"
     facts = f"{run['fetched']} read, {would} {run['stored']}, {run['unchanged']} unchanged"
     extra = f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
-    behind = "" if run["caught_up"] or run["status"] != "completed" else ", not caught up yet"
+    behind = "" if run["caught_up"] or run["status"] != "completed" else f", {run['reason'] or 'not caught up yet'}"
     return f"{head}, {facts}{extra}{behind}; {run['calls']} calls, {run['seconds']:.1f} s; cursor {run['cursor']}"
 
 

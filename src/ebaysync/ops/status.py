@@ -20,7 +20,7 @@ async def collect(db: Database, accounts: Sequence[Account]) -> dict[str, Any]:
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
     return {
-        "paused": await states.paused(db) is not None,
+        "paused": await db.transact(states.paused) is not None,
         "accounts": [
             {
                 "account": account.name,

@@ -158,7 +158,7 @@ async def run(worker: Worker, family: Family, asked: Asked) -> Summary:
 
 
 async def _refusal(worker: Worker, state: states.State, asked: Asked) -> str | None:
-    if reason := await states.paused(worker.db):
+    if reason := await worker.db.transact(states.paused):
         return reason
     if not asked.force and not worker.account.is_active:
         return "the account is disabled"
@@ -268,7 +268,7 @@ class _Run:
 
     def _go_on(self) -> bool:
         late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
-        return self.worker.stop.signum is None and not late
+        return self.worker.stop.signum is None and not late and self.summary.reason is None
 
     async def _plan(self) -> tuple[Slice, Page | None]:
         """The span of this run by eBay's clock. Until eBay has answered once only the host's clock is there: then
@@ -333,6 +333,7 @@ class _Run:
             if self.lease:
                 await self._move(connection, position)
                 await states.note(connection, self.lease.run_id, "page", _page_facts(slice_, batch, stored))
+                summary.reason = await states.paused(connection)
             return stored
 
         commit = self.lease is not None

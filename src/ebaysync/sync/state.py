@@ -53,9 +53,9 @@ async def ensure(db: Database, account: Account, family: Family) -> None:
     )
 
 
-async def paused(db: Database) -> str | None:
+async def paused(connection: AsyncConnection) -> str | None:
     """The reason for the pause of everything, or None while work may go on."""
-    row = (await db.rows("SELECT workers_enabled, reason FROM ebay_worker_global_config"))[0]
+    row = (await connection.execute(text("SELECT workers_enabled, reason FROM ebay_worker_global_config"))).one()
     return None if row.workers_enabled else f"paused: {row.reason}" if row.reason else "paused"
 
 
