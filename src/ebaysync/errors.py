@@ -51,6 +51,18 @@ class EbaysyncError(Exception):
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
+def exit_codes() -> dict[str, int]:
+    """The exit code of each error's `code`, where only that is left of an error."""
+
+    def below(kind: type[EbaysyncError]) -> dict[str, int]:
+        found = {kind.code: kind.exit_code}
+        for child in kind.__subclasses__():
+            found |= below(child)
+        return found
+
+    return below(EbaysyncError)
+
+
 class UsageError(EbaysyncError):
     exit_code = 2
     code = "usage"

@@ -77,3 +77,19 @@ def test_the_demo_ends_with_status_and_touches_no_home_or_database_of_the_settin
     assert "$ ebaysync status" in ended.out
     assert list(home.iterdir()) == []
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+
+
+def test_a_backfill_of_one_family_of_one_account_ends_with_the_errors_own_code(program: Any, simulator: Any) -> None:
+    sim = simulator(sellers=2, orders_per_seller=3)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    first, _ = program.add_sellers(sim)
+    sim.faults.add("html", path="/order$", times=None)
+    assert program("backfill", "orders", "--account", first, "--days", "2").code == 13
+    assert program("backfill", "orders", "--days", "2").code == 3
+    sim.faults.clear()
+    ended = program("backfill", "--days", "5000", "--json")
+    assert ended.code == 2
+    assert "3660" in ended.err
+    ended = program("backfill", "orders", "--days", "1000", "--json")
+    assert (ended.code, ended.json["status"]) == (0, "completed")
+    assert "730 days only" in ended.err

@@ -146,7 +146,7 @@ def backfill(
             chosen = await _chosen(db, account, active_only=True)
             parts = [Work(a, names, "backfill", walk="backfill", days=days) for a in chosen]
             outcomes = await _run_accounts(session, db, parts, None, stop)
-            return outcomes, pool.exit_code(outcomes, stop)
+            return outcomes, pool.exit_code(outcomes, stop, several=len(parts) * len(names) > 1)
 
     _answer(*session.go(work), as_json=as_json)
 

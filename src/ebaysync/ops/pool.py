@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.accounts.accounts import Account
-from ebaysync.errors import ConfigError, EbaysyncError, KeysetRejected, SecretKeyError
+from ebaysync.errors import ConfigError, EbaysyncError, KeysetRejected, SecretKeyError, exit_codes
 from ebaysync.families import discover
 from ebaysync.ops.account import Job
 from ebaysync.ops.signals import Stop
@@ -88,13 +88,16 @@ def combined(statuses: Sequence[str]) -> str:
     return next((kind for kind in ("error", "completed") if kind in kinds), "skipped")
 
 
-def exit_code(outcomes: Sequence[Outcome], stop: Stop) -> int:
-    """0, 3 when an account or family failed; 2 when the settings alone made all of them fail."""
+def exit_code(outcomes: Sequence[Outcome], stop: Stop, *, several: bool = True) -> int:
+    """0, 3 when an account or family failed; 2 when the settings alone made all of them fail. Of one family of one
+    account (not `several`) it is the error's own."""
     if stop.signum is not None:
         return 128 + stop.signum
     codes = [error["code"] for outcome in outcomes for error in outcome.errors]
     if not codes:
         return 0
+    if not several:
+        return exit_codes().get(codes[0], 1)
     nothing_done = all(run["status"] != "completed" for outcome in outcomes for run in outcome.runs)
     return 2 if nothing_done and set(codes) <= _SETTINGS else 3
 
