@@ -27,10 +27,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import ClassVar
 
 from ebaysync.log import redact
+
+_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class EbaysyncError(Exception):
@@ -39,7 +42,8 @@ class EbaysyncError(Exception):
     hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(redact(message))  # an answer may echo what it was sent
+        # An answer may echo what it was sent, and hold what no terminal and no database takes.
+        super().__init__(_UNPRINTABLE.sub("\ufffd", redact(message)))
         if hint is not None:
             self.hint = hint
 

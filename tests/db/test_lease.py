@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from ebaysync.errors import LeaseHeld, LeaseLost
@@ -121,3 +122,14 @@ def test_a_holder_of_another_host_boot_or_namespace_is_not_judged(changed: int) 
     parts[changed] = "elsewhere"
     assert not leases.is_gone("|".join(parts))
     assert not leases.is_gone("nonsense")
+
+
+async def test_a_lease_whose_row_is_locked_is_held_and_nobody_waits_for_it(
+    db: Database, account: UUID, database_url: str
+) -> None:
+    async with held(db, account):
+        with psycopg.connect(database_url) as storing:
+            storing.execute("SELECT FROM ebay_lease FOR UPDATE")
+            with pytest.raises(LeaseHeld):
+                async with held(db, account):
+                    pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from pytest_httpx import HTTPXMock
 
 from ebaysync.families.orders import FAMILY
 from ebaysync.sim.clock import ManualClock
@@ -279,20 +281,71 @@ async def test_a_spoiled_record_is_stored_clean_or_quarantined_and_stops_no_othe
     assert query("SELECT reason, payload FROM ebay_quarantine") == quarantine
 
 
-async def test_a_detail_that_cannot_be_had_does_not_keep_other_orders_out(bench: Benches, query: Query) -> None:
+def cancelled(b: Any) -> list[str]:
+    truth = b.sim.world.truth(b.sim.world.sellers[0])
+    return [k for k, t in truth.items() if t.shown["cancelStatus"]["cancelState"] == "CANCELED"]
+
+
+async def test_one_order_whose_detail_cannot_be_had_does_not_keep_the_others_out(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=200, sellers=1)
     account = await b.add()
-    b.sim.faults.add("status", path=r"/order/[\d-]+$", status=500, times=None)
+    bad = cancelled(b)[0]
+    b.sim.faults.add("status", path=f"/order/{bad}$", status=500, times=None)
     summary = await b.run(account)
-    assert (summary.status, summary.stored) == ("completed", 200)
-    cancelled = query("SELECT count(*) FROM ebay_orders WHERE cancel_state <> 'NONE_REQUESTED'")
-    assert (
-        query("SELECT count(*) FROM ebay_quarantine WHERE reason LIKE '%% 500 %%list''s version is stored'")
-        == cancelled
-    )
-    b.sim.faults.clear()
+    assert (summary.status, summary.stored, summary.quarantined) == ("completed", 200, 1)
+    [(reason,)] = query("SELECT reason FROM ebay_quarantine")
+    assert bad in reason
+    assert reason.endswith("the list's version is stored")
+
+
+async def test_details_that_are_refused_to_all_are_an_error_of_the_run(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=200, sellers=1, clock=ManualClock(NOON), days=0.9)
+    account = await b.add()
+    for status, code in ((429, "busy"), (500, "busy")):
+        b.sim.faults.add("status", path=r"/order/[\d-]+$", status=status, times=None)
+        assert (await b.run(account)).failure.code == code
+        b.sim.faults.clear()
     b.sim.narrow(b.sim.world.sellers[0], "https://api.ebay.com/oauth/api_scope")
     assert (await b.run(account)).failure.exit_code == 12
+
+
+async def test_cancel_requests_that_are_stored_stay_when_the_detail_cannot_be_had(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=100, sellers=1)
+    account = await b.add()
+    await b.run(account)
+    bad = cancelled(b)[0]
+    requests = "SELECT raw_payload #> '{cancelStatus,cancelRequests}' FROM ebay_orders WHERE order_id = %s"
+    before = query(requests, bad)
+    assert before[0][0]
+    b.sim.world.touch(b.sim.world.sellers[0], bad, "refund_all")
+    b.sim.faults.add("status", path=f"/order/{bad}$", status=500, times=None)
+    assert (await b.run(account)).stored == 1
+    assert query(requests, bad) == before
+
+
+async def test_an_answer_with_a_nul_in_its_error_text_is_told_like_any_other(
+    bench: Benches, query: Query, httpx_mock: HTTPXMock
+) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    tokens = {"access_token": "v^1.1#i^1#x", "expires_in": 7200}
+    httpx_mock.add_response(url=re.compile(".*/oauth2/token"), json=tokens)
+    httpx_mock.add_response(url=re.compile(".*/user/"), json={"userId": "u"})
+    refusal = {"errors": [{"errorId": 1, "message": "bad \x00\x1b[31m thing v^1.1#i^1#x"}]}
+    httpx_mock.add_response(url=re.compile(r".*/order\?.*"), status_code=400, json=refusal)
+    summary = await b.run(await b.add())
+    [(status, error)] = query("SELECT r.status, s.last_error FROM ebay_worker_run r, ebay_sync_state s")
+    assert (summary.failure.code, status) == ("rejected", "error")
+    assert "bad \ufffd\ufffd[31m thing ***" in error
+
+
+async def test_an_account_that_is_removed_in_mid_run_ends_the_run_in_one_error(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=50, sellers=1)
+    account = await b.add()
+    async with b.worker(account) as worker:
+        removing = replace(worker, progress=lambda _: query("DELETE FROM ebay_accounts RETURNING 1") and None)
+        summary = await run(removing, FAMILY, Asked("run"))
+    assert summary.status == "error"
+    assert query("SELECT count(*) FROM ebay_orders") == [(0,)]
 
 
 async def test_an_old_order_that_comes_masked_keeps_its_name_and_street(bench: Benches, query: Query) -> None:
@@ -382,8 +435,10 @@ async def test_an_interrupted_backfill_goes_on_where_it_stopped(bench: Benches, 
     assert first.stored > 0
     [(position,)] = query("SELECT position FROM ebay_backfill")
     b.sim.faults.clear()
+    b.sim.world.clock.advance(86_400)  # a day later: the rest, and up to now
     second = await b.run(account, walk="backfill", days=90)
     assert (second.window_from, second.status) == (position, "completed")
+    assert second.window_to == NOON + timedelta(days=1)
     assert position > NOON - timedelta(days=90)
     assert query("SELECT count(*) FROM ebay_orders") == [(100,)]
 

@@ -105,8 +105,8 @@ def _notes(account: dict[str, Any]) -> list[str]:
         )
     if token["refresh_expires_at"]:
         left = datetime.fromisoformat(token["refresh_expires_at"]) - datetime.now(UTC)
-        if left < timedelta(days=60):
-            notes.append(f"{name}: the seller's consent ends in {max(0, left.days)} days")
+        if timedelta(0) < left < timedelta(days=60):
+            notes.append(f"{name}: the seller's consent ends in {left.days} days")
     notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
     return notes
 

@@ -222,7 +222,10 @@ def refresh_tokens(
     async def work(stop: Stop) -> list[dict[str, Any]]:
         async with session.database() as db:
             chosen = await _chosen(db, account, active_only=True)
-            return [await _refresh(session, db, one, stop, force=force) for one in chosen if stop.signum is None]
+            results = [await _refresh(session, db, one, stop, force=force) for one in chosen if stop.signum is None]
+            if stop.signum is not None:
+                raise Interrupted(stop.signum)
+            return results
 
     results = session.go(work)
     if as_json:
@@ -253,7 +256,7 @@ async def _refresh(session: Session, db: Database, account: Account, stop: Stop,
     }
     try:
         async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
-            access = await tokens.refresh(force=force)
+            access = await stop.race(tokens.refresh(force=force))
             result |= {"refreshed": access.refreshed, "access_expires_at": iso(access.expires_at)}
     except Interrupted:
         raise

@@ -87,11 +87,11 @@ class Clock:
     def learn(self, date: str | None) -> None:
         try:
             said = parsedate_to_datetime(date or "")
-        except ValueError:
+            if said.tzinfo is not None:
+                self._at = (said.astimezone(UTC), time.monotonic())
+                self.known = True
+        except (ValueError, OverflowError):
             return
-        if said.tzinfo is not None:
-            self._at = (said.astimezone(UTC), time.monotonic())
-            self.known = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Answer:
             return float(text)
         try:
             return max(0.0, (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
 

@@ -104,7 +104,7 @@ def same_version(order: Row, stored: bytes) -> bool:
     return bool(
         order["cancel_state"] == "CANCELED"
         and known.get("cancelState") == "CANCELED"
-        and known.get("cancelRequests")
+        and any(request.get("cancelRequestState") == "COMPLETED" for request in known.get("cancelRequests") or ())
         and FAMILY.rows(stored)[ORDERS.name][0]["last_modified_date"] == order["last_modified_date"]
     )
 
@@ -129,8 +129,11 @@ _PERSONAL = {
 _CONTACTS = {"fulfillmentStartInstructions", "shippingStep", "shipTo", "contactAddress", "buyerRegistrationAddress"}
 
 
-def looks_masked(order: Row) -> bool:
-    return any(_masked(order[f"ship_to_{name}"]) for name in ("full_name", "address_line1", "email", "primary_phone"))
+def may_lack(order: Row) -> bool:
+    """Whether what is stored may hold more than what was sent: personal fields of an old order, or the requests of a
+    cancelled one whose detail could not be had."""
+    personal = ("full_name", "address_line1", "email", "primary_phone")
+    return was_cancelled(order) or any(_masked(order[f"ship_to_{name}"]) for name in personal)
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
@@ -157,7 +160,8 @@ def _restore(old: Any, new: Any) -> None:
         now = dict(new)
         for name, before in old.items():
             gone = name in _PERSONAL and _masked(now.get(name)) and _masked(now.get(_PERSONAL[name]))
-            if (gone and not _masked(before)) or (name in _CONTACTS and before and not now.get(name)):
+            unlisted = name == "cancelRequests" and before and not now.get(name)
+            if unlisted or (gone and not _masked(before)) or (name in _CONTACTS and before and not now.get(name)):
                 new[name] = before
             elif name in new:
                 _restore(before, new[name])
@@ -173,6 +177,6 @@ FAMILY = Family(
     tables=(ORDERS, LINE_ITEMS),
     furthest_reach=timedelta(days=730),
     detail=Detail(wanted=was_cancelled, current=same_version),
-    keep_when=looks_masked,
+    keep_when=may_lack,
     keep=keep_personal,
 )

@@ -30,6 +30,7 @@ from ebaysync.families.base import Family
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
+from ebaysync.sync import state as states
 from ebaysync.sync.run import Asked, Summary, Worker, run
 
 
@@ -44,8 +45,8 @@ async def run_families(
 ) -> AsyncIterator[Summary]:
     """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
     async with open_api(configured, db, account, asked.trigger, stop.sleep) as (api, _):
-        if not families:  # none is due, but the token ends soon
-            await api.credentials.access_token()
+        if not families and not await db.transact(states.paused):  # none is due, but the token ends soon
+            await stop.race(api.credentials.access_token())
         worker = Worker(configured, db, api, account, stop, progress)
         for family in families:
             if stop.signum is not None:

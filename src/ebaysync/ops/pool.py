@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.accounts.accounts import Account
-from ebaysync.errors import ConfigError, EbaysyncError, KeysetRejected, SecretKeyError, exit_codes
+from ebaysync.errors import ConfigError, DatabaseError, EbaysyncError, KeysetRejected, SecretKeyError, exit_codes
 from ebaysync.families import discover
 from ebaysync.ops.account import Job
 from ebaysync.ops.signals import Stop
@@ -125,8 +125,15 @@ async def run_accounts(
         async with places:
             if stop.signum is not None:
                 return None
-            outcome = await _process(environ, part, stop, verbose=verbose, quiet=quiet)
-            await _remember(db, part, outcome)
+            try:
+                outcome = await _process(environ, part, stop, verbose=verbose, quiet=quiet)
+            except Exception as error:  # whatever it is, it is this account's matter alone
+                log.error("%s: its process failed: %s", part.account.name, type(error).__name__, exc_info=error)
+                outcome = Outcome(part.account.name, error=_failed(f"{part.account.name}: {type(error).__name__}"))
+            try:
+                await _remember(db, part, outcome)
+            except DatabaseError as error:
+                log.warning("%s: what became of it could not be stored: %s", part.account.name, error)
             told(outcome)
             return outcome
 
@@ -161,6 +168,8 @@ async def _process(environ: dict[str, str], work: Work, stop: Stop, *, verbose: 
                 outcome.error = _failed(f"{outcome.account}: ended after {work.time_limit} s, its time limit")
                 return outcome
         done = reading.result() if reading.done() and not reading.cancelled() else False
+        if not done:
+            _kill(process, signal.SIGKILL)  # it said what is no result, or closed its output: nothing to wait for
         code = await process.wait()
         if not done and stop.signum is None:
             outcome.error = _failed(f"{outcome.account}: its process ended {_how(code)} without a result")

@@ -45,8 +45,10 @@ class TransientDatabaseError(DatabaseError):
     """Worth another try of the whole transaction."""
 
 
-class RowRefused(Exception):
-    """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is at fault, not the database."""
+class RowRefused(DatabaseError):
+    """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is at fault, or what it belongs to is gone."""
+
+    hint = "was the account removed meanwhile?"
 
 
 class Database:
@@ -190,6 +192,8 @@ _REFUSALS = (
     ("28000", 'role "'),
     ("3D000", "no such database"),  # PgBouncer
     ("3D000", "does not exist"),
+    ("53300", "too many clients"),
+    ("53300", "connection slots"),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import AccessDenied, EbayError, Unauthorized
+from ebaysync.errors import AccessDenied, EbayBusy, EbayError, EbayUnreachable, Unauthorized
 from ebaysync.families.base import Family, Rows, Unusable
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import merge, stored
@@ -61,18 +61,32 @@ class Stored:
 
 
 async def prepare(
-    db: Database, api: Api, family: Family, calls: Calls, account_id: UUID, records: Sequence[bytes]
+    db: Database,
+    api: Api,
+    family: Family,
+    calls: Calls,
+    account_id: UUID,
+    records: Sequence[bytes],
+    progressed: Callable[[], None],
 ) -> Batch:
     """Records as they came from a list, completed by a second call where the family wants one."""
     batch = Batch()
     for raw in records:
         batch.take(family, raw)
     if family.detail and calls.detail:
-        await _complete(db, api, family, calls, account_id, batch)
+        await _complete(db, api, family, calls, account_id, batch, progressed)
     return batch
 
 
-async def _complete(db: Database, api: Api, family: Family, calls: Calls, account_id: UUID, batch: Batch) -> None:
+async def _complete(
+    db: Database,
+    api: Api,
+    family: Family,
+    calls: Calls,
+    account_id: UUID,
+    batch: Batch,
+    progressed: Callable[[], None],
+) -> None:
     assert family.detail
     wanted = {_key(family, r): r for r in batch.records if family.detail.wanted(_row(family, r))}
     if not wanted:
@@ -82,7 +96,7 @@ async def _complete(db: Database, api: Api, family: Family, calls: Calls, accoun
     batch.records = [r for r in batch.records if _key(family, r) not in wanted]
     batch.current = len(current)
     missing = [key for key in wanted if key not in current]
-    answers = await asyncio.gather(*(_detail(api, calls, key) for key in missing))
+    answers = await _details(api, calls, missing, progressed)
     for key, answer in zip(missing, answers, strict=True):
         if not isinstance(answer, EbayError):
             try:
@@ -96,16 +110,41 @@ async def _complete(db: Database, api: Api, family: Family, calls: Calls, accoun
         batch.records.append(wanted[key])
 
 
-async def _detail(api: Api, calls: Calls, key: str) -> bytes | EbayError:
-    """A record by its key, or why it cannot be had: one record that eBay fails on, today or for ever, must not keep
-    the seller's others from being stored. That the token or a scope is refused is no matter of one record."""
-    assert calls.detail
+async def _details(
+    api: Api, calls: Calls, keys: Sequence[str], progressed: Callable[[], None]
+) -> list[bytes | EbayError]:
+    """Each record by its key, or why it cannot be had. Raises EbayError when that is no matter of single records."""
+
+    async def one(key: str) -> bytes | EbayError:
+        assert calls.detail
+        try:
+            return await calls.detail(api, key)
+        except EbayError as error:
+            if not _concerns_one_record(error):
+                raise
+            return error
+        finally:
+            progressed()
+
+    tasks = [asyncio.create_task(one(key)) for key in keys]
     try:
-        return await calls.detail(api, key)
-    except (Unauthorized, AccessDenied):
-        raise
-    except EbayError as error:
-        return error
+        answers = list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [answer for answer in answers if isinstance(answer, EbayError) and answer.transient]
+    if len(failed) == len(answers) > 1:
+        raise failed[0]
+    return answers
+
+
+def _concerns_one_record(error: EbayError) -> bool:
+    """One record that eBay fails on, today or for ever, must not keep the seller's others from being stored. A token,
+    a scope, a limit or a connection is no matter of one record."""
+    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable):
+        return False
+    return not (isinstance(error, EbayBusy) and error.status == 429)
 
 
 async def store(
@@ -133,7 +172,7 @@ async def store(
     else:
         count = await _merge(connection, family, account_id, run_id, records)
     await _quarantine(connection, family, account_id, run_id, [*unusable, *batch.incomplete])
-    return Stored(count, batch.fetched - count - len(unusable), len(unusable))
+    return Stored(count, batch.fetched - count - len(unusable), len(unusable) + len(batch.incomplete))
 
 
 async def _keep(connection: AsyncConnection, family: Family, account_id: UUID, records: list[Record]) -> list[Record]:

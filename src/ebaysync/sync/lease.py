@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 LASTS = 120  # seconds
 BEAT = 30.0
-NO_PROGRESS = 600.0  # a run that neither read nor stored anything for so long lets its lease run out
+NO_PROGRESS = 900.0  # a run that neither read nor stored anything for so long lets its lease run out
 
 Walk = Literal["live", "backfill"]
 
@@ -101,12 +101,12 @@ class Lease:
         }
 
     async def beat(self, db: Database) -> None:
-        """Renew for ever, as long as there is progress."""
+        """Renew, whenever there is progress."""
         while True:
             await asyncio.sleep(BEAT)
             if time.monotonic() - self._progress > NO_PROGRESS:
                 log.warning("%s: no progress for %.0f s, the lease runs out", self.family, NO_PROGRESS)
-                return
+                continue
             try:
                 await db.execute(_RENEW, **self._values)
                 await db.execute(
@@ -124,9 +124,10 @@ WHERE {_MINE} AND token = :token
 _MAKE = """
 INSERT INTO ebay_lease (ebay_account_id, api_family, walk) VALUES (:account, :family, :walk) ON CONFLICT DO NOTHING
 """
-_READ = (
-    f"SELECT token, holder, run_id, lease_until > clock_timestamp() AS held FROM ebay_lease WHERE {_MINE} FOR UPDATE"  # noqa: S608
-)
+_READ = f"""
+SELECT token, holder, run_id, lease_until > clock_timestamp() AS held
+FROM ebay_lease WHERE {_MINE} FOR UPDATE SKIP LOCKED
+"""  # noqa: S608
 _TAKE = f"""
 UPDATE ebay_lease SET token = :token, run_id = :run, holder = :holder,
     lease_until = clock_timestamp() + make_interval(secs => :lasts)
@@ -157,7 +158,9 @@ async def _take(connection: AsyncConnection, lease: Lease) -> None:
         text(_MAKE),
         values,
     )
-    row = (await connection.execute(text(_READ), values)).one()
+    row = (await connection.execute(text(_READ), values)).one_or_none()
+    if row is None:  # its row is locked: somebody is taking it, or storing
+        raise LeaseHeld(f"{lease.family}: another run holds this account and family")
     if row.token == lease.token:  # the transaction is repeated after a lost COMMIT
         return
     if row.token and row.held and not is_gone(row.holder):

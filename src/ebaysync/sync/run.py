@@ -18,6 +18,7 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
@@ -27,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
+from ebaysync.errors import DatabaseError, EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database, RowRefused
@@ -36,7 +37,7 @@ from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
 from ebaysync.sync.lease import Lease, Walk
 from ebaysync.sync.sources import SOURCES, Calls, windowed
-from ebaysync.sync.walk import Page, Slice, Source, first, read
+from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +213,8 @@ async def _tell(
         await worker.db.transact(work)
     except LeaseLost as lost:
         summary.status, summary.failure = "error", lost
+    except DatabaseError as untold:
+        log.warning("%s: how the run ended could not be stored: %s", summary.family, untold)
 
 
 def _bug(error: Exception) -> EbaysyncError:
@@ -242,7 +245,7 @@ class _Run:
     async def walk(self) -> None:
         """Read the window in slices, store each. Raises EbaysyncError; what was stored stays."""
         stop = self.worker.stop
-        await self.worker.api.credentials.access_token()
+        await stop.race(self.worker.api.credentials.access_token())
         span, known = await stop.race(self._plan())
         if self.asked.walk == "backfill" and self.lease:
             fresh = span
@@ -252,19 +255,21 @@ class _Run:
         if self.lease:
             await self._note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
         self.summary.reached = span.start
-        portions = read(self.source, span, self.clamp, self._go_on, known)
-        while (portion := await stop.race(anext(portions, None))) is not None:
-            records = await stop.race(
-                batches.prepare(
-                    self.worker.db, self.worker.api, self.family, self.calls, self.worker.account.id, portion.records
-                )
-            )
-            await self._store(portion.slice, records)
-            self.summary.reached = portion.slice.end
-            self.worker.progress(self.summary)
+        async with aclosing(read(self.source, span, self.clamp, self._go_on, known)) as portions:
+            while (portion := await stop.race(anext(portions, None))) is not None:
+                await self._store(portion.slice, await stop.race(self._prepared(portion)))
+                self.summary.reached = portion.slice.end
+                self.worker.progress(self.summary)
         self.summary.caught_up = self.summary.reached >= span.end
         if stop.signum is not None:
             raise Interrupted(stop.signum)
+
+    async def _prepared(self, portion: Portion) -> batches.Batch:
+        worker = self.worker
+        progressed = self.lease.progressed if self.lease else lambda: None
+        return await batches.prepare(
+            worker.db, worker.api, self.family, self.calls, worker.account.id, portion.records, progressed
+        )
 
     def _go_on(self) -> bool:
         late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
@@ -297,7 +302,7 @@ class _Run:
         """What is left of the unfinished backfill of as many days, or a new one of this span."""
         worker, days = self.worker, self.asked.days
         kept = await states.open_backfill(worker.db, worker.account, self.family, days, fresh.start, fresh.end)
-        return Slice(_after(kept.position, self._earliest(worker.api.transport.clock.now())), kept.end)
+        return Slice(max(kept.position, fresh.start), kept.end)
 
     def _earliest(self, now: datetime) -> datetime | None:
         reach = self.family.furthest_reach

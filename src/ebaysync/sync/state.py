@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.errors import DatabaseError
 from ebaysync.families.base import Family
 from ebaysync.store.database import Database
 
@@ -37,8 +38,20 @@ async def load(db: Database, account: Account, family: Family) -> State:
     )
     if not rows:
         return State(enabled=True, cursor=None)
-    cursor = rows[0].cursor_value
-    return State(rows[0].enabled, datetime.fromisoformat(cursor) if cursor else None)
+    return State(rows[0].enabled, _cursor(account, family, rows[0].cursor_value))
+
+
+def _cursor(account: Account, family: Family, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        cursor = datetime.fromisoformat(text)
+    except ValueError:
+        raise DatabaseError(
+            f"{account.name} {family.name}: the stored cursor {text[:40]!r} is no time",
+            hint="set ebay_sync_state.cursor_value to an ISO 8601 time, or to NULL to begin anew",
+        ) from None
+    return cursor if cursor.tzinfo else cursor.replace(tzinfo=UTC)
 
 
 async def ensure(db: Database, account: Account, family: Family) -> None:
@@ -138,7 +151,7 @@ class Backfill:
 async def open_backfill(
     db: Database, account: Account, family: Family, days: int, start: datetime, end: datetime
 ) -> Backfill:
-    """The unfinished backfill of as many days, if there is one; else a new one of this span."""
+    """The unfinished backfill of as many days, if there is one, now up to `end`; else a new one of this span."""
 
     async def work(connection: AsyncConnection) -> Backfill:
         values = {"account": account.id, "family": family.name, "days": days, "start": start, "end": end}
@@ -152,9 +165,10 @@ async def open_backfill(
 _OPEN_BACKFILL = """
 INSERT INTO ebay_backfill AS b (ebay_account_id, api_family, days, span_from, span_to, position)
 VALUES (:account, :family, :days, :start, :end, :start)
-ON CONFLICT (ebay_account_id, api_family) DO UPDATE SET days = excluded.days, span_from = excluded.span_from,
-    span_to = excluded.span_to, position = excluded.position, started_at = clock_timestamp(), finished_at = NULL
-WHERE b.finished_at IS NOT NULL OR b.days <> excluded.days
+ON CONFLICT (ebay_account_id, api_family) DO UPDATE SET days = excluded.days, span_to = excluded.span_to,
+    span_from = CASE WHEN b.finished_at IS NULL AND b.days = excluded.days THEN b.span_from ELSE excluded.span_from END,
+    position = CASE WHEN b.finished_at IS NULL AND b.days = excluded.days THEN b.position ELSE excluded.position END,
+    started_at = clock_timestamp(), finished_at = NULL
 """
 _READ_BACKFILL = (
     "SELECT span_from, span_to, position FROM ebay_backfill WHERE ebay_account_id = :account AND api_family = :family"

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -108,7 +108,7 @@ async def read(
     clamp: timedelta,
     go_on: Callable[[], bool] = lambda: True,
     known: Page | None = None,
-) -> AsyncIterator[Portion]:
+) -> AsyncGenerator[Portion]:
     """The span's portions in the order of time. When `go_on` says no, no further slice is asked for.
 
     `known` is the answer for the span's first clamp, where it has been asked for already. Raises EbayError; what was
