@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,24 +88,27 @@ def template(server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: s
     return name
 
 
+@contextmanager
+def own_database(server: str, clause: str = "") -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" {clause}')
+        yield at(server, name)
+        admin.execute(f'DROP DATABASE "{name}"')
+
+
 @pytest.fixture
 def database_url(server: str, template: str) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        yield at(server, name)
-        admin.execute(f'DROP DATABASE "{name}"')
+    with own_database(server, f'TEMPLATE "{template}"') as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(server: str) -> Iterator[str]:
     """A database without a schema."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-        yield at(server, name)
-        admin.execute(f'DROP DATABASE "{name}"')
+    with own_database(server) as url:
+        yield url
 
 
 @pytest.fixture

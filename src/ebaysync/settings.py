@@ -41,7 +41,6 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
             raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return value
 
-    parse.__name__ = f"a whole number from {lowest} to {highest}"
     return parse
 
 

@@ -126,7 +126,7 @@ class Tokens:
         try:
             grant = await oauth.refresh(self._transport, self._keyset, refresh_token)
         except EbaysyncError as error:
-            await self._record(connection, trigger, error)
+            await _record(connection, self.account, trigger, error)
             if isinstance(error, ConsentNeeded):
                 await self._mark(connection)
                 return consent_needed(self.account)
@@ -134,7 +134,7 @@ class Tokens:
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
         values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id}
         expires_at: datetime = (await connection.execute(text(_RENEW), values)).scalar_one()
-        await self._record(connection, trigger, None)
+        await _record(connection, self.account, trigger, None)
         log.info("%s: access token renewed (%s)", self.account.name, trigger)
         return _access(grant.access_token, expires_at, timedelta(seconds=grant.expires_in), refreshed=True)
 
@@ -143,9 +143,6 @@ class Tokens:
             text("UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp() WHERE id = :id"),
             {"id": self.account.id},
         )
-
-    async def _record(self, connection: AsyncConnection, trigger: str, error: EbaysyncError | None) -> None:
-        await record(connection, self.account, trigger, error)
 
 
 _READ = """
@@ -171,7 +168,7 @@ async def expiring(db: Database) -> set[UUID]:
     return {row.ebay_account_id for row in await db.rows(query, soon=SOON.total_seconds())}
 
 
-async def record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
+async def _record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
     """A line in the refresh log."""
     await connection.execute(
         text(

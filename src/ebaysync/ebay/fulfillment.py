@@ -6,12 +6,12 @@ future is refused with 30850; limit 201 with 31100. The order of rows is not doc
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote
 
 import msgspec
 
-from ebaysync.ebay.rest import Answered, Api
+from ebaysync.ebay.rest import Answered, Api, stamp
 from ebaysync.errors import EbayRejected
 
 PATH = "/sell/fulfillment/v1/order"
@@ -23,11 +23,6 @@ class OrdersPage(Answered, frozen=True):
     total: int
     orders: list[msgspec.Raw]
     next: str | None = None
-
-
-def stamp(moment: datetime) -> str:
-    """ISO 8601, UTC, milliseconds: the form that eBay's filters take."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 async def orders(api: Api, modified_from: datetime, modified_to: datetime, offset: int = 0) -> OrdersPage:

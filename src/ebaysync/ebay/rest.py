@@ -6,9 +6,9 @@ no JSON from a maintenance page; neither is ever "no data".
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -27,7 +27,6 @@ from ebaysync.errors import (
 )
 from ebaysync.log import Secret
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 INSUFFICIENT_PERMISSIONS = 1100
 
@@ -43,6 +42,11 @@ class ApiError(Answered, frozen=True):
 
 class Envelope(Answered, frozen=True):
     errors: list[ApiError] = []
+
+
+def stamp(moment: datetime) -> str:
+    """ISO 8601, UTC, milliseconds: the form that eBay's filters take."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Credentials(Protocol):
@@ -106,6 +110,7 @@ def decoded(answer: Answer, kind: type[T]) -> T:
         raise AnswerNotUnderstood(f"{answer.request}: the JSON is nested too deeply", status=answer.status) from None
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<alone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
@@ -117,7 +122,7 @@ def _may_be_broken(body: bytes) -> bool:
         body.decode()
     except UnicodeDecodeError:
         return True
-    return b"\\ud" in body.lower() if b"\\u" in body else False
+    return _SURROGATE.search(body) is not None
 
 
 def _mended(body: bytes) -> bytes:

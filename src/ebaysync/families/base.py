@@ -61,9 +61,11 @@ class Family:
     keep_when: Callable[[Row], bool] | None = None
     keep: Callable[[bytes, bytes], bytes] | None = None
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
+    parts: type[msgspec.Struct] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoders", {table.name: Decoder(table) for table in self.tables})
+        object.__setattr__(self, "parts", _parts(self.tables))
 
     @property
     def table(self) -> Table:
@@ -74,7 +76,7 @@ class Family:
         """The rows of a record. Raises Unusable with the reason."""
         try:
             raw = storable(raw)
-            parts = msgspec.json.decode(raw, type=_parts(self.tables))
+            parts = msgspec.json.decode(raw, type=self.parts)
             found: dict[str, Sequence[Row]] = {}
             for table in self.tables:
                 decoder = self.decoders[table.name]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -115,6 +116,7 @@ def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:
     return list(kept.values())
 
 
+@cache
 def _statement(table: Table) -> sql.Composed:
     names = [column.name for column in table.columns] + ["raw_payload"]
     types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}

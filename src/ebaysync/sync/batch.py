@@ -185,11 +185,8 @@ async def _keep(connection: AsyncConnection, family: Family, account_id: UUID, r
     known = await stored(connection, family.table, account_id, lacking)
     kept = []
     for record in records:
-        before = known.get(_key(family, record)) if family.keep_when(_row(family, record)) else None
-        if before is not None:
-            raw = family.keep(before, record.raw)
-            record = Record(record.raw, family.rows(raw))
-        kept.append(record)
+        before = known.get(_key(family, record))
+        kept.append(Record(record.raw, family.rows(family.keep(before, record.raw))) if before else record)
     return kept
 
 

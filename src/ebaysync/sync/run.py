@@ -149,10 +149,8 @@ async def run(worker: Worker, family: Family, asked: Asked) -> Summary:
             await _leased(worker, family, asked, summary, state)
     except LeaseHeld as error:
         summary.status, summary.reason, summary.failure = "skipped", "held by another run", error
-    except Interrupted as error:
-        summary.status, summary.failure = "interrupted", error
     except EbaysyncError as error:
-        summary.status, summary.failure = "error", error
+        _failed(summary, error)
     summary.calls = worker.api.transport.calls - calls
     summary.seconds = time.monotonic() - started
     return summary
@@ -186,13 +184,15 @@ async def _leased(worker: Worker, family: Family, asked: Asked, summary: Summary
         except Exception as bug:
             error = _bug(bug)
         if error:
-            summary.failure = error
-            summary.status = "interrupted" if isinstance(error, Interrupted) else "error"
+            _failed(summary, error)
         summary.calls = worker.api.transport.calls - calls
         summary.seconds = time.monotonic() - started
         await _tell(worker, summary, run_id, family, lease, error)
-    if error:
-        raise error
+
+
+def _failed(summary: Summary, error: EbaysyncError) -> None:
+    summary.failure = error
+    summary.status = "interrupted" if isinstance(error, Interrupted) else "error"
 
 
 async def _tell(
@@ -212,7 +212,8 @@ async def _tell(
     try:
         await worker.db.transact(work)
     except LeaseLost as lost:
-        summary.status, summary.failure = "error", lost
+        if error is None:
+            _failed(summary, lost)
     except DatabaseError as untold:
         log.warning("%s: how the run ended could not be stored: %s", summary.family, untold)
 
@@ -283,10 +284,10 @@ class _Run:
         span = self._span(assumed)
         if clock.known or span.width <= timedelta(0):
             return span, None
-        began = time.monotonic()
+        began, asked = time.monotonic(), first(span, self.clamp)
         page: Page | None = None
         try:
-            page = await self.source.ask(first(span, self.clamp), 0)
+            page = await self.source.ask(asked, 0)
         except EbayRejected as error:
             if error.error_id != self.calls.in_future:
                 raise
@@ -294,7 +295,7 @@ class _Run:
         span_by_ebay = self._span(clock.now())
         if abs(skew) > CLOCK_TOLERANCE:
             log.warning("this host's clock is off by %.0f s; eBay's is used", skew.total_seconds())
-        elif page is not None and first(span, self.clamp).end <= span_by_ebay.end:
+        elif page is not None and asked.end <= span_by_ebay.end:
             return Slice(span.start, min(span.end, span_by_ebay.end)), page
         return span_by_ebay, None
 
@@ -325,7 +326,7 @@ class _Run:
     async def _store(self, slice_: Slice, batch: batches.Batch) -> None:
         """The slice's records, its log line and the position after it: one transaction, fenced."""
         worker, summary = self.worker, self.summary
-        position = slice_.end if self._in_past(slice_.end) else max(slice_.end, self.state.cursor or slice_.end)
+        position = self._position(slice_.end)
 
         async def work(connection: AsyncConnection, *, one_by_one: bool) -> batches.Stored:
             run_id = None
@@ -355,9 +356,10 @@ class _Run:
             self.state = replace(self.state, cursor=position)
             summary.cursor = position
 
-    def _in_past(self, end: datetime) -> bool:
-        """Whether the cursor lies beyond eBay's now (a database restored from elsewhere): then it is set back."""
-        return self.state.cursor is not None and self.state.cursor > self.worker.api.transport.clock.now()
+    def _position(self, end: datetime) -> datetime:
+        """The cursor after a slice: never back, but from beyond eBay's now (a database restored from elsewhere)."""
+        cursor = self.state.cursor
+        return end if cursor is None or cursor > self.worker.api.transport.clock.now() else max(end, cursor)
 
     async def _move(self, connection: AsyncConnection, position: datetime) -> None:
         assert self.lease

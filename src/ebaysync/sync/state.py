@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.ebay.rest import stamp
 from ebaysync.errors import DatabaseError
 from ebaysync.families.base import Family
 from ebaysync.store.database import Database
@@ -26,7 +27,7 @@ class State:
 
 def iso(moment: datetime | None) -> str | None:
     """How a time is written in cursors and summaries: ISO 8601, UTC, milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+    return stamp(moment) if moment else None
 
 
 async def load(db: Database, account: Account, family: Family) -> State:
