@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
-from ebaysync.sim import control, faults, wire
-from ebaysync.sim.apis import fulfillment, identity, oauth
+from ebaysync.sim import apis, control, faults, wire
+from ebaysync.sim.apis import oauth
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, no_such_resource
+from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.faults import Fault, Faults
 from ebaysync.sim.journal import SECRET_PARAMETERS, Entry, Journal
 from ebaysync.sim.moving import Mover
@@ -20,8 +24,13 @@ HOSTS = {
     "auth": r"^/oauth2/",
     "apiz": r"^/(commerce/identity|sell/finances|sell/fulfillment/v1/payment_dispute)",
 }
-# What a seller's token can read: pattern of the path, scopes of which one is needed, handler.
-ROUTES = (*identity.ROUTES, *fulfillment.ROUTES)
+
+
+@cache
+def routes() -> tuple[Route, ...]:
+    """What a seller's token can reach: the ROUTES of every module in apis."""
+    modules = [import_module(f"{apis.__name__}.{found.name}") for found in iter_modules(apis.__path__)]
+    return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
 
 
 def create_app(world: World, *, keyset: oauth.Keyset | None = None) -> App:
@@ -82,15 +91,15 @@ class App:
             return oauth.token(self.ledger, call)
         if call.path == "/oauth2/authorize" and call.method == "GET":
             return oauth.authorize(self.ledger, call)
-        for pattern, needed, handler in ROUTES:
-            if call.method == "GET" and (path := re.fullmatch(pattern, call.path)):
-                seller = oauth.check_bearer(self.ledger, call, needed)
-                return handler(self.world, stand_in or seller, call, *path.groups())
+        for route in routes():
+            if call.method == route.method and (path := re.fullmatch(route.path, call.path)):
+                seller = route.authorize(self.ledger, call, route.scopes)
+                return route.handler(self.world, stand_in or seller, call, *path.groups())
         raise no_such_resource()
 
     def _seller_of(self, call: Call) -> Seller | None:
         """Whose call it is, for the journal and for faults; expired tokens tell it, too."""
-        token = call.headers.get("authorization", "").partition(" ")[2]
+        token = call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
         grant = self.ledger.access.get(token)
         if grant is None and call.path.endswith("/oauth2/token"):
             given = parse_qs(call.body.decode("latin-1")).get("refresh_token", [""])[0]
@@ -115,7 +124,9 @@ class App:
         """Moves rows now that the page is answered; says whether the fault struck."""
         if fault.kind not in faults.AFTER:
             return True
-        if seller and answer.rows and self.mover.move(fault, seller, call):
+        if fault.kind == "stir" and seller and answer.status == 200:
+            return self.mover.stir(fault, seller)
+        if fault.kind != "stir" and seller and answer.rows and self.mover.move(fault, seller, call):
             return True
         fault.struck -= 1  # nothing could move: the next page will do
         return False

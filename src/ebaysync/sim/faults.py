@@ -36,8 +36,8 @@ WITHIN = (
 )
 # On the wire.
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
-# After a page of getOrders was answered.
-AFTER = ("leave", "leave_and_enter")
+# After a page was answered: of getOrders, and (stir) of any call.
+AFTER = ("leave", "leave_and_enter", "stir")
 KINDS = (*BEFORE, *INSTEAD, *WITHIN, *WIRE, *AFTER)
 
 SYSTEM_ERROR = {
@@ -67,6 +67,7 @@ class Fault:
     to: str = "http://127.0.0.2:9/elsewhere"  # redirect, next_elsewhere
     scopes: tuple[str, ...] = ()  # narrow: what is left
     where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
+    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance
     seen: int = 0
     struck: int = 0
 
@@ -77,7 +78,7 @@ class Fault:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
         if self.where not in ("boundary", "random"):
             raise ValueError("where is boundary or random")
-        if not self.path and self.kind in (*AFTER, *WITHIN):
+        if not self.path and self.kind in (*AFTER, *WITHIN) and self.kind != "stir":
             self.path = ORDERS_PAGE
         try:
             re.compile(self.path)

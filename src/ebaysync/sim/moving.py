@@ -47,6 +47,15 @@ class Mover:
         self.world.touch_now(found[leaver][0])
         return True
 
+    def stir(self, fault: Fault, seller: Seller) -> bool:
+        """Some things of a kind change or vanish, and as many are born."""
+        mine = list(seller.things.get(fault.of, {}).values())
+        for _ in range(fault.by):
+            if mine:
+                self.world.move_thing(self.random.choice(mine))
+            self.world.add_thing(seller, fault.of)
+        return True
+
     def _goes_backward(self, seller: Seller, window: Window) -> bool:
         """Whether this walk began at the end: it jumped there, or came from a later page."""
         key = (seller.user_id, window.start)

@@ -18,6 +18,7 @@ from ebaysync.sim.changes import KINDS, LEADS_TO, Change
 from ebaysync.sim.clock import stamp
 from ebaysync.sim.payload import Draft, hidden, listed, masked
 from ebaysync.sim.people import Marketplace
+from ebaysync.sim.things import Thing
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Seller:
     refresh_token: str
     scopes: frozenset[str]
     orders: dict[str, Order] = field(default_factory=dict)
+    things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by kind and id
 
     @property
     def marketplace_id(self) -> str:

@@ -7,7 +7,7 @@ drawn beforehand; whoever asks the world first moves it up to now. It does not k
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,6 +21,7 @@ from ebaysync.sim.payload import listed, masked
 from ebaysync.sim.people import MARKETPLACES
 from ebaysync.sim.scopes import SELLER_SCOPES
 from ebaysync.sim.secrets import opaque, user_id
+from ebaysync.sim.things import Body, Thing, Version, kinds
 from ebaysync.sim.timeline import Timeline, run
 
 ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
@@ -62,6 +63,9 @@ class World:
     time, in seconds, between a change and its place in the filters of getOrders: each change draws its own.
     `rows` is the order of getOrders' rows, which eBay does not promise: the default follows no field that a
     client could lean on.
+
+    `things` is how many of each kind (sim/things) a seller has at the start, one number for all or by name;
+    `new_things_per_hour` and `thing_changes_per_hour` hold for each kind of each seller.
     """
 
     def __init__(
@@ -76,6 +80,9 @@ class World:
         changes_per_hour: float = 0,
         index_lag: float = 0,
         rows: str = "hash",
+        things: int | Mapping[str, int] = 0,
+        new_things_per_hour: float = 0,
+        thing_changes_per_hour: float = 0,
     ) -> None:
         if rows not in ROW_ORDERS:
             raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
@@ -90,6 +97,10 @@ class World:
         for seller in self.sellers:
             self._history(seller, orders_per_seller)
             self._future(seller, new_per_hour, changes_per_hour)
+            for kind in kinds().values():
+                count = things if isinstance(things, int) else things.get(kind.name, 0)
+                self._past_things(seller, kind.name, count)
+                self._future_things(seller, kind.name, new_things_per_hour, thing_changes_per_hour)
 
     def seller(self, who: str | Seller) -> Seller:
         """By user name or by immutable user id."""
@@ -146,6 +157,46 @@ class World:
         """Changes an order, and the filters know at once whatever the index lag."""
         with self.lock:
             self._change(order, whole(self.now()), self._random, lag=0)
+
+    def things(self, who: str | Seller, kind: str) -> dict[str, Thing]:
+        """The seller's things of a kind by id, those that are gone among them."""
+        with self.lock:
+            self.now()
+            return dict(self.seller(who).things.get(kind, {}))
+
+    def add_thing(
+        self,
+        who: str | Seller,
+        kind: str,
+        *,
+        at: datetime | None = None,
+        thing_id: str | None = None,
+        body: Body | None = None,
+    ) -> Thing:
+        """A new thing, born now and by chance unless told otherwise."""
+        with self.lock:
+            at, seller = at or whole(self.now()), self.seller(who)
+            born = None
+            if thing_id is None or body is None:
+                born = kinds()[kind].born(self, seller, at, self._random)
+                if born is None or born.body is None:
+                    raise ValueError(f"no {kind} can be born now")
+                thing_id, body = thing_id or born.id, body or born.body
+            thing = Thing(kind, thing_id, seller, [Version(at, body)])
+            seller.things.setdefault(kind, {})[thing.id] = thing
+            return thing
+
+    def move_thing(self, thing: Thing, move: str | None = None) -> Thing:
+        """Let one of its kind's moves happen now, by name or by chance; what is gone comes back."""
+        with self.lock:
+            kinds()[thing.kind].move(self, thing, whole(self.now()), self._random, move)
+            return thing
+
+    def put_thing(self, thing: Thing, body: Body | None) -> Thing:
+        """Give it another body now; None: it is gone."""
+        with self.lock:
+            thing.versions.append(Version(max(whole(self.now()), thing.modified), body))
+            return thing
 
     def rename(self, who: str | Seller, username: str) -> Seller:
         """The seller takes another name; the immutable id stays."""
@@ -210,6 +261,28 @@ class World:
             if rate > 0:
                 random = Random(f"{self.seed}/{name}/{seller.user_id}")
                 self._timelines.append(Timeline(self.began, random, rate, act))
+
+    def _past_things(self, seller: Seller, kind: str, count: int) -> None:
+        random = Random(f"{self.seed}/{kind}/{seller.user_id}")
+        span = int(kinds()[kind].days * 86400)
+        for age in sorted((random.randrange(1, span + 1) for _ in range(count)), reverse=True):
+            self._bear(seller, kind, self.began - timedelta(seconds=age), random)
+
+    def _future_things(self, seller: Seller, kind: str, new: float, changes: float) -> None:
+        def change(at: datetime, random: Random) -> None:
+            if mine := list(seller.things.get(kind, {}).values()):
+                kinds()[kind].move(self, random.choice(mine), at, random)
+
+        if new > 0:
+            random = Random(f"{self.seed}/new {kind}/{seller.user_id}")
+            self._timelines.append(Timeline(self.began, random, new, lambda at, r: self._bear(seller, kind, at, r)))
+        if changes > 0:
+            random = Random(f"{self.seed}/change {kind}/{seller.user_id}")
+            self._timelines.append(Timeline(self.began, random, changes, change))
+
+    def _bear(self, seller: Seller, kind: str, at: datetime, random: Random) -> None:
+        if thing := kinds()[kind].born(self, seller, at, random):
+            seller.things.setdefault(kind, {}).setdefault(thing.id, thing)
 
     def _add(
         self,

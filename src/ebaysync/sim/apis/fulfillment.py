@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, refuse
+from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.orders import Order, Seller
 from ebaysync.sim.scopes import ORDERS
 from ebaysync.sim.world import World
@@ -198,7 +199,7 @@ def _href(call: Call, window: Window, offset: int) -> str:
     return f"{call.base}{PATH}?{'&'.join([*fields, f'limit={window.limit}', f'offset={offset}'])}"
 
 
-ROUTES: tuple[tuple[str, frozenset[str], Callable[..., Answer]], ...] = (
-    (PATH, ORDERS, get_orders),
-    (PATH + "/([^/]+)", ORDERS, get_order),
+ROUTES = (
+    Route(PATH, ORDERS, get_orders),
+    Route(PATH + "/([^/]+)", ORDERS, get_order),
 )

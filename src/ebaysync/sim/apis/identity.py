@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ebaysync.sim.apis.calls import Answer, Call, answer_json
+from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.orders import Seller
 from ebaysync.sim.scopes import IDENTITY
 from ebaysync.sim.world import World
@@ -21,4 +22,4 @@ def get_user(world: World, seller: Seller, call: Call) -> Answer:
 
 
 # With its trailing slash: without it eBay knows no such resource.
-ROUTES = ((r"/commerce/identity/v1/user/", IDENTITY, get_user),)
+ROUTES = (Route(r"/commerce/identity/v1/user/", IDENTITY, get_user),)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -224,3 +225,15 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
         refusal.answer.seller = grant.seller.username if grant.seller else None
         raise refusal
     return grant.seller
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A call that a seller's token can make. `path` is a pattern whose groups go to the handler; `authorize` says
+    whose call it is, or refuses in the manner of that API."""
+
+    path: str
+    scopes: frozenset[str]
+    handler: Callable[..., Answer]
+    method: str = "GET"
+    authorize: Callable[[Ledger, Call, frozenset[str]], Seller] = check_bearer

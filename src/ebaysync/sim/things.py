@@ -1,0 +1,87 @@
+"""What eBay keeps of a seller beside the orders: transactions, listings, messages and so on, each with its history.
+
+A Kind says how a thing of it is born and what may happen to it later; the world lets it happen. A body is whatever
+the kind's API makes its answers of. A thing that is gone has a last version without a body, and may come back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ebaysync.sim.orders import Seller
+    from ebaysync.sim.world import World
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    at: datetime
+    body: Body | None
+
+
+@dataclass(slots=True)
+class Thing:
+    kind: str
+    id: str
+    seller: Seller
+    versions: list[Version] = field(default_factory=list)
+
+    @property
+    def created(self) -> datetime:
+        return self.versions[0].at
+
+    @property
+    def modified(self) -> datetime:
+        return self.versions[-1].at
+
+    @property
+    def body(self) -> Body | None:
+        """As it is now; None: gone."""
+        return self.versions[-1].body
+
+    @property
+    def version(self) -> int:
+        return len(self.versions)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`birth(world, seller, at, random)` gives the id and body of a new thing, or None where there is nothing to be
+    born (no order without a sale, say). A move takes a copy of the body and gives the next one, None to vanish."""
+
+    name: str
+    birth: Callable[[World, Seller, datetime, Random], tuple[str, Body] | None]
+    moves: Mapping[str, Callable[[World, Thing, Body, datetime, Random], Body | None]]
+    days: float = 90
+    """how far back things of the past were born"""
+
+    def born(self, world: World, seller: Seller, at: datetime, random: Random) -> Thing | None:
+        made = self.birth(world, seller, at, random)
+        return Thing(self.name, made[0], seller, [Version(at, made[1])]) if made else None
+
+    def move(self, world: World, thing: Thing, at: datetime, random: Random, name: str | None = None) -> None:
+        """One of the moves, by name or by chance; a thing that is gone comes back as it was."""
+        at = max(at, thing.modified)
+        if thing.body is None:
+            thing.versions.append(Version(at, thing.versions[-2].body))
+            return
+        move = self.moves[name or random.choice(sorted(self.moves))]
+        thing.versions.append(Version(at, move(world, thing, copy.deepcopy(thing.body), at, random)))
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Every Kind in the KINDS of the modules of sim/kinds, module by module in the order of their names."""
+    package = import_module("ebaysync.sim.kinds")
+    modules = [import_module(f"{package.__name__}.{found.name}") for found in iter_modules(package.__path__)]
+    return {kind.name: kind for module in modules for kind in getattr(module, "KINDS", ())}
