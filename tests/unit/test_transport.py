@@ -117,6 +117,49 @@ async def test_unknown_errors_keep_their_error_id(api: Api, httpx_mock: HTTPXMoc
     assert caught.value.error_id == 99999
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "error", "error_id", "said"),
+    [
+        (400, b'{"errorMessage":{"error":[{"errorId":1700,"message":"no such"}]}}', EbayRejected, 1700, "no such"),
+        (400, b'{"error":[{"errorId":"1701","longMessage":"long"}]}', EbayRejected, 1701, "long"),
+        (404, b'{"errors":[{"errorId":"E-1","message":null}]}', RecordNotFound, 0, "404 0"),
+        (404, b'{"errorMessage":{"error":[]}}', AnswerNotUnderstood, None, "without eBay's error envelope"),
+        (400, b'{"error":"invalid_request"}', AnswerNotUnderstood, None, "without eBay's error envelope"),
+        (400, b'{"error":{"errorId":1}}', AnswerNotUnderstood, None, "without eBay's error envelope"),
+        (400, b'{"errors":["x"]}', AnswerNotUnderstood, None, "without eBay's error envelope"),
+        (400, b"[1]", AnswerNotUnderstood, None, "without eBay's error envelope"),
+        (429, b'{"errors":[{"errorId":2001,"message":"Too many"}]}', EbayBusy, 2001, "429 2001 Too many"),
+    ],
+)
+async def test_every_shape_of_an_error_is_read(
+    api: Api, httpx_mock: HTTPXMock, status: int, body: bytes, error: type[EbayError], error_id: int | None, said: str
+) -> None:
+    httpx_mock.add_response(status_code=status, content=body, headers=JSON, is_reusable=True)
+    with pytest.raises(error) as caught:
+        await ask(api)
+    assert type(caught.value) is error
+    assert caught.value.error_id == error_id
+    assert said in caught.value.message
+
+
+async def test_an_api_may_have_headers_and_a_scheme_of_its_own(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json={})
+    path = "/post-order/v2/return/search"
+    found = await api.get("api", path, msgspec.Raw, headers=[("X-EBAY-C-MARKETPLACE-ID", "EBAY_DE")], scheme="IAF")
+    assert bytes(found) == b"{}"
+    [request] = httpx_mock.get_requests()
+    assert request.headers["authorization"] == "IAF token-1"
+    assert request.headers["x-ebay-c-marketplace-id"] == "EBAY_DE"
+
+
+async def test_a_204_is_nothing_only_where_the_caller_says_so(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=204, is_reusable=True)
+    nothing = fulfillment.OrdersPage(total=0, orders=[])
+    assert await api.get("api", "/x", fulfillment.OrdersPage, none=nothing) is nothing
+    with pytest.raises(AnswerNotUnderstood):
+        await api.get("api", "/x", fulfillment.OrdersPage)
+
+
 async def test_html_in_place_of_json_is_not_understood(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(html="<html>maintenance</html>")
     with pytest.raises(AnswerNotUnderstood, match="text/html"):

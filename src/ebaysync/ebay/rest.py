@@ -1,4 +1,5 @@
-"""eBay's REST manner: JSON answers, one error envelope, Bearer tokens. One account's way to it is an `Api`.
+"""eBay's REST manner: JSON answers, an error envelope in one of three shapes, a token in a header. One account's way
+to eBay, also to its XML calls, is an `Api`.
 
 Where a rule is not obvious: a 404 without eBay's error envelope comes from the wrong host or path, a 200 that is
 no JSON from a maintenance page; neither is ever "no data".
@@ -35,13 +36,11 @@ class Answered(msgspec.Struct, rename="camel", frozen=True):
     """Base of what an answer is decoded into: eBay's camelCase names, unknown fields ignored."""
 
 
-class ApiError(Answered, frozen=True):
-    error_id: int = 0
-    message: str = ""
+class ApiError(msgspec.Struct, frozen=True):
+    """The first error of an envelope; 0 and "" for what it does not say."""
 
-
-class Envelope(Answered, frozen=True):
-    errors: list[ApiError] = []
+    error_id: int
+    message: str
 
 
 def stamp(moment: datetime) -> str:
@@ -58,42 +57,62 @@ class Credentials(Protocol):
 
 
 class Api:
-    """One account's calls. A refused token (401) is renewed once, and the call goes on."""
+    """One account's calls. A refused token is renewed once, and the call goes on."""
 
     def __init__(self, transport: Transport, credentials: Credentials, marketplace_id: str | None = None) -> None:
         self.transport = transport
         self.credentials = credentials
         self.marketplace_id = marketplace_id
 
-    async def get(
-        self, host: Literal["api", "apiz"], path: str, kind: type[T], params: Sequence[tuple[str, str]] = ()
-    ) -> T:
-        """GET a path of eBay's. Raises EbayError."""
-        url = getattr(self.transport.hosts, host) + path
+    async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
+        """Send what `make` makes of the access token; when `check` raises Unauthorized, once more with a new one.
+        Raises EbayError, Unauthorized for a new token that is refused as well."""
         token = await self.credentials.access_token()
-
-        async def send(token: Secret) -> T:
-            headers = (("Authorization", f"Bearer {token.reveal()}"), ("Accept", "application/json"))
-            request = Request("GET", url, tuple(params), headers)
-            return await self.transport.send(request, self._checking(kind))
-
         try:
-            return await send(token)
+            return await self.transport.send(make(token), check)
         except Unauthorized:
-            return await send(await self.credentials.renewed(token))
+            renewed = await self.credentials.renewed(token)
+        return await self.transport.send(make(renewed), check)
 
-    def _checking(self, kind: type[T]) -> Callable[[Answer], T]:
-        return lambda answer: check(answer, kind, self.transport)
+    async def get(
+        self,
+        host: Literal["api", "apiz"],
+        path: str,
+        kind: type[T],
+        params: Sequence[tuple[str, str]] = (),
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        scheme: str = "Bearer",
+        none: T | None = None,
+    ) -> T:
+        """GET a path of eBay's. `scheme` is "IAF" for Post-Order, which refuses Bearer. `none` is the result of a 204
+        where the API documents that for "there is nothing"; without it a 204 is an error. Raises EbayError."""
+        url = getattr(self.transport.hosts, host) + path
+
+        def make(token: Secret) -> Request:
+            own = (("Authorization", f"{scheme} {token.reveal()}"), ("Accept", "application/json"))
+            return Request("GET", url, tuple(params), (*own, *headers))
+
+        def checked(answer: Answer) -> T:
+            if answer.status == 204 and none is not None:
+                return none
+            return check(answer, kind, self.transport)
+
+        return await self.send(make, checked)
 
 
 def check(answer: Answer, kind: type[T], transport: Transport) -> T:
     """The decoded body of a 200, or the EbayError that the answer is."""
     if answer.status != 200:
-        raise _refusal(answer, transport)
+        raise refusal(answer, transport)
     if "json" not in answer.headers.get("content-type", "").lower():
-        said = answer.headers.get("content-type", "no content type")
-        raise AnswerNotUnderstood(f"{answer.request}: JSON was expected, the answer is {said}", status=200)
+        raise wrong_type(answer, "JSON")
     return decoded(answer, kind)
+
+
+def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
+    said = answer.headers.get("content-type", "no content type")
+    return AnswerNotUnderstood(f"{answer.request}: {expected} was expected, the answer is {said}", status=answer.status)
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
@@ -131,7 +150,8 @@ def _mended(body: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found["alone"] else found[0], utf8)
 
 
-def _refusal(answer: Answer, transport: Transport) -> EbayError:
+def refusal(answer: Answer, transport: Transport) -> EbayError:
+    """The error that an answer with another status than 200 is."""
     first = _first_error(answer)
     said = f" {first.error_id} {first.message[:200]}" if first else ""
     message = f"{answer.request}: eBay answered {answer.status}{said}"
@@ -153,7 +173,23 @@ def _refusal(answer: Answer, transport: Transport) -> EbayError:
 
 
 def _first_error(answer: Answer) -> ApiError | None:
+    """Of {"errors": [{…}]}, or of Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}, whose errorId
+    may be a string and whose text may stand in longMessage alone."""
     try:
-        return next(iter(msgspec.json.decode(answer.body, type=Envelope).errors), None)
+        told = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):
         return None
+    for place in (told, told.get("errorMessage") if isinstance(told, dict) else None):
+        for name in ("errors", "error"):
+            found = place.get(name) if isinstance(place, dict) else None
+            if isinstance(found, list) and found and isinstance(found[0], dict):
+                return _api_error(found[0])
+    return None
+
+
+def _api_error(told: dict[str, Any]) -> ApiError:
+    number = str(told.get("errorId"))
+    message = told.get("message") or told.get("longMessage")
+    return ApiError(
+        int(number) if re.fullmatch("[0-9]{1,18}", number) else 0, message if isinstance(message, str) else ""
+    )
