@@ -15,7 +15,7 @@ from pytest_httpx import HTTPXMock, IteratorStream
 
 from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.transport import Clock, Hosts, Transport
+from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -216,6 +216,77 @@ async def test_a_bomb_is_stopped_before_it_is_unpacked(
     httpx_mock.add_response(stream=bomb, headers=JSON | {"content-encoding": "gzip"})
     with pytest.raises(AnswerNotUnderstood, match="larger than"):
         await ask(api)
+
+
+class Bytes:
+    """A feed that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.closed = False
+
+    def feed(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+        if b"stop" in piece:
+            raise EbayRejected("stopped by the feed")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def fed(api: Api) -> Answer:
+    request = Request("GET", "https://api.ebay.com/x", feed=Bytes)
+    return await api.transport.send(request, lambda answer: answer)
+
+
+XML = {"content-type": "text/xml;charset=utf-8"}
+
+
+async def test_a_fed_body_is_not_held_and_every_attempt_has_a_feed_of_its_own(api: Api, httpx_mock: HTTPXMock) -> None:
+    body = b"<a>" + bytes(3 * PIECE) + b"</a>"
+    whole = gzip.compress(body)
+    for sent in (whole[: len(whole) // 2], whole[:-9], whole + whole, whole):
+        halves = IteratorStream([sent[:1000], sent[1000:]])
+        httpx_mock.add_response(stream=halves, headers=XML | {"content-encoding": "gzip"})
+    answer = await fed(api)
+    assert answer.body == b""
+    assert isinstance(answer.fed, Bytes)
+    assert b"".join(answer.fed.pieces) == body
+    assert answer.fed.closed
+    assert max(map(len, answer.fed.pieces)) <= PIECE
+    assert len(httpx_mock.get_requests()) == 4
+
+
+async def test_what_is_no_xml_is_kept_in_part_and_not_fed(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(html="<html>" + "x" * 2 * START)
+    httpx_mock.add_response(status_code=500, content=b"<stop/>", headers=XML)
+    page, failed = await fed(api), await fed(api)
+    assert (page.fed, len(page.body), page.body[:7]) == (None, START, b"<html>x")
+    assert (failed.fed, failed.body) == (None, b"<stop/>")
+
+
+async def test_an_error_in_the_feed_passes_out(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(content=b"<stop/>", headers=XML)
+    with pytest.raises(EbayRejected, match="stopped by the feed"):
+        await fed(api)
+
+
+async def test_a_bomb_does_not_get_into_the_feed(
+    api: Api, httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebaysync.ebay.transport.DECODED_CAP", 5_000_000)
+    total = 0
+
+    class Counting(Bytes):
+        def feed(self, piece: bytes) -> None:
+            nonlocal total
+            total += len(piece)
+
+    bomb = IteratorStream([gzip.compress(bytes(50_000_000))])
+    httpx_mock.add_response(stream=bomb, headers=XML | {"content-encoding": "gzip"})
+    with pytest.raises(AnswerNotUnderstood, match="larger than"):
+        await api.transport.send(Request("GET", "https://api.ebay.com/x", feed=Counting), lambda answer: answer)
+    assert total <= 5_000_000
 
 
 async def test_no_other_host_is_ever_asked(api: Api) -> None:

@@ -5,6 +5,8 @@ wire and decoded, a request has a deadline, a compressed body must be whole (htt
 one), transient failures are retried with full jitter and eBay's Retry-After is obeyed. It logs method, host, path
 and status: never a header, never a query's values.
 
+A body is held whole, or goes piece by piece into the request's own Feed: what is read so may be larger than memory.
+
 It does not know accounts, tokens or what an answer means: `check` is given.
 """
 
@@ -15,11 +17,11 @@ import logging
 import ssl
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -39,6 +41,8 @@ T = TypeVar("T")
 
 WIRE_CAP = 64 * 2**20
 DECODED_CAP = 256 * 2**20
+PIECE = 2**20  # of a decoded body
+START = 2**14  # what is kept of a body that a feed was meant for and did not get
 DEADLINE = 90.0  # seconds for one request, whatever trickles in
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0  # a Retry-After beyond this is left to a later run
@@ -94,6 +98,16 @@ class Clock:
             return
 
 
+class Feed(Protocol):
+    """Reads a body as it comes. An EbayError that it raises ends the attempt."""
+
+    def feed(self, piece: bytes) -> None:
+        """At most PIECE bytes, decoded."""
+
+    def close(self) -> None:
+        """The body came to its end, and its compression was whole."""
+
+
 @dataclass(frozen=True)
 class Request:
     method: str
@@ -102,6 +116,9 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     deadline: float = DEADLINE
+    feed: Callable[[], Feed] | None = None
+    """makes, for every attempt anew, the reader of a 200's body whose content type has `feed_type` in it"""
+    feed_type: str = "xml"
 
     def __repr__(self) -> str:
         return f"{self.method} {self.url}"
@@ -112,7 +129,9 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes
+    """whole; b"" where it was fed; of what should have been fed and was something else the first START bytes"""
     request: Request
+    fed: Feed | None = None
 
     def retry_after(self, now: datetime) -> float | None:
         """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
@@ -195,7 +214,7 @@ class Transport:
             raise EbayUnreachable(f"{request}: no complete answer within {request.deadline:.0f} s") from None
         except httpx.TransportError as error:
             raise _unreachable(request, error) from None
-        log.debug("%s -> %d, %d bytes, %.3f s", request, answer.status, len(answer.body), time.monotonic() - started)
+        log.debug("%s -> %d, %.3f s", request, answer.status, time.monotonic() - started)
         return answer
 
     async def _once(self, request: Request) -> Answer:
@@ -207,34 +226,62 @@ class Transport:
             content=request.body,
         ) as response:
             self.clock.learn(response.headers.get("date"))
-            body = await _body(request, response)
-            return Answer(response.status_code, response.headers, body, request)
+            fits = response.status_code == 200 and request.feed_type in response.headers.get("content-type", "").lower()
+            if request.feed and fits:
+                fed = request.feed()
+                await _read(request, response, fed.feed)
+                fed.close()
+                return Answer(response.status_code, response.headers, b"", request, fed)
+            kept = _Kept(START if request.feed else DECODED_CAP)
+            await _read(request, response, kept.take)
+            return Answer(response.status_code, response.headers, b"".join(kept.pieces), request)
 
 
-async def _body(request: Request, response: httpx.Response) -> bytes:
+class _Kept:
+    """The first `most` bytes of a body."""
+
+    def __init__(self, most: int) -> None:
+        self.pieces: list[bytes] = []
+        self._room = most
+
+    def take(self, piece: bytes) -> None:
+        if self._room > 0:
+            self.pieces.append(piece[: self._room])
+            self._room -= len(piece)
+
+
+async def _read(request: Request, response: httpx.Response, take: Callable[[bytes], None]) -> None:
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
         raise AnswerNotUnderstood(f"{request}: the coding {coding!r} was not asked for")
     plain = coding == "identity"
     unzip = zlib.decompressobj(wbits=31)
-    chunks: list[bytes] = []
     wire = size = 0
     async for chunk in response.aiter_raw():
         wire += len(chunk)
-        chunks.append(chunk if plain else _unzip(request, unzip, chunk, DECODED_CAP + 1 - size))
-        size += len(chunks[-1])
-        if wire > WIRE_CAP or size > DECODED_CAP:
-            raise AnswerNotUnderstood(f"{request}: the answer is larger than {WIRE_CAP >> 20} MiB")
+        for piece in _plain(chunk) if plain else _unzip(request, unzip, chunk):
+            size += len(piece)
+            if wire > WIRE_CAP or size > DECODED_CAP:
+                raise AnswerNotUnderstood(f"{request}: the answer is larger than {WIRE_CAP >> 20} MiB")
+            take(piece)
     if not plain and wire and (not unzip.eof or unzip.unused_data):
         raise EbayUnreachable(f"{request}: the compressed answer is cut short")
-    return b"".join(chunks)
 
 
-def _unzip(request: Request, unzip: zlib._Decompress, chunk: bytes, most: int) -> bytes:
-    try:
-        return unzip.decompress(chunk, most)
-    except zlib.error:
-        raise EbayUnreachable(f"{request}: the compressed answer is damaged") from None
+def _plain(chunk: bytes) -> Iterator[bytes]:
+    return (chunk[at : at + PIECE] for at in range(0, len(chunk), PIECE))
+
+
+def _unzip(request: Request, unzip: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
+    more = True
+    while more:
+        try:
+            piece = unzip.decompress(chunk, PIECE)
+        except zlib.error:
+            raise EbayUnreachable(f"{request}: the compressed answer is damaged") from None
+        yield piece
+        chunk = unzip.unconsumed_tail
+        more = not unzip.eof and (len(piece) == PIECE or bool(chunk))
 
 
 def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
