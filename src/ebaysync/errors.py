@@ -12,13 +12,16 @@
     ├── ConsentNeeded            12   the seller must consent (again)
     ├── EbayError                13   eBay refused or failed
     │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
-    │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504
+    │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504, Trading's system errors
+    │   ├── QuotaSpent           13   the day's calls are used up (Trading 518)
     │   ├── EbayRejected         13   eBay says that the request is wrong
-    │   │   ├── Unauthorized     13   401: the access token is not accepted
+    │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
     │   │   ├── AccessDenied     13   403
     │   │   │   └── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
-    │   │   └── RecordNotFound   13   404 with eBay's error envelope
+    │   │   ├── RecordNotFound   13   404 with eBay's error envelope
+    │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
+    │       └── XmlBroken        13   whole, and not well-formed XML
     └── Interrupted         130/143   SIGINT, SIGTERM
 
 `code` is a stable word for scripts (`error.code` of --json); the message says what happened and where,
@@ -144,6 +147,11 @@ class EbayBusy(EbayError):
     hint = "the next run asks again; nothing was skipped"
 
 
+class QuotaSpent(EbayError):
+    code = "quota"
+    hint = "the quota is the keyset's, of all accounts together, and comes back with the next day"
+
+
 class EbayRejected(EbayError):
     code = "rejected"
 
@@ -166,9 +174,23 @@ class RecordNotFound(EbayRejected):
     code = "not_found"
 
 
+class PageOutOfRange(EbayRejected):
+    code = "page_out_of_range"
+
+
 class AnswerNotUnderstood(EbayError):
     code = "not_understood"
     hint = "the cursor stays, so nothing is skipped; run it again with --verbose to see the request"
+
+
+class XmlBroken(AnswerNotUnderstood):
+    """`document` is the body as it came, where it is small enough to be kept."""
+
+    code = "bad_xml"
+
+    def __init__(self, message: str, *, document: bytes | None = None) -> None:
+        super().__init__(message)
+        self.document = document
 
 
 class Interrupted(EbaysyncError):

@@ -1,0 +1,289 @@
+"""XML as it comes in: bytes to records of JSON, in memory that does not grow with the document.
+
+Three steps, each fed by the one before, with pieces cut anywhere:
+
+- `Cleaner` takes out what XML 1.0 forbids (raw characters and references to them) and puts U+FFFD for what is no
+  UTF-8. One such character in one buyer's name makes a parser refuse the whole page. "Parse, and on failure strip and
+  parse again" is thereby one pass: what is well-formed passes as it is.
+- lxml's pull parser, which expands no entities and loads nothing; a DOCTYPE is refused before it gets there.
+- `Document` turns each record, as soon as its element ends, into JSON and lets go of it; what is beside the records
+  becomes `head`.
+
+JSON of an element: names without their namespace; a leaf is a string, "" a null; attributes are "@name", text beside
+attributes or children is "#text" (white space between children is not text); a name that occurs twice is a list, and
+one of `lists` always. Values stay text: a price keeps its digits.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from lxml import etree
+
+from ebaysync.errors import AnswerNotUnderstood, EbayError, EbayUnreachable, XmlBroken
+
+Path = tuple[str, ...]
+
+DEEPEST = 64  # elements inside each other; eBay's types come to about 12
+MOST_HELD = 500_000  # elements of one record, or of all that is beside records
+KEPT = 256 * 2**10  # bytes of a broken document that are kept for the one who looks into it
+TAIL = 200  # bytes in which the root's end tag is looked for
+DIGITS = 64  # of a character reference; more is left to the parser
+
+DOCTYPE = "the XML has a DOCTYPE, which is refused"
+
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
+_NONCHARACTERS = re.compile("[\ufffe\uffff]")
+_TOKEN = re.compile(
+    rf"&#(?:x(?P<hex>[0-9a-fA-F]{{1,{DIGITS}}})|(?P<decimal>[0-9]{{1,{DIGITS}}}));|<!\[CDATA\[|\]\]>|<!DOCTYPE"
+)
+_BEGUN = re.compile(  # a token whose rest may come with the next piece
+    rf"(?:&(?:#(?:x[0-9a-fA-F]{{0,{DIGITS}}}|[0-9]{{0,{DIGITS}}})?)?"
+    r"|<(?:!(?:D(?:O(?:C(?:T(?:Y(?:P)?)?)?)?)?|\[(?:C(?:D(?:A(?:T(?:A)?)?)?)?)?)?)?|\]\]?)\Z"
+)
+
+
+class Cleaner:
+    """UTF-8 with everything taken out that XML 1.0 forbids (2.2 Char). In CDATA a reference is text and stays."""
+
+    def __init__(self) -> None:
+        self.doctype = False
+        """one has been seen: the rest is not worth parsing"""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = ""
+        self._literal = False
+
+    def feed(self, piece: bytes, *, last: bool = False) -> bytes:
+        text = self._begun + self._decoder.decode(piece, last)
+        self._begun = ""
+        if not last and (begun := _BEGUN.search(text, max(0, len(text) - DIGITS - 4))):
+            self._begun, text = begun[0], text[: begun.start()]
+        if "&#" in text or "<!" in text or "]]>" in text:
+            text = _TOKEN.sub(self._cleaned, text)
+        if "\ufffe" in text or "\uffff" in text:
+            text = _NONCHARACTERS.sub("", text)
+        return text.encode().translate(None, _CONTROLS)
+
+    def _cleaned(self, token: re.Match[str]) -> str:
+        if token[0].startswith("&"):
+            return token[0] if self._literal or _allowed(token) else ""
+        if token[0] == "<!DOCTYPE":
+            self.doctype = self.doctype or not self._literal
+        else:
+            self._literal = token[0] == "<![CDATA["
+        return token[0]
+
+
+def _allowed(reference: re.Match[str]) -> bool:
+    point = int(reference["hex"], 16) if reference["hex"] else int(reference["decimal"])
+    if point < 0x20:
+        return point in (0x9, 0xA, 0xD)
+    return point < 0xD800 or 0xE000 <= point < 0xFFFE or 0x10000 <= point <= 0x10FFFF
+
+
+class Document:
+    """One answer. `records` are paths below the root, such as ("ActiveList", "ItemArray", "Item"), none of them inside
+    another; a name of `lists` is "Name", or "Parent/Name" where that name is a list in some places only. It is a Feed
+    (ebay/transport); what went wrong is raised by `close`, when the whole body is there:
+
+    XmlBroken            not well-formed, a DOCTYPE, nested too deeply, not UTF-8 by its own word
+    EbayUnreachable      cut short, which is transient
+    AnswerNotUnderstood  more elements than MOST_HELD in one record or beside them
+    MemoryError          the host's memory, whoever ran out of it: never a fault of the document
+    """
+
+    def __init__(self, name: str, records: Collection[Path] = (), lists: Collection[str] = ()) -> None:
+        self.name = name
+        self.root = ""
+        self.records: list[tuple[Path, bytes]] = []
+        """in the order of the document, as JSON objects"""
+        self.head: dict[str, Any] = {}
+        """everything else, once closed"""
+        self._wanted, self._depths = frozenset(records), {len(path) + 1 for path in records}
+        self._lists = frozenset(lists)
+        self._cleaner = Cleaner()
+        self._parser = _parser()
+        self._path: list[str] = []
+        self._tree: etree._Element | None = None
+        self._tail = b""
+        self._ended = False
+        self._held = self._before = 0
+        self._spent: etree._Element | None = None
+        self._raw: bytearray | None = bytearray()
+        self._fault: EbayError | str | None = None
+
+    def feed(self, piece: bytes) -> None:
+        if self._raw is not None:
+            self._raw += piece
+            self._raw = self._raw if len(self._raw) <= KEPT else None
+        if self._fault is None:
+            self._parse(self._cleaner.feed(piece))
+
+    def close(self) -> None:
+        if self._fault is None:
+            self._parse(self._cleaner.feed(b"", last=True))
+        if self._fault is None and not self._ended and not self._comes_to_its_end():
+            self._fault = EbayUnreachable(f"{self.name}: the XML is cut short")
+        if self._fault is None:
+            self._finish()
+        if isinstance(self._fault, str):
+            raise XmlBroken(f"{self.name}: {self._fault}", document=None if self._raw is None else bytes(self._raw))
+        if self._fault:
+            raise self._fault
+        self._raw = None
+
+    def _parse(self, clean: bytes) -> None:
+        if self._cleaner.doctype:
+            self._fault = DOCTYPE
+            return
+        if not clean:
+            return
+        self._tail = (self._tail + clean)[-TAIL:]
+        try:
+            self._parser.feed(clean)
+        except etree.XMLSyntaxError as error:
+            self._fault = self._broken(error)
+            return
+        self._take_events()
+        if self._fault is None and len(self._parser.feed_error_log.filter_from_fatals()):
+            self._fault = self._broken(None)  # feed() is silent about an unknown entity
+
+    def _take_events(self) -> None:
+        for event, element in self._parser.read_events():
+            assert isinstance(element, etree._Element)
+            if event == "start":
+                self._start(element)
+            else:
+                self._end(element)
+            if self._fault is not None:
+                return
+
+    def _start(self, element: etree._Element) -> None:
+        if self._tree is None:
+            self._tree, self.root = element, _name(element)
+            if (
+                element.getroottree().docinfo.internalDTD is not None
+            ):  # behind a comment that the cleaner took for CDATA
+                self._fault = DOCTYPE
+                return
+        self._path.append(_name(element))
+        self._held += 1
+        depth = len(self._path)
+        if depth > DEEPEST:
+            self._fault = f"the XML is nested more than {DEEPEST} deep"
+        elif self._held - self._before > MOST_HELD:
+            self._fault = AnswerNotUnderstood(f"{self.name}: more than {MOST_HELD} elements in one place of the XML")
+        elif self._is_record():
+            self._before = self._held - 1
+
+    def _end(self, element: etree._Element) -> None:
+        if self._is_record():
+            self._hand_out(element)
+        self._path.pop()
+        self._ended = not self._path
+
+    def _is_record(self) -> bool:
+        return len(self._path) in self._depths and tuple(self._path[1:]) in self._wanted
+
+    def _hand_out(self, element: etree._Element) -> None:
+        value = self._value(element, self._path[-2])
+        whole = value if isinstance(value, dict) else {} if value is None else {"#text": value}
+        self.records.append((tuple(self._path[1:]), msgspec.json.encode(whole)))
+        parent = element.getparent()
+        if parent is not None and parent.text and parent.text.isspace():
+            parent.text = None
+        element.clear()
+        # Not this element itself: the parser may be writing the text behind it. The one before is surely done with.
+        _remove(self._spent)
+        self._spent = element
+        self._held = self._before
+        self._before = 0
+
+    def _finish(self) -> None:
+        try:
+            self._parser.close()
+        except etree.XMLSyntaxError as error:
+            self._fault = self._broken(error)
+            return
+        assert self._tree is not None
+        coding = self._tree.getroottree().docinfo.encoding or "UTF-8"
+        if coding.upper() not in ("UTF-8", "UTF8"):
+            self._fault = "the XML says that it is not UTF-8"
+            return
+        _remove(self._spent)
+        head = self._value(self._tree, "")
+        self.head = head if isinstance(head, dict) else {}
+        self._tree = self._spent = None
+
+    def _comes_to_its_end(self) -> bool:
+        """Whether the last thing is the root's end tag, though the parser has not got there: an "&" alone makes it wait
+        for a ";". A document that is cut does not end so."""
+        return bool(self.root) and self._tail.rstrip().endswith(f"{self.root}>".encode())
+
+    def _broken(self, error: etree.XMLSyntaxError | None) -> str:
+        """What is wrong and where, without libxml2's own sentence, which quotes the document. Raises MemoryError."""
+        log = self._parser.feed_error_log
+        memory = etree.ErrorTypes.ERR_NO_MEMORY
+        if getattr(error, "code", None) == memory or any(entry.type == memory for entry in log):
+            raise MemoryError("libxml2 ran out of memory")
+        if not len(log):
+            return "the XML is not well-formed"
+        return f"the XML is not well-formed: {log[0].type_name} in line {log[0].line}, column {log[0].column}"
+
+    def _value(self, element: etree._Element, parent: str) -> Any:
+        own = _name(element)
+        found: dict[str, Any] = {f"@{_local(name)}": text for name, text in element.items()}
+        for child in element:
+            name, value = _name(child), self._value(child, own)
+            if name in found:
+                before = found[name]
+                if isinstance(before, list):
+                    before.append(value)
+                else:
+                    found[name] = [before, value]
+            else:
+                found[name] = [value] if name in self._lists or f"{own}/{name}" in self._lists else value
+        if not found:
+            return element.text or None
+        text = _text(element)
+        return found | {"#text": text} if text else found
+
+
+def _parser() -> etree.XMLPullParser:
+    return etree.XMLPullParser(
+        events=("start", "end"),
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        recover=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+
+
+def _local(name: str | bytes) -> str:
+    return str(name).rpartition("}")[2]
+
+
+def _name(element: etree._Element) -> str:
+    return _local(element.tag)
+
+
+def _text(element: etree._Element) -> str:
+    """Text beside attributes or children, without the white space between children."""
+    parts = [element.text, *(child.tail for child in element)]
+    if not len(element):
+        return element.text or ""
+    return "".join(part for part in parts if part and not part.isspace())
+
+
+def _remove(element: etree._Element | None) -> None:
+    """Take an element out of the tree, and the text behind it, which is white space between records."""
+    parent = None if element is None else element.getparent()
+    if element is not None and parent is not None:
+        parent.remove(element)
