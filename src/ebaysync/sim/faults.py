@@ -59,6 +59,7 @@ class Fault:
     status: int = 503  # status
     retry_after: int | None = None  # status: seconds
     as_date: bool = False  # status: Retry-After as an HTTP date
+    envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
     what: str = ""  # spoil: one of SPOILERS
     row: int = 0  # spoil: which row of the page
@@ -76,6 +77,8 @@ class Fault:
             raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
         if self.kind == "spoil" and self.what not in SPOILERS:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
+        if self.envelope not in ("errors", "error", "errorMessage"):
+            raise ValueError("envelope is errors, error or errorMessage")
         if self.where not in ("boundary", "random"):
             raise ValueError("where is boundary or random")
         if not self.path and self.kind in (*AFTER, *WITHIN) and self.kind != "stir":
@@ -149,7 +152,9 @@ def _status(fault: Fault, now: datetime) -> Answer:
     default = (2003, "ACCESS", "APPLICATION", "Internal error", None)
     error_id, domain, category, message, long = texts.get(fault.status, default)
     error = {"errorId": error_id, "domain": domain, "category": category, "message": message}
-    answer = answer_json({"errors": [error | ({"longMessage": long} if long else {})]}, fault.status)
+    listed = [error | ({"longMessage": long} if long else {})]
+    wrapped = {"errorMessage": {"error": listed}} if fault.envelope == "errorMessage" else {fault.envelope: listed}
+    answer = answer_json(wrapped, fault.status)
     if fault.retry_after is not None:
         until = format_datetime(now + timedelta(seconds=fault.retry_after), usegmt=True)
         answer.headers["retry-after"] = until if fault.as_date else str(fault.retry_after)

@@ -27,6 +27,12 @@ from ebaysync.sim.timeline import Timeline, run
 ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
 
 
+def _one_of(known: tuple[str, ...], given: str) -> str:
+    if given not in known:
+        raise ValueError(f"{given!r} is not one of {', '.join(known)}")
+    return given
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """One order as it was when the world was asked; what eBay would say is drawn up when looked at."""
@@ -66,6 +72,10 @@ class World:
 
     `things` is how many of each kind (sim/things) a seller has at the start, one number for all or by name;
     `new_things_per_hour` and `thing_changes_per_hour` hold for each kind of each seller.
+
+    Where the Post-Order API's documents and those who use it disagree: `post_order_offset` counts in a "row" or a
+    "page", `post_order_errors` come as "errorMessage", "error" or "errors", and a `return_detail` of FULL has "both"
+    its parts or "only_detail".
     """
 
     def __init__(
@@ -83,9 +93,15 @@ class World:
         things: int | Mapping[str, int] = 0,
         new_things_per_hour: float = 0,
         thing_changes_per_hour: float = 0,
+        post_order_offset: str = "row",
+        post_order_errors: str = "errorMessage",
+        return_detail: str = "both",
     ) -> None:
         if rows not in ROW_ORDERS:
             raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
+        self.post_order_offset = _one_of(("row", "page"), post_order_offset)
+        self.post_order_errors = _one_of(("errorMessage", "error", "errors"), post_order_errors)
+        self.return_detail = _one_of(("both", "only_detail"), return_detail)
         self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
