@@ -20,6 +20,7 @@
     │   │   │   └── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
     │   │   ├── RecordNotFound   13   404 with eBay's error envelope
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
+    │   ├── TooMuchGone          13   a complete scan misses more than half of what is known
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
     │       └── XmlBroken        13   whole, and not well-formed XML
     └── Interrupted         130/143   SIGINT, SIGTERM
@@ -191,6 +192,11 @@ class XmlBroken(AnswerNotUnderstood):
     def __init__(self, message: str, *, document: bytes | None = None) -> None:
         super().__init__(message)
         self.document = document
+
+
+class TooMuchGone(EbayError):
+    code = "too_much_gone"
+    hint = "nothing was removed; if it is true, run it with --accept-removals, or wait for the third scan that says so"
 
 
 class Interrupted(EbaysyncError):

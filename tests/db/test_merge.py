@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ebaysync.store.database import Database, RowRefused
-from ebaysync.store.merge import Merged, merge
+from ebaysync.store.merge import Merged, Writer, merge
 from ebaysync.store.table import NUMERIC, TIME, Column, Table
 
 THINGS = Table(
@@ -43,7 +43,7 @@ class Store:
         self.db, self.account = db, account
 
     async def __call__(self, *rows: dict[str, Any]) -> Merged:
-        return await self.db.transact(lambda c: merge(c, THINGS, self.account, rows, family="things", run_id=None))
+        return await self.db.transact(lambda c: merge(Writer(c, self.account, "things", None), THINGS, rows))
 
 
 @pytest.fixture

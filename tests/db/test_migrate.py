@@ -74,7 +74,7 @@ def test_every_declared_column_is_there_with_its_type(query: Callable[..., list[
                 "first_seen_at": types["timestamptz"],
                 "updated_at": types["timestamptz"],
             }
-            if family.cursor_type == "snapshot":
+            if table.removable:
                 extra["removed_at"] = types["timestamptz"]
             assert found == declared | extra
             key = query(

@@ -54,7 +54,7 @@ class Bench:
 
     async def run(self, account: Account, family: str = "orders", **asked: Any) -> Summary:
         async with self.worker(account) as worker:
-            return await run(worker, discover()[family], Asked("run", **asked))
+            return (await run(worker, [discover()[family]], Asked("run", **asked)))[0]
 
     def with_settings(self, **changed: Any) -> Bench:
         return replace(self, settings=replace(self.settings, **changed))

@@ -15,12 +15,15 @@ import msgspec
 import pytest
 from pytest_httpx import HTTPXMock
 
+from ebaysync.families.base import Parts
 from ebaysync.families.orders import FAMILY
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.faults import SPOILERS
 from ebaysync.sim.world import ROW_ORDERS
+from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
 from ebaysync.sync.run import Asked, run
+from ebaysync.sync.sources import Calls
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
@@ -292,10 +295,50 @@ async def test_one_order_whose_detail_cannot_be_had_does_not_keep_the_others_out
     bad = cancelled(b)[0]
     b.sim.faults.add("status", path=f"/order/{bad}$", status=500, times=None)
     summary = await b.run(account)
-    assert (summary.status, summary.stored, summary.quarantined) == ("completed", 200, 1)
-    [(reason,)] = query("SELECT reason FROM ebay_quarantine")
+    assert (summary.status, summary.stored, summary.incomplete) == ("completed", 200, 1)
+    [(key, attempts, reason)] = query("SELECT entity_key, attempts, reason FROM ebay_pending_detail")
+    assert (key, attempts) == (bad, 1)
     assert bad in reason
-    assert reason.endswith("the list's version is stored")
+
+
+async def test_a_detail_that_could_not_be_had_is_asked_for_again_when_its_time_has_come(
+    bench: Benches, query: Query
+) -> None:
+    b = bench(orders_per_seller=200, sellers=1)
+    account = await b.add()
+    bad = cancelled(b)[0]
+    b.sim.faults.add("status", path=f"/order/{bad}$", status=500, times=None)
+    await b.run(account)
+    assert not await cancel_requests(query, bad)
+    b.sim.faults.clear()
+    b.sim.journal.clear()
+    await b.run(account)
+    assert not [entry for entry in b.sim.journal if entry.path.endswith(bad)], "its time has not come"
+    query("UPDATE ebay_pending_detail SET next_at = now() RETURNING 1")
+    summary = await b.run(account)
+    assert (summary.status, summary.stored, summary.incomplete) == ("completed", 1, 0)
+    assert await cancel_requests(query, bad)
+    b.sim.journal.clear()
+    await b.run(account)
+    assert not [entry for entry in b.sim.journal if entry.path.endswith(bad)], "once is enough"
+
+
+async def test_nobody_asks_for_ever_for_a_detail_that_cannot_be_had(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=200, sellers=1)
+    account = await b.add()
+    bad = cancelled(b)[0]
+    b.sim.faults.add("status", path=f"/order/{bad}$", status=400, times=None)
+    for _ in range(12):
+        await b.run(account)
+        query("UPDATE ebay_pending_detail SET next_at = now() WHERE next_at IS NOT NULL RETURNING 1")
+    assert len([entry for entry in b.sim.journal if entry.path.endswith(bad)]) == 8
+
+
+async def cancel_requests(query: Query, order_id: str) -> list[Any]:
+    [(requests,)] = query(
+        "SELECT raw_payload #> '{cancelStatus,cancelRequests}' FROM ebay_orders WHERE order_id = %s", order_id
+    )
+    return requests
 
 
 async def test_details_that_are_refused_to_all_are_an_error_of_the_run(bench: Benches, query: Query) -> None:
@@ -343,7 +386,7 @@ async def test_an_account_that_is_removed_in_mid_run_ends_the_run_in_one_error(b
     account = await b.add()
     async with b.worker(account) as worker:
         removing = replace(worker, progress=lambda _: query("DELETE FROM ebay_accounts RETURNING 1") and None)
-        summary = await run(removing, FAMILY, Asked("run"))
+        [summary] = await run(removing, [FAMILY], Asked("run"))
     assert summary.status == "error"
     assert query("SELECT count(*) FROM ebay_orders") == [(0,)]
 
@@ -454,8 +497,11 @@ async def test_an_older_page_sets_neither_an_order_nor_its_line_items_back(bench
     await b.run(account)
     new = query("SELECT raw_payload FROM order_line_items ORDER BY line_item_id")
     events = query("SELECT count(*) FROM ebay_events")
-    batch = batches.Batch([batches.Record(old, FAMILY.rows(old))])
-    stored = await b.db.transact(lambda c: batches.store(b.db, c, FAMILY, account.id, None, batch, one_by_one=False))
+    batch = batches.Batch([batches.Record(order_id, Parts(listed=old), FAMILY.rows(old))])
+    reader = batches.Reader(b.db, FAMILY, Calls(), account.id, lambda: None)
+    stored = await b.db.transact(
+        lambda c: batches.store(b.db, Writer(c, account.id, "orders", None), reader, batch, one_by_one=False)
+    )
     assert (stored.stored, stored.unchanged) == (0, 1)
     assert query("SELECT raw_payload FROM order_line_items ORDER BY line_item_id") == new
     assert query("SELECT count(*) FROM ebay_events") == events
@@ -481,7 +527,7 @@ async def test_a_signal_ends_the_wait_for_a_slow_answer(bench: Benches, query: Q
     async with b.worker(account) as worker:
         # The first slice is stored, the next ones are being waited for.
         stopping = replace(worker, progress=lambda summary: b.stop.request(15))
-        summary = await asyncio.wait_for(run(stopping, FAMILY, Asked("run")), 20)
+        [summary] = await asyncio.wait_for(run(stopping, [FAMILY], Asked("run")), 20)
     assert (summary.status, summary.failure.exit_status) == ("interrupted", 143)
     assert query("SELECT status FROM ebay_worker_run") == [("interrupted",)]
     assert query("SELECT cursor_value IS NOT NULL FROM ebay_sync_state") == [(True,)]
@@ -493,7 +539,7 @@ async def test_a_pause_ends_a_run_after_its_slice(bench: Benches, query: Query) 
     pause = "UPDATE ebay_worker_global_config SET workers_enabled = %s, reason = 'stocktaking' RETURNING 1"
     async with b.worker(account) as worker:
         pausing = replace(worker, progress=lambda summary: query(pause, False) and None)
-        summary = await run(pausing, FAMILY, Asked("run"))
+        [summary] = await run(pausing, [FAMILY], Asked("run"))
     assert (summary.status, summary.caught_up, summary.reason) == ("completed", False, "paused: stocktaking")
     assert query("SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'") == [(2,)]
     assert (await b.run(account, force=True)).status == "skipped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ebaysync import errors
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
+from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -27,8 +29,32 @@ def families() -> str:
     for family in discover().values():
         scopes = ", ".join(f"`{scope.rpartition('/')[2]}`" for scope in family.scopes)
         tables = " · ".join(f"`{t.name}` ({', '.join(t.key)})" for t in family.tables)
-        rows.append((f"`{family.name}`", family.about, f"{family.every_minutes} min", scopes, tables))
-    return table(("family", "what", "every", "scope", "tables (key after the account)"), *rows)
+        rows.append(
+            (
+                f"`{family.name}`",
+                f"{family.about} ({family.calls})",
+                cursor(family),
+                f"{family.every_minutes} min",
+                scopes or "any",
+                tables,
+            )
+        )
+    return table(("family", "what (eBay's calls)", "cursor", "every", "scope", "tables (key after the account)"), *rows)
+
+
+def cursor(family: Family) -> str:
+    """How far and how a family is read."""
+    said = [{"window": "window", "snapshot": "all there is", "rolling": "all that eBay shows"}[family.cursor_type]]
+    reach = family.first_reach or (timedelta(days=90) if family.cursor_type == "window" else None)
+    if reach:
+        said.append(f"first {reach.days} d")
+    if family.overlap:
+        said.append(f"overlap {family.overlap // timedelta(hours=1)} h")
+    if family.sweep:
+        said.append(f"sweep {family.sweep.days} d")
+    if family.detail and family.detail.open_column:
+        said.append("open ones again")
+    return ", ".join(said)
 
 
 def settings() -> str:

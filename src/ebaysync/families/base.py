@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Optional
 import msgspec
 
 from ebaysync.store.payload import storable
-from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Table
+from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Stored, Table
 
 EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 MOST_DIGITS = 40  # of an amount
@@ -33,33 +33,67 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Detail:
-    """A second call that completes some records of a list.
+    """A second call that completes records.
 
-    `wanted` says for which records of the list (as rows of the family's table) to ask; `current` whether the
-    stored raw payload already is that detail of this version, so that no call is spent on it again.
+    `wanted` says for which records of the list (as rows of the family's table) to ask; `current` whether what is
+    stored already holds the detail of this version, so that no call is spent on it again. `open_column` and
+    `final` tell which stored records are not in a final state: they are asked for again in every run.
     """
 
     wanted: Callable[[Row], bool]
-    current: Callable[[Row, bytes], bool]
+    current: Callable[[Row, Stored], bool]
+    open_column: str | None = None
+    final: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a record is put together from: as the list has it, its detail, and as it is stored; at least one."""
+
+    listed: bytes | None = None
+    detail: bytes | None = None
+    stored: bytes | None = None
+
+    @property
+    def newest(self) -> bytes:
+        found = self.detail or self.listed or self.stored
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of data and how it is kept. `source` names the way it is read (sync/sources)."""
+    """One kind of data and how it is kept. `source` names the way it is read (sync/sources).
+
+    `cursor_type`: `window` walks spans of time; `snapshot` reads all there is, and what is gone is marked;
+    `rolling` reads all that eBay still shows, and nothing is ever marked as gone.
+    `sweep` is the trailing horizon that is read again, round and round, because no filter shows a change.
+    `widest` is the widest slice that is asked for; None: EBAYSYNC_MAX_WINDOW_HOURS.
+    `mine` says which records of a source are this family's. `recall` says of which records the stored version is
+    needed for `compose`, which makes the record to store of its parts. `absent_in` are environments without it.
+    """
 
     name: str
     about: str
     source: str
+    calls: str
+    """eBay's names of the calls, for people"""
     every_minutes: int
-    cursor_type: Literal["window", "snapshot"]
+    cursor_type: Literal["window", "snapshot", "rolling"]
     scopes: tuple[str, ...]
     tables: tuple[Table, ...]
     first_reach: timedelta | None = None
     furthest_reach: timedelta | None = None
     overlap: timedelta | None = None
+    sweep: timedelta | None = None
+    widest: timedelta | None = None
+    mine: Callable[[bytes], bool] | None = None
     detail: Detail | None = None
-    keep_when: Callable[[Row], bool] | None = None
-    keep: Callable[[bytes, bytes], bytes] | None = None
+    recall: Callable[[Row], bool] | None = None
+    compose: Callable[[Parts], bytes] = lambda parts: parts.newest
+    normal: tuple[str, ...] = ()
+    """columns that a fully normalized record has a value in; the run counts"""
+    absent_in: frozenset[str] = frozenset()
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
     parts: type[msgspec.Struct] = field(init=False, repr=False)
 
@@ -80,8 +114,7 @@ class Family:
             found: dict[str, Sequence[Row]] = {}
             for table in self.tables:
                 decoder = self.decoders[table.name]
-                elements = (raw,) if table.each is None else getattr(parts, table.each) or ()
-                found[table.name] = [decoder.row(element, raw) for element in elements]
+                found[table.name] = [decoder.row(element, raw) for element in _elements(table, raw, parts)]
             return found
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise Unusable(str(error) or type(error).__name__) from None
@@ -89,8 +122,16 @@ class Family:
 
 def _parts(tables: tuple[Table, ...]) -> type[msgspec.Struct]:
     """The lists in a record whose elements are rows of their own, left as bytes."""
-    names = tuple(table.each for table in tables if table.each)
+    names = tuple(table.each for table in tables if isinstance(table.each, str))
     return msgspec.defstruct("Parts", [(name, list[msgspec.Raw] | None, None) for name in names])
+
+
+def _elements(table: Table, raw: bytes, parts: msgspec.Struct) -> Sequence[bytes | msgspec.Raw]:
+    if table.each is None:
+        return (raw,)
+    if isinstance(table.each, str):
+        return getattr(parts, table.each) or ()
+    return table.each(raw)
 
 
 class Decoder:
@@ -99,66 +140,115 @@ class Decoder:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        own = [column for column in table.columns if not column.path.startswith("^")]
-        above = [column for column in table.columns if column.path.startswith("^")]
+        own = [column for column in table.columns if not column.derived and not column.path.startswith("^")]
+        above = [column for column in table.columns if not column.derived and column.path.startswith("^")]
         self._own = _Shape(own)
         self._above = _Shape(above) if above else None
+
+        self._key = _Shape([column for column in own if column.name in table.key])
+
+    def key_of(self, raw: bytes) -> str:
+        """The key of a record whose rest may be unusable. Raises ValueError."""
+        row = self._key.read(raw)
+        key = self.table.text_key(row)
+        if not all(key) or None in row.values():
+            raise Unusable("the record has no key")
+        return "/".join(key)
 
     def row(self, raw: bytes | msgspec.Raw, parent: bytes) -> Row:
         row = self._own.read(raw)
         if self._above:
             row |= self._above.read(parent)
+        for column in self.table.columns:
+            if column.derived:
+                row[column.name] = column.derived(row)
         for name in self.table.key:
             if not 1 <= len(str(row[name] or "")) <= LONGEST_KEY:
                 raise Unusable(f"{name}: a key must have 1 to {LONGEST_KEY} characters")
-        row["raw_payload"] = msgspec.Raw(raw)
+        row["raw_payload"] = _without(raw, self.table.apart) if self.table.apart else msgspec.Raw(raw)
         return row
+
+
+def _without(raw: bytes | msgspec.Raw, names: Sequence[str]) -> msgspec.Raw:
+    fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    if not any(name in fields for name in names):
+        return msgspec.Raw(raw)
+    return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if name not in names}))
 
 
 _TYPES: dict[str, Any] = {
     TEXT: str | int,  # eBay writes some ids as numbers
     TIME: Annotated[datetime, msgspec.Meta(tz=True)],
     NUMERIC: Decimal,
-    BOOL: bool,
+    BOOL: bool | str,  # XML knows only text
     INTEGER: int | str,
 }
 
+Selector = int | tuple[str, str] | None
+"""Of a step: the first element of a list (0), its first one with that field of that value, or no list at all."""
+
+
+class _Node:
+    """A field of a record: a column's value, or an object or list of objects with fields of its own."""
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Node] = {}
+        self.column: Column | None = None
+        self.is_list = False
+
 
 class _Shape:
-    """A msgspec type for a set of columns, and the way from it to each value."""
+    """A msgspec type for a set of columns, and the ways from it to each value."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.columns = [(column, _steps(column.path)) for column in columns]
-        tree: dict[str, Any] = {}
-        for column, steps in self.columns:
-            node = tree
-            for name, is_list in steps[:-1]:
-                node = node.setdefault((name, is_list), {})  # type: ignore[call-overload]
-            node[steps[-1]] = column  # type: ignore[index]
-        self.type = _struct(tree)
+        self.columns = [(column, [_steps(path) for path in column.path.split("|")]) for column in columns]
+        root = _Node()
+        for column, ways in self.columns:
+            for steps in ways:
+                _grow(root, steps, column)
+        self.type = _struct(root)
 
     def read(self, raw: bytes | msgspec.Raw) -> dict[str, Any]:
         record = msgspec.json.decode(raw, type=self.type)
-        return {column.name: _checked(column, _follow(record, steps)) for column, steps in self.columns}
+        return {column.name: _checked(column, _first(record, ways)) for column, ways in self.columns}
 
 
-def _steps(path: str) -> list[tuple[str, bool]]:
-    return [(part.removesuffix("[0]"), part.endswith("[0]")) for part in path.removeprefix("^").split(".")]
+_STEP = re.compile(r"([^\[\]]+)(?:\[(?:(0)|(\w+)=(\w+))\])?")
 
 
-def _struct(tree: Mapping[Any, Any]) -> type[msgspec.Struct]:
+def _steps(path: str) -> list[tuple[str, Selector]]:
+    steps: list[tuple[str, Selector]] = []
+    for part in path.removeprefix("^").split("."):
+        found = _STEP.fullmatch(part)
+        assert found, path
+        steps.append((found[1], 0 if found[2] else (found[3], found[4]) if found[3] else None))
+    return steps
+
+
+def _grow(node: _Node, steps: Sequence[tuple[str, Selector]], column: Column) -> None:
+    for name, selector in steps:
+        node = node.below.setdefault(name, _Node())
+        if selector is not None:
+            node.is_list = True
+        if isinstance(selector, tuple):
+            node.below.setdefault(selector[0], _Node()).column = Column(selector[0])
+    node.column = column
+
+
+def _struct(node: _Node) -> type[msgspec.Struct]:
     fields: list[tuple[str, Any, Any]] = []
     required: list[tuple[str, Any]] = []
     names: dict[str, str] = {}
-    for (name, is_list), below in tree.items():
+    for name, below in node.below.items():
         attribute = _attribute(name)
         names[attribute] = name
-        kind = _TYPES[below.type] if isinstance(below, Column) else _struct(below)
-        if isinstance(below, Column) and below.required:
+        column = below.column
+        kind = _TYPES[column.type] if column else _struct(below)
+        if column and column.required and "|" not in column.path:
             required.append((attribute, kind))
         else:
             optional: Any = Optional[kind]  # noqa: UP045 - made at run time
-            fields.append((attribute, Optional[list[optional]] if is_list else optional, None))  # noqa: UP045
+            fields.append((attribute, Optional[list[optional]] if below.is_list else optional, None))  # noqa: UP045
     return msgspec.defstruct("Record", [*required, *fields], rename=names, frozen=True)
 
 
@@ -166,19 +256,40 @@ def _attribute(name: str) -> str:
     return re.sub(r"\W", "_", f"f_{name}")
 
 
-def _follow(record: Any, steps: Sequence[tuple[str, bool]]) -> Any:
-    for name, is_list in steps:
+def _first(record: Any, ways: Sequence[Sequence[tuple[str, Selector]]]) -> Any:
+    for steps in ways:
+        if (value := _follow(record, steps)) is not None:
+            return value
+    return None
+
+
+def _follow(record: Any, steps: Sequence[tuple[str, Selector]]) -> Any:
+    for name, selector in steps:
         record = getattr(record, _attribute(name))
-        if is_list and record is not None:
-            record = record[0] if record else None
+        if selector is not None and record is not None:
+            record = _selected(record, selector)
         if record is None:
             return None
     return record
 
 
+def _selected(elements: Sequence[Any], selector: Selector) -> Any:
+    if not isinstance(selector, tuple):
+        return elements[0] if elements else None
+    name, value = _attribute(selector[0]), selector[1]
+    return next((each for each in elements if each is not None and str(getattr(each, name)) == value), None)
+
+
 def _is_amount(value: Decimal) -> bool:
     """PostgreSQL would store 1e9999 as ten thousand digits, which no reader gets back."""
     return value.is_finite() and abs(value.adjusted()) < MOST_DIGITS and len(value.as_tuple().digits) <= MOST_DIGITS
+
+
+def _truth(column: Column, value: str) -> bool:
+    """XML Schema's boolean."""
+    if value not in ("true", "false", "1", "0"):
+        raise Unusable(f"{column.path}: {value[:40]!r} is neither true nor false")
+    return value in ("true", "1")
 
 
 def _whole(column: Column, value: int | str) -> int:
@@ -190,9 +301,15 @@ def _whole(column: Column, value: int | str) -> int:
 
 def _checked(column: Column, value: Any) -> Any:
     """Refuses what PostgreSQL stores but no eBay record can mean."""
+    if value is None:
+        if column.required:
+            raise Unusable(f"{column.path}: missing")
+        return None
     if column.type == TEXT and isinstance(value, int):
         return str(value)
-    if column.type == INTEGER and value is not None:
+    if column.type == BOOL and isinstance(value, str):
+        return _truth(column, value)
+    if column.type == INTEGER:
         return _whole(column, value)
     if isinstance(value, Decimal) and not _is_amount(value):
         raise Unusable(f"{column.path}: {str(value)[:40]} is not an amount")

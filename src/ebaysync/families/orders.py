@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.base import Detail, Family
-from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Row, Table, money
+from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Row, Stored, Table, money
 
 _INSTRUCTION = "fulfillmentStartInstructions[0]"
 _STEP = f"{_INSTRUCTION}.shippingStep"
@@ -72,6 +72,8 @@ LINE_ITEMS = Table(
     "order_line_items",
     key=("line_item_id",),
     each="lineItems",
+    of=("order_id",),
+    removable=True,
     columns=(
         Column("line_item_id", required=True),
         Column("order_id", path="^orderId"),
@@ -97,9 +99,13 @@ def was_cancelled(order: Row) -> bool:
     return order["cancel_state"] not in (None, "NONE_REQUESTED")
 
 
-def same_version(order: Row, stored: bytes) -> bool:
+def same_version(order: Row, stored: Stored) -> bool:
     """Whether the stored order is getOrder's answer for the version that the list shows now. While a cancellation
     is going on it never is: nobody could verify that each step of it moves lastModifiedDate."""
+    return _is_current(order, stored.raw)
+
+
+def _is_current(order: Row, stored: bytes) -> bool:
     known = msgspec.json.decode(stored).get("cancelStatus") or {}
     return bool(
         order["cancel_state"] == "CANCELED"
@@ -134,6 +140,16 @@ def may_lack(order: Row) -> bool:
     cancelled one whose detail could not be had."""
     personal = ("full_name", "address_line1", "email", "primary_phone")
     return was_cancelled(order) or any(_masked(order[f"ship_to_{name}"]) for name in personal)
+
+
+def compose(parts: Parts) -> bytes:
+    """getOrder's answer where there is one: of now, or the stored one of this version; with what eBay no longer
+    shows as it was stored."""
+    if parts.stored is None:
+        return parts.newest
+    if parts.listed and not parts.detail and _is_current(FAMILY.rows(parts.listed)[ORDERS.name][0], parts.stored):
+        return parts.stored
+    return keep_personal(parts.stored, parts.newest)
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
@@ -171,12 +187,13 @@ FAMILY = Family(
     name="orders",
     about="orders and their line items",
     source="orders",
+    calls="Fulfillment getOrders; getOrder where cancelled",
     every_minutes=5,
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
     tables=(ORDERS, LINE_ITEMS),
     furthest_reach=timedelta(days=730),
     detail=Detail(wanted=was_cancelled, current=same_version),
-    keep_when=may_lack,
-    keep=keep_personal,
+    recall=may_lack,
+    compose=compose,
 )

@@ -48,10 +48,19 @@ async def run_families(
         if not families and not await db.transact(states.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         worker = Worker(configured, db, api, account, stop, progress)
-        for family in families:
+        for together in by_source(families):
             if stop.signum is not None:
                 return
-            yield await run(worker, family, asked)
+            for summary in await run(worker, together, asked):
+                yield summary
+
+
+def by_source(families: Sequence[Family]) -> list[list[Family]]:
+    """Families that are read from the same source are read once."""
+    groups: dict[str, list[Family]] = {}
+    for family in families:
+        groups.setdefault(family.source, []).append(family)
+    return list(groups.values())
 
 
 class Job(msgspec.Struct):

@@ -9,7 +9,7 @@ catalogue, which a timer firing for years would pile up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -17,79 +17,156 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg import AsyncConnection as Pg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
-from ebaysync.store.table import Row, Table
+from ebaysync.store.table import Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+STATEMENT_BYTES = 4 * 2**20  # of rows in one statement, roughly: they are in memory several times on their way
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Whose rows are written, and by which run; the connection has the caller's transaction open."""
+
+    connection: AsyncConnection
+    account_id: UUID
+    family: str
+    run_id: UUID | None
 
 
 @dataclass(frozen=True)
 class Merged:
     """Keys of the rows that are new, that have changed, and that are stored in a newer version."""
 
-    inserted: frozenset[tuple[str, ...]]
-    updated: frozenset[tuple[str, ...]]
-    stale: frozenset[tuple[str, ...]] = frozenset()
+    inserted: frozenset[Key] = frozenset()
+    updated: frozenset[Key] = frozenset()
+    stale: frozenset[Key] = frozenset()
 
     @property
-    def touched(self) -> frozenset[tuple[str, ...]]:
+    def touched(self) -> frozenset[Key]:
         return self.inserted | self.updated
 
 
-async def merge(
-    connection: AsyncConnection,
-    table: Table,
-    account_id: UUID,
-    rows: Sequence[Row],
-    *,
-    family: str,
-    run_id: UUID | None,
-) -> Merged:
-    """Store rows of one account inside the caller's transaction; changes of known rows become events.
+async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
+    """Store rows; changes of known rows become events, and a row that was marked as removed has returned.
 
     Where a key comes twice, the newest version wins, then the later row. Raises RowRefused through the
     transaction's seam when PostgreSQL refuses a value.
     """
-    rows = _newest(table, rows)
-    if not rows:
-        return Merged(frozenset(), frozenset())
-    pg = await driver(connection)
-    document = msgspec.json.encode(rows).decode()
-    cursor = await pg.execute(_statement(table), {"account": account_id, "rows": document})
-    inserted, updated, stale, events = set(), set(), set(), []
-    for key, was_inserted, old, new in await cursor.fetchall():
-        if was_inserted is None:
-            stale.add(tuple(key))
-            continue
-        if was_inserted:
-            inserted.add(tuple(key))
-            continue
-        updated.add(tuple(key))
-        if change := changes(table, _decode(old or "{}"), _decode(new)):
-            events.append((tuple(key), change))
-    if events:
-        async with pg.cursor() as writing:
-            await writing.executemany(
-                "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
-                " VALUES (%s, %s, %s, %s, 'changed', %s, %s)",
-                [
-                    (account_id, family, table.name, "/".join(key), Jsonb(change, _encode), run_id)
-                    for key, change in events
-                ],
-            )
+    inserted: set[Key] = set()
+    updated: set[Key] = set()
+    stale: set[Key] = set()
+    pg = await driver(writer.connection)
+    for portion in _portions(_newest(table, rows)):
+        values = {"account": writer.account_id, "rows": msgspec.json.encode(portion).decode()}
+        if table.unnamed:
+            await pg.execute(_naming(table), values)
+        cursor = await pg.execute(_statement(table), values)
+        events: list[tuple[Key, str, dict[str, Any]]] = []
+        for found, was_inserted, old, new in await cursor.fetchall():
+            key = tuple(found)
+            if was_inserted is None:
+                stale.add(key)
+            elif was_inserted:
+                inserted.add(key)
+            else:
+                updated.add(key)
+                events += _told(table, key, _decode(old or "{}"), _decode(new))
+        await _write_events(pg, writer, table, events)
     return Merged(frozenset(inserted), frozenset(updated), frozenset(stale))
+
+
+async def merge_parts(writer: Writer, table: Table, parents: Iterable[Sequence[str]], rows: Sequence[Row]) -> None:
+    """Store the parts of some records; those that a record no longer has are marked as removed."""
+    await merge(writer, table, rows)
+    if table.removable:
+        await remove_parts(writer, table, parents, keep=[table.text_key(row) for row in rows])
+
+
+async def remove(writer: Writer, table: Table, keys: Iterable[Key], parts: Iterable[Table] = ()) -> int:
+    """Mark records, and their parts, as removed. The number of records that were not yet."""
+    keys = list(keys)
+    for part in parts:
+        await remove_parts(writer, part, keys)
+    return await _mark(writer, table, _removal(table, table.key), keys, [])
+
+
+async def remove_parts(
+    writer: Writer, table: Table, parents: Iterable[Sequence[str]], keep: Iterable[Key] = ()
+) -> None:
+    """Mark the parts of these records as removed, but for those to keep."""
+    await _mark(writer, table, _removal(table, table.of), parents, keep)
+
+
+async def _mark(
+    writer: Writer, table: Table, statement: sql.Composed, keys: Iterable[Sequence[str]], keep: Iterable[Key]
+) -> int:
+    pg = await driver(writer.connection)
+    values = {
+        "account": writer.account_id,
+        "keys": msgspec.json.encode([list(key) for key in keys]).decode(),
+        "keep": msgspec.json.encode([list(key) for key in keep]).decode(),
+    }
+    gone: list[Key] = [tuple(key) for (key,) in await (await pg.execute(statement, values)).fetchall()]
+    await _write_events(pg, writer, table, [(key, "removed", {}) for key in gone])
+    return len(gone)
+
+
+async def _write_events(
+    pg: Pg[Any], writer: Writer, table: Table, events: Sequence[tuple[Key, str, dict[str, Any]]]
+) -> None:
+    if not events:
+        return
+    async with pg.cursor() as writing:
+        await writing.executemany(
+            "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    writer.account_id,
+                    writer.family,
+                    table.name,
+                    "/".join(key),
+                    event,
+                    Jsonb(changed, _encode),
+                    writer.run_id,
+                )
+                for key, event, changed in events
+            ],
+        )
+
+
+def _told(
+    table: Table, key: Key, old: dict[str, Any], new: dict[str, Any]
+) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    changed = changes(table, old, new)
+    if old.get("removed_at"):
+        yield key, "returned", changed
+    elif changed:
+        yield key, "changed", changed
 
 
 def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
     """{field: [old, new]} of two versions of a row: the typed columns, and of raw_payload those top-level fields
-    that neither a column nor a table of their own stands for."""
-    found = {name: [old.get(name), new[name]] for name in new if name != "raw_payload" and old.get(name) != new[name]}
-    before, after = old.get("raw_payload") or {}, new["raw_payload"]
+    that neither a column nor a table of their own stands for. What moves by itself is left out."""
+    kept = {column.name for column in table.columns if column.kept}
+    found = {
+        name: [old.get(name), new[name]]
+        for name in new
+        if name != "raw_payload"
+        and old.get(name) != new[name]
+        and not (name in kept and None in (old.get(name), new[name]))
+    }
+    before, after = _steady(table, old.get("raw_payload") or {}), _steady(table, new["raw_payload"])
     columns = {name.replace("_", "") for name in new} | {name.lower() for name in table.elsewhere}
     for name in {**before, **after}:
         if before.get(name) != after.get(name) and name.replace("_", "").lower() not in columns:
@@ -97,14 +174,64 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
     return found
 
 
-async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, bytes]:
-    """The stored raw_payload of rows by key (of tables with a one-column key), as JSON text."""
+def _steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload without what moves by itself."""
+    steady: dict[str, Any] = dict(payload)
+    for path in table.volatile:
+        node = steady
+        for name in path[:-1]:
+            if not isinstance(node.get(name), dict):
+                break
+            node[name] = dict(node[name])
+            node = node[name]
+        else:
+            node.pop(path[-1], None)
+    return steady
+
+
+async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
+    """What is stored of rows, by key (of tables with a one-column key)."""
+    pg = await driver(connection)
+    kept = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in table.columns if column.kept]
+    query = sql.SQL(
+        "SELECT {key}, raw_payload::text, {kept} FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
+    ).format(
+        key=sql.Identifier(table.key[0]),
+        kept=sql.SQL(" OR ").join(kept) if kept else sql.SQL("false"),
+        table=sql.Identifier(table.name),
+    )
+    found = await (await pg.execute(query, (account_id, list(keys)))).fetchall()
+    return {key: Stored(payload.encode(), has_kept) for key, payload, has_kept in found}
+
+
+async def unfinished(
+    connection: AsyncConnection, table: Table, account_id: UUID, column: str, final: Sequence[str]
+) -> list[str]:
+    """The keys of the rows whose column has none of the final values, those that were written last first."""
     pg = await driver(connection)
     query = sql.SQL(
-        "SELECT {key}, raw_payload::text FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
-    ).format(key=sql.Identifier(table.key[0]), table=sql.Identifier(table.name))
-    found = await (await pg.execute(query, (account_id, list(keys)))).fetchall()
-    return {key: payload.encode() for key, payload in found}
+        "SELECT {key} FROM {table} WHERE ebay_account_id = %s AND ({column} = ANY(%s)) IS NOT TRUE"
+        " ORDER BY updated_at DESC"
+    ).format(key=sql.Identifier(table.key[0]), table=sql.Identifier(table.name), column=sql.Identifier(column))
+    return [key for (key,) in await (await pg.execute(query, (account_id, list(final)))).fetchall()]
+
+
+async def present(connection: AsyncConnection, table: Table, account_id: UUID, after: Key | None) -> list[Key]:
+    """Keys of the rows that are not marked as removed, in their order, some at a time: those after one."""
+    pg = await driver(connection)
+    key = sql.SQL(", ").join(map(sql.Identifier, table.key))
+    query = sql.SQL(
+        "SELECT {texts} FROM {table} WHERE ebay_account_id = %s AND removed_at IS NULL {after}"
+        " ORDER BY {key} LIMIT 5000"
+    ).format(
+        texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in table.key),
+        table=sql.Identifier(table.name),
+        key=key,
+        after=sql.SQL("AND ({}) > ({})").format(key, sql.SQL(", ").join(sql.Placeholder() * len(table.key)))
+        if after
+        else sql.SQL(""),
+    )
+    return [tuple(found) for found in await (await pg.execute(query, (account_id, *(after or ())))).fetchall()]
 
 
 def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:
@@ -116,21 +243,46 @@ def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:
     return list(kept.values())
 
 
+def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        texts = (bytes(row["raw_payload"]), *row.values())
+        more = sum(len(text) for text in texts if isinstance(text, str | bytes))
+        if portion and size + more > STATEMENT_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += more
+    if portion:
+        yield portion
+
+
+def _record(table: Table) -> sql.Composed:
+    """The rows' shape, for json_to_recordset."""
+    types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
+    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in types.items())
+
+
 @cache
 def _statement(table: Table) -> sql.Composed:
     names = [column.name for column in table.columns] + ["raw_payload"]
-    types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     key = sql.SQL(", ").join(map(sql.Identifier, table.key))
     written = [name for name in names if name not in table.key]
+    changed = sql.SQL("({}) IS DISTINCT FROM ({})").format(
+        _compared("t", written, table), _compared("", written, table)
+    )
+    if table.removable:
+        changed = sql.SQL("({} OR t.removed_at IS NOT NULL)").format(changed)
     return sql.SQL(
         """
         WITH s AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record})),
         touched AS (
             INSERT INTO {table} AS t (ebay_account_id, {columns})
             SELECT %(account)s, {columns} FROM s ORDER BY {key}
-            ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET {assignments}, updated_at = clock_timestamp()
-            WHERE ({ours}) IS DISTINCT FROM ({theirs}) {guard}
+            ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET {assignments}, updated_at = clock_timestamp() {returned}
+            WHERE {changed} {guard}
             RETURNING {key}, (xmax = 0) AS inserted)
         SELECT ARRAY[{key_text}], touched.inserted, to_jsonb(o)::text, to_jsonb(s)::text
         FROM s LEFT JOIN touched USING ({key})
@@ -138,30 +290,110 @@ def _statement(table: Table) -> sql.Composed:
         WHERE touched.inserted IS NOT NULL OR {stale}
         """
     ).format(
-        record=sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(types[n])) for n in names),
+        record=_record(table),
         table=sql.Identifier(table.name),
         columns=columns,
         key=key,
-        assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in written),
-        ours=_compared("t", written, table),
-        theirs=_compared("excluded", written, table),
+        assignments=sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), _incoming(name, table)) for name in written
+        ),
+        returned=sql.SQL(", removed_at = NULL" if table.removable else ""),
+        changed=changed,
         guard=sql.SQL("AND (t.{0} IS NULL OR excluded.{0} >= t.{0})").format(sql.Identifier(table.version))
         if table.version
         else sql.SQL(""),
         stale=sql.SQL("s.{0} < o.{0}").format(sql.Identifier(table.version)) if table.version else sql.SQL("false"),
         key_text=sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in table.key),
-        old_key=sql.SQL(", ").join(sql.SQL("o.{}").format(sql.Identifier(name)) for name in table.key),
-        s_key=sql.SQL(", ").join(sql.SQL("s.{}").format(sql.Identifier(name)) for name in table.key),
+        old_key=_of("o", table.key),
+        s_key=_of("s", table.key),
     )
 
 
+def _of(alias: str, names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) for name in names)
+
+
+def _incoming(name: str, table: Table) -> sql.Composed:
+    """What a column is set to: what comes; or of one that is kept, where nothing comes, what is there."""
+    kept = any(column.name == name and column.kept for column in table.columns)
+    form = "coalesce(excluded.{0}, t.{0})" if kept else "excluded.{0}"
+    return sql.SQL(form).format(sql.Identifier(name))
+
+
 def _compared(alias: str, names: Sequence[str], table: Table) -> sql.Composed:
-    """The columns whose change counts, with the paths that move by themselves taken out of raw_payload."""
+    """The columns whose change counts (of what comes, without an alias), with the paths that move by themselves taken
+    out of raw_payload."""
     parts: list[sql.Composable] = []
     for name in names:
-        part: sql.Composable = sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name))
+        part = sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) if alias else _incoming(name, table)
         if name == "raw_payload":
             for path in table.volatile:
                 part = sql.SQL("{} #- {}").format(part, sql.Literal("{" + ",".join(path) + "}"))
         parts.append(part)
     return sql.SQL(", ").join(parts)
+
+
+@cache
+def _removal(table: Table, names: tuple[str, ...]) -> sql.Composed:
+    """Mark the rows whose columns `names` are among %(keys)s, and whose key is not among %(keep)s: lists of lists of
+    text. Rows are locked in the order of the key."""
+    return sql.SQL(
+        """
+        WITH gone AS (
+            SELECT {key} FROM {table} t
+            WHERE t.ebay_account_id = %(account)s AND t.removed_at IS NULL
+                AND ({names}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)
+                AND ({key_text}) NOT IN (SELECT {key_elements} FROM json_array_elements(%(keep)s::json) AS k)
+            ORDER BY {key} FOR UPDATE)
+        UPDATE {table} t SET removed_at = clock_timestamp(), updated_at = clock_timestamp()
+        FROM gone WHERE t.ebay_account_id = %(account)s AND ({t_key}) = ({gone_key})
+        RETURNING ARRAY[{key_text}]
+        """
+    ).format(
+        table=sql.Identifier(table.name),
+        key=sql.SQL(", ").join(map(sql.Identifier, table.key)),
+        names=_texts(names),
+        elements=_elements(len(names)),
+        key_text=_texts(table.key),
+        key_elements=_elements(len(table.key)),
+        t_key=_of("t", table.key),
+        gone_key=_of("gone", table.key),
+    )
+
+
+def _texts(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names)
+
+
+def _elements(count: int) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("k->>{}").format(sql.Literal(index)) for index in range(count))
+
+
+@cache
+def _naming(table: Table) -> sql.Composed:
+    """Give rows whose key has a stand-in the real one, where a row with it comes and none with the stand-in."""
+    assert table.unnamed
+    column, stand_in = table.unnamed
+    others = [name for name in table.key if name != column]
+    return sql.SQL(
+        """
+        WITH s AS (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record}))
+        UPDATE {table} t SET {column} = n.{column}
+        FROM (SELECT DISTINCT ON ({others}) {others}, {column} FROM s WHERE {column} <> {stand_in}
+            ORDER BY {others}, {column}) n
+        WHERE t.ebay_account_id = %(account)s AND ({t_others}) = ({n_others}) AND t.{column} = {stand_in}
+            AND NOT EXISTS (SELECT FROM s WHERE ({s_others}) = ({t_others}) AND s.{column} = {stand_in})
+            AND NOT EXISTS (SELECT FROM {table} o WHERE o.ebay_account_id = %(account)s
+                AND ({o_others}) = ({t_others}) AND o.{column} = n.{column})
+        """
+    ).format(
+        record=_record(table),
+        table=sql.Identifier(table.name),
+        column=sql.Identifier(column),
+        stand_in=sql.Literal(stand_in),
+        others=sql.SQL(", ").join(map(sql.Identifier, others)),
+        t_others=_of("t", others),
+        n_others=_of("n", others),
+        s_others=_of("s", others),
+        o_others=_of("o", others),
+    )

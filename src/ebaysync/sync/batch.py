@@ -1,231 +1,287 @@
 """Hops 3 and 4: a portion's records become rows, are completed by details, and are stored in one transaction.
 
-A record that cannot be stored goes to quarantine, with its bytes and the reason, in that same transaction. eBay is
-asked before the transaction begins, never in it.
+A record that cannot be stored goes to quarantine, with its bytes and the reason, in that same transaction; one whose
+detail cannot be had is stored as the list has it, and noted, so that a later run asks again. eBay is asked before
+the transaction begins, never in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from ebaysync.ebay.rest import Api
-from ebaysync.errors import AccessDenied, EbayBusy, EbayError, EbayUnreachable, Unauthorized
-from ebaysync.families.base import Family, Rows, Unusable
+from ebaysync.errors import AccessDenied, ConsentNeeded, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized
+from ebaysync.families.base import Family, Parts, Rows, Unusable
 from ebaysync.store.database import Database, RowRefused
-from ebaysync.store.merge import merge, stored
+from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
+from ebaysync.sync import state as states
 from ebaysync.sync.sources import Calls
+from ebaysync.sync.state import Pending
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Record:
-    raw: bytes
+    """What came of a record, and its rows as far as they are known before what is stored is looked at."""
+
+    key: str
+    parts: Parts
     rows: Rows
 
 
 @dataclass
 class Batch:
-    """What one portion holds: records to store, records that are known to be stored already, and the unusable."""
+    """What is stored together: records, and what could not be had of them."""
 
     records: list[Record] = field(default_factory=list)
-    current: int = 0
     unusable: list[tuple[bytes, str]] = field(default_factory=list)
-    incomplete: list[tuple[bytes, str]] = field(default_factory=list)
-    """stored as the list has them, because their details cannot be had"""
+    incomplete: dict[str, str] = field(default_factory=dict)
+    """key: why its detail could not be had"""
+    damaged: list[tuple[bytes, str]] = field(default_factory=list)
+    """details that cannot be used"""
 
     @property
     def fetched(self) -> int:
-        return len(self.records) + self.current + len(self.unusable)
-
-    def take(self, family: Family, raw: bytes) -> None:
-        try:
-            self.records.append(Record(raw, family.rows(raw)))
-        except Unusable as error:
-            self.unusable.append((raw, str(error)))
+        return len(self.records) + len(self.unusable)
 
 
 @dataclass(frozen=True)
-class Stored:
+class Outcome:
     stored: int
     unchanged: int
     quarantined: int
+    full: int
+    """records that have a value in each column that the family wants normalized"""
 
 
-async def prepare(
-    db: Database,
-    api: Api,
-    family: Family,
-    calls: Calls,
-    account_id: UUID,
-    records: Sequence[bytes],
-    progressed: Callable[[], None],
-) -> Batch:
-    """Records as they came from a list, completed by a second call where the family wants one."""
-    batch = Batch()
-    for raw in records:
-        batch.take(family, raw)
-    if family.detail and calls.detail:
-        await _complete(db, api, family, calls, account_id, batch, progressed)
-    return batch
+@dataclass
+class Reader:
+    """Completes one family's records in one run. `fresh` are those whose detail has come in this run; `pending`
+    those that lack one since an earlier run."""
 
+    db: Database
+    family: Family
+    calls: Calls
+    account_id: UUID
+    progressed: Callable[[], None]
+    pending: dict[str, Pending] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
 
-async def _complete(
-    db: Database,
-    api: Api,
-    family: Family,
-    calls: Calls,
-    account_id: UUID,
-    batch: Batch,
-    progressed: Callable[[], None],
-) -> None:
-    assert family.detail
-    wanted = {_key(family, r): r for r in batch.records if family.detail.wanted(_row(family, r))}
-    if not wanted:
-        return
-    known = await db.transact(lambda connection: stored(connection, family.table, account_id, list(wanted)))
-    current = {key for key, raw in known.items() if family.detail.current(_row(family, wanted[key]), raw)}
-    batch.records = [r for r in batch.records if _key(family, r) not in wanted]
-    batch.current = len(current)
-    missing = [key for key in wanted if key not in current]
-    answers = await _details(api, calls, missing, progressed)
-    for key, answer in zip(missing, answers, strict=True):
-        if not isinstance(answer, EbayError):
+    async def batches(
+        self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
+    ) -> AsyncIterator[tuple[Batch, bool]]:
+        """A portion's records in as many batches as their details want, and whether it is the last; at least one."""
+        batch = Batch(unusable=list(broken))
+        for raw in records:
             try:
-                batch.records.append(Record(answer, family.rows(answer)))
-                continue
+                rows = self.family.rows(raw)
+                batch.records.append(Record(_key(self.family, rows), Parts(listed=raw), rows))
             except Unusable as error:
-                reason = f"the detail: {error}"
-        else:
-            reason = answer.message
-        batch.incomplete.append((wanted[key].raw, f"{reason}; the list's version is stored"))
-        batch.records.append(wanted[key])
+                batch.unusable.append((raw, str(error)))
+        wanted = await self._wanted(batch.records)
+        size = self.calls.details_at_once or len(wanted)
+        waiting = {record.key: record for record in batch.records if record.key in wanted}
+        batch.records = [record for record in batch.records if record.key not in wanted]
+        keys = list(waiting)
+        for start in range(0, len(keys), size or 1):
+            await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
+            if start + size < len(keys):
+                yield batch, False
+                batch = Batch()
+        yield batch, True
+
+    async def again(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
+        """Records that are stored, by their keys."""
+        size = self.calls.details_at_once or 50
+        for start in range(0, len(keys), size):
+            batch = Batch()
+            await self._complete(batch, dict.fromkeys(keys[start : start + size]))
+            yield batch, False
+
+    async def _wanted(self, records: Sequence[Record]) -> set[str]:
+        """The keys of the records whose detail is to be asked for."""
+        detail = self.family.detail
+        if detail is None or self.calls.details is None:
+            return set()
+        wanted = {r.key: r for r in records if r.key not in self.fresh and detail.wanted(_row(self.family, r.rows))}
+        if not wanted:
+            return set()
+        account_id, table = self.account_id, self.family.table
+        known = await self.db.transact(lambda connection: stored(connection, table, account_id, list(wanted)))
+        return {
+            key
+            for key, record in wanted.items()
+            if not (key in known and detail.current(_row(self.family, record.rows), known[key]))
+            and not (key in self.pending and self.pending[key].waits)
+        }
+
+    async def _complete(self, batch: Batch, waiting: Mapping[str, Record | None]) -> None:
+        """Ask for details, and put the records into the batch: with what came, or without."""
+        answers = await _details(self.calls, list(waiting), self.progressed)
+        for key, record in waiting.items():
+            answer = answers[key]
+            if isinstance(answer, bytes):
+                parts = replace(record.parts if record else Parts(), detail=answer)
+                try:
+                    rows = self.family.rows(self.family.compose(parts))
+                    batch.records.append(Record(key, parts, rows))
+                    self.fresh.add(key)
+                    continue
+                except Unusable as error:
+                    reason = f"the detail: {error}"
+                    batch.damaged.append((answer, reason))
+            else:
+                reason = answer.message
+            batch.incomplete[key] = reason
+            log.warning("%s %s: %s", self.family.name, key, reason)
+            if record:
+                batch.records.append(record)
 
 
-async def _details(
-    api: Api, calls: Calls, keys: Sequence[str], progressed: Callable[[], None]
-) -> list[bytes | EbayError]:
-    """Each record by its key, or why it cannot be had. Raises EbayError when that is no matter of single records."""
-
-    async def one(key: str) -> bytes | EbayError:
-        assert calls.detail
-        try:
-            return await calls.detail(api, key)
-        except EbayError as error:
-            if not _concerns_one_record(error):
-                raise
-            return error
-        finally:
-            progressed()
-
-    tasks = [asyncio.create_task(one(key)) for key in keys]
+async def _details(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
+    """Each record's detail by its key, or why it cannot be had. Raises EbayError when that is no matter of single
+    records."""
+    tasks = [asyncio.create_task(_some(calls, some, progressed)) for some in _portions(keys, calls.details_per_call)]
     try:
-        answers = list(await asyncio.gather(*tasks))
+        found: dict[str, bytes | EbayError] = {}
+        for answers in await asyncio.gather(*tasks):
+            found |= answers
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    failed = [answer for answer in answers if isinstance(answer, EbayError) and answer.transient]
-    if len(failed) == len(answers) > 1:
+    failed = [answer for answer in found.values() if isinstance(answer, EbayError) and answer.transient]
+    if len(failed) == len(found) > 1:
         raise failed[0]
-    return answers
+    return found
+
+
+def _portions(keys: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
+
+
+async def _some(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
+    """The details of one call. One that fails for several records is made again for each, to find which it is."""
+    assert calls.details
+    try:
+        answers = await calls.details(keys)
+    except EbayError as error:
+        if not _concerns_one_record(error):
+            raise
+        if len(keys) == 1:
+            return {keys[0]: error}
+        return {key: answer for one in keys for key, answer in (await _some(calls, [one], progressed)).items()}
+    finally:
+        progressed()
+    missing = EbayError("eBay gave no detail of it")
+    return {key: answers.get(key, missing) for key in keys}
 
 
 def _concerns_one_record(error: EbayError) -> bool:
     """One record that eBay fails on, today or for ever, must not keep the seller's others from being stored. A token,
     a scope, a limit or a connection is no matter of one record."""
-    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable):
+    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent | ConsentNeeded):
         return False
     return not (isinstance(error, EbayBusy) and error.status == 429)
 
 
-async def store(
-    db: Database,
-    connection: AsyncConnection,
-    family: Family,
-    account_id: UUID,
-    run_id: UUID | None,
-    batch: Batch,
-    *,
-    one_by_one: bool,
-) -> Stored:
+async def store(db: Database, writer: Writer, reader: Reader, batch: Batch, *, one_by_one: bool) -> Outcome:
     """Inside the caller's transaction. With `one_by_one` each record has a savepoint of its own, and one that
     PostgreSQL refuses goes to quarantine; without, RowRefused means: undo, and come again with it."""
-    records = await _keep(connection, family, account_id, batch.records)
+    family = reader.family
     unusable = list(batch.unusable)
+    records = await _composed(writer, family, batch, unusable)
+    touched: set[str] = set()
     if one_by_one:
-        count = 0
         for record in records:
             try:
-                async with db.translated(), connection.begin_nested():
-                    count += await _merge(connection, family, account_id, run_id, [record])
+                async with db.translated(), writer.connection.begin_nested():
+                    touched |= await _merge(writer, family, [record])
             except RowRefused as error:
-                unusable.append((record.raw, str(error)))
+                unusable.append((record.parts.newest, str(error)))
     else:
-        count = await _merge(connection, family, account_id, run_id, records)
-    await _quarantine(connection, family, account_id, run_id, [*unusable, *batch.incomplete])
-    return Stored(count, batch.fetched - count - len(unusable), len(unusable) + len(batch.incomplete))
+        touched = await _merge(writer, family, records)
+    await _note_details(writer, reader, batch, touched)
+    await states.quarantine(writer, [*unusable, *batch.damaged])
+    return Outcome(
+        len(touched),
+        max(0, batch.fetched - len(touched) - len(unusable)),
+        len(unusable) + len(batch.damaged),
+        sum(_is_full(family, record) for record in records),
+    )
 
 
-async def _keep(connection: AsyncConnection, family: Family, account_id: UUID, records: list[Record]) -> list[Record]:
-    """Records that eBay sends without something that is stored get it back from there."""
-    if family.keep is None or family.keep_when is None:
-        return records
-    lacking = [_key(family, r) for r in records if family.keep_when(_row(family, r))]
-    if not lacking:
-        return records
-    known = await stored(connection, family.table, account_id, lacking)
-    kept = []
+def _is_full(family: Family, record: Record) -> bool:
+    row = _row(family, record.rows)
+    return all(row[name] is not None for name in family.normal)
+
+
+async def _composed(writer: Writer, family: Family, batch: Batch, unusable: list[tuple[bytes, str]]) -> list[Record]:
+    """The records as they are to be stored: with what eBay does not send this time as it is stored."""
+    recalled = [
+        r.key
+        for r in batch.records
+        if r.parts.listed is None or (family.recall and family.recall(_row(family, r.rows)))
+    ]
+    if not recalled:
+        return batch.records
+    known = await stored(writer.connection, family.table, writer.account_id, recalled)
+    composed = []
+    for record in batch.records:
+        if before := known.get(record.key):
+            parts = replace(record.parts, stored=before.raw)
+            try:
+                composed.append(Record(record.key, record.parts, family.rows(family.compose(parts))))
+            except Unusable as error:
+                unusable.append((parts.newest, str(error)))
+        else:
+            composed.append(record)
+    return composed
+
+
+async def _merge(writer: Writer, family: Family, records: Iterable[Record]) -> set[str]:
+    """The keys of the records that are new or changed."""
+    newest: dict[str, Record] = {}
     for record in records:
-        before = known.get(_key(family, record))
-        kept.append(Record(record.raw, family.rows(family.keep(before, record.raw))) if before else record)
-    return kept
+        if not _is_older(family, record, newest.get(record.key)):
+            newest[record.key] = record
+    merged = await merge(writer, family.table, [_row(family, record.rows) for record in newest.values()])
+    touched = {"/".join(key) for key in merged.touched}
+    # A part can have changed only where its record has; the parts of an older version are as old as it is.
+    for table in family.tables[1:] if touched else ():
+        parts = [row for key in touched for row in newest[key].rows[table.name]]
+        await merge_parts(writer, table, merged.touched, parts)
+    return touched
 
 
-async def _merge(
-    connection: AsyncConnection, family: Family, account_id: UUID, run_id: UUID | None, records: Iterable[Record]
-) -> int:
-    """The number of records that are new or changed."""
-    records = list(records)
-    rows = [_row(family, record) for record in records]
-    merged = await merge(connection, family.table, account_id, rows, family=family.name, run_id=run_id)
-    # The parts of a record that is stored in a newer version are as old as it is.
-    records = [r for r in records if family.table.text_key(_row(family, r)) not in merged.stale]
-    for table in family.tables[1:]:
-        parts = [row for record in records for row in record.rows[table.name]]
-        await merge(connection, table, account_id, parts, family=family.name, run_id=run_id)
-    return len(merged.touched)
+def _is_older(family: Family, record: Record, other: Record | None) -> bool:
+    version = family.table.version
+    return bool(version and other and _row(family, record.rows)[version] < _row(family, other.rows)[version])
 
 
-async def _quarantine(
-    connection: AsyncConnection,
-    family: Family,
-    account_id: UUID,
-    run_id: UUID | None,
-    unusable: Sequence[tuple[bytes, str]],
-) -> None:
-    for raw, reason in unusable:
-        log.warning("%s: a record goes to quarantine: %s", family.name, reason)
-        await connection.execute(
-            text(
-                "INSERT INTO ebay_quarantine (ebay_account_id, api_family, run_id, reason, payload)"
-                " VALUES (:account, :family, :run, :reason, :payload) ON CONFLICT DO NOTHING"
-            ),
-            {"account": account_id, "family": family.name, "run": run_id, "reason": reason, "payload": raw},
-        )
+async def _note_details(writer: Writer, reader: Reader, batch: Batch, touched: Collection[str]) -> None:
+    """Which details are still to be had. One that failed is asked for again after a while; a new version of its
+    record makes a new beginning."""
+    notes: dict[str, tuple[int, str | None]] = {}
+    for record in batch.records:
+        if record.key in reader.pending and record.parts.detail:
+            notes[record.key] = (0, None)
+        elif record.key in reader.pending and record.key in touched and record.key not in batch.incomplete:
+            notes[record.key] = (1, reader.pending[record.key].reason)
+    for key, reason in batch.incomplete.items():
+        before = reader.pending.get(key)
+        notes[key] = (1 if before is None or key in touched else before.attempts + 1, reason)
+    await states.note_details(writer, notes)
 
 
-def _row(family: Family, record: Record) -> Row:
-    return record.rows[family.table.name][0]
+def _row(family: Family, rows: Rows) -> Row:
+    return rows[family.table.name][0]
 
 
-def _key(family: Family, record: Record) -> str:
-    return str(_row(family, record)[family.table.key[0]])
+def _key(family: Family, rows: Rows) -> str:
+    return "/".join(family.table.text_key(_row(family, rows)))

@@ -1,15 +1,18 @@
-"""One run of one family of one account, from top to bottom. `run` is the place to begin reading ebaysync.
+"""One run of the families of one source of one account, from top to bottom. `run` is the place to begin reading
+ebaysync.
 
-    refuse    paused, disabled: said, not done
+    refuse    paused, disabled, not in this environment: said, not done
     lease     one run per account, family and walk at a time
     plan      the window: from the cursor less the overlap (or the first reach) to eBay's now less the settle time
-    walk      slices of it, read ahead while the ones before are stored
-    store     each slice's records and the cursor they justify, in one transaction, fenced by the lease
+    walk      slices of it, read ahead while the ones before are stored; or a scan, where eBay has no window
+    sweep     a slice of the trailing horizon, where rows change without any filter showing it
+    again     by their ids, the records that are not in a final state, and those that lack their detail
+    store     each portion's records and the cursor they justify, in one transaction, fenced by the lease
     tell      the run's row, the family's state, a summary
 
 Invariants: the cursor moves in the transaction of the rows that justify it, never past a slice that is not wholly
 stored, never beyond eBay's now; no transaction waits for eBay; every write is absolute, so a repeated one does
-no harm.
+no harm; nothing is marked as removed but after a complete scan.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar
-from uuid import UUID, uuid4
+from typing import Protocol, TypeVar
+from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,18 +34,17 @@ from ebaysync.ebay.rest import Api
 from ebaysync.errors import DatabaseError, EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
-from ebaysync.store.database import Database, RowRefused
-from ebaysync.sync import batch as batches
+from ebaysync.store.database import Database
 from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
-from ebaysync.sync.lease import Lease, Walk
-from ebaysync.sync.sources import SOURCES, Calls, windowed
-from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
+from ebaysync.sync.lease import Walk
+from ebaysync.sync.member import Member, Move, Summary
+from ebaysync.sync.sources import SOURCES, Calls, key_reader
+from ebaysync.sync.walk import Page, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Status = Literal["completed", "error", "skipped", "interrupted"]
 REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach
 CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
 
@@ -63,62 +65,13 @@ class Asked:
     trigger: str
     walk: Walk = "live"
     days: int = 0
+    sweep: bool = False
+    """the whole sweep horizon in this run"""
     dry_run: bool = False
     force: bool = False
+    accept_removals: bool = False
     deadline: float | None = None
     """time.monotonic() after which no new slice starts"""
-
-
-@dataclass
-class Summary:
-    """What a run has done: the object that `run --json` prints, and `summary_json` of its row."""
-
-    account: str
-    family: str
-    run_id: str | None = None
-    status: Status = "completed"
-    reason: str | None = None
-    window_from: datetime | None = None
-    window_to: datetime | None = None
-    cursor: datetime | None = None
-    caught_up: bool = False
-    calls: int = 0
-    fetched: int = 0
-    stored: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    quarantined: int = 0
-    seconds: float = 0.0
-    failure: EbaysyncError | None = field(default=None, repr=False)
-    reached: datetime | None = field(default=None, repr=False)
-
-    @property
-    def share(self) -> float:
-        """How much of the window is stored, 0 to 1."""
-        if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
-            return 0.0
-        return (self.reached - self.window_from) / (self.window_to - self.window_from)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "account": self.account,
-            "family": self.family,
-            "run_id": self.run_id,
-            "status": self.status,
-            "reason": self.reason,
-            "window_from": states.iso(self.window_from),
-            "window_to": states.iso(self.window_to),
-            "cursor": states.iso(self.cursor),
-            "caught_up": self.caught_up,
-            "calls": self.calls,
-            "fetched": self.fetched,
-            "stored": self.stored,
-            "unchanged": self.unchanged,
-            "removed": self.removed,
-            "quarantined": self.quarantined,
-            "seconds": round(self.seconds, 3),
-            "error": self.failure.as_dict() if self.failure else None,
-        }
 
 
 @dataclass(frozen=True)
@@ -133,32 +86,47 @@ class Worker:
     progress: Callable[[Summary], None] = lambda _: None
 
 
-async def run(worker: Worker, family: Family, asked: Asked) -> Summary:
-    """Bring one family of one account up to date. Errors end up in the summary, whose status says so; only a bug is
-    raised."""
-    summary = Summary(worker.account.name, family.name)
+async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[Summary]:
+    """Bring families of one source of one account up to date. Errors end up in the summaries, whose status says so;
+    only a bug is raised."""
     started, calls = time.monotonic(), worker.api.transport.calls
-    try:
-        state = await states.load(worker.db, worker.account, family)
-        summary.cursor = state.cursor
-        if reason := await _refusal(worker, state, asked):
-            summary.status, summary.reason = "skipped", reason
-        elif asked.dry_run:
-            await _Run(worker, family, asked, summary, state, None).walk()
+    members: list[Member] = []
+    summaries: list[Summary] = []
+    for family in families:
+        summary = Summary(worker.account.name, family.name)
+        try:
+            state = await states.load(worker.db, worker.account, family)
+            member = Member(worker.db, worker.account, family, state)
+            summary = member.summary
+            if reason := await _refusal(worker, family, state, asked):
+                summary.status, summary.reason = "skipped", reason
+            else:
+                members.append(member)
+        except EbaysyncError as error:
+            _failed(summary, error)
+        summaries.append(summary)
+    if members:
+        await (_dry if asked.dry_run else _leased)(worker, members, asked)
+    _count(worker, summaries, calls, started)
+    return summaries
+
+
+def _count(worker: Worker, summaries: Sequence[Summary], calls: int, started: float) -> None:
+    """The calls are counted at the first that was read; the others say so."""
+    read_ = [summary for summary in summaries if summary.status != "skipped"]
+    for summary in read_:
+        summary.seconds = time.monotonic() - started
+        if summary is read_[0]:
+            summary.calls = worker.api.transport.calls - calls
         else:
-            await _leased(worker, family, asked, summary, state)
-    except LeaseHeld as error:
-        summary.status, summary.reason, summary.failure = "skipped", "held by another run", error
-    except EbaysyncError as error:
-        _failed(summary, error)
-    summary.calls = worker.api.transport.calls - calls
-    summary.seconds = time.monotonic() - started
-    return summary
+            summary.read_with = read_[0].family
 
 
-async def _refusal(worker: Worker, state: states.State, asked: Asked) -> str | None:
+async def _refusal(worker: Worker, family: Family, state: states.State, asked: Asked) -> str | None:
     if reason := await worker.db.transact(states.paused):
         return reason
+    if worker.account.environment in family.absent_in:
+        return f"eBay has no {family.name} in its {worker.account.environment}"
     if not asked.force and not worker.account.is_active:
         return "the account is disabled"
     if not asked.force and not state.enabled:
@@ -166,28 +134,50 @@ async def _refusal(worker: Worker, state: states.State, asked: Asked) -> str | N
     return None
 
 
-async def _leased(worker: Worker, family: Family, asked: Asked, summary: Summary, state: states.State) -> None:
-    """Walk under a lease, and tell of it whatever happens."""
-    run_id = uuid4()
-    account = worker.account
+async def _dry(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
+    try:
+        await _Run(worker, members, asked).walk()
+    except EbaysyncError as error:
+        for member in members:
+            _failed(member.summary, error)
+
+
+async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
+    """Walk under each family's lease, and tell of it whatever happens. A family that another run holds is left out."""
     calls, started = worker.api.transport.calls, time.monotonic()
-    async with leases.held(worker.db, account.id, family.name, asked.walk, run_id) as lease:
-        summary.run_id = str(run_id)
-        await states.ensure(worker.db, account, family)
-        await states.begin_run(worker.db, account, family.name, run_id, asked.trigger)
-        state = await states.load(worker.db, account, family)  # as the run before us left it
-        error: EbaysyncError | None = None
+    async with AsyncExitStack() as stack:
+        mine: list[Member] = []
+        for member in members:
+            try:
+                await _begin(worker, member, asked, stack)
+                mine.append(member)
+            except LeaseHeld as error:
+                member.summary.status, member.summary.reason = "skipped", "held by another run"
+                member.summary.failure = error
+            except EbaysyncError as error:
+                _failed(member.summary, error)
+        if not mine:
+            return
         try:
-            await _Run(worker, family, asked, summary, state, lease).walk()
+            await _Run(worker, mine, asked).walk()
         except EbaysyncError as caught:
-            error = caught
+            _all_failed(mine, caught)
         except Exception as bug:
-            error = _bug(bug)
-        if error:
-            _failed(summary, error)
-        summary.calls = worker.api.transport.calls - calls
-        summary.seconds = time.monotonic() - started
-        await _tell(worker, summary, run_id, family, lease, error)
+            _all_failed(mine, _bug(bug))
+        _count(worker, [member.summary for member in mine], calls, started)
+        for member in mine:
+            await _tell(worker, member)
+
+
+async def _begin(worker: Worker, member: Member, asked: Asked, stack: AsyncExitStack) -> None:
+    family, account, run_id = member.family, worker.account, uuid4()
+    held = leases.held(worker.db, account.id, family.name, asked.walk, run_id)
+    member.lease = await stack.enter_async_context(held)
+    member.summary.run_id = str(run_id)
+    await states.ensure(worker.db, account, family)
+    await states.begin_run(worker.db, account, family.name, run_id, asked.trigger)
+    member.state = await states.load(worker.db, account, family)  # as the run before us left it
+    member.summary.cursor = member.state.cursor
 
 
 def _failed(summary: Summary, error: EbaysyncError) -> None:
@@ -195,9 +185,15 @@ def _failed(summary: Summary, error: EbaysyncError) -> None:
     summary.status = "interrupted" if isinstance(error, Interrupted) else "error"
 
 
-async def _tell(
-    worker: Worker, summary: Summary, run_id: UUID, family: Family, lease: Lease, error: EbaysyncError | None
-) -> None:
+def _all_failed(members: Sequence[Member], error: EbaysyncError) -> None:
+    for member in members:
+        if member.summary.failure is None:
+            _failed(member.summary, error)
+
+
+async def _tell(worker: Worker, member: Member) -> None:
+    summary, lease, error = member.summary, member.lease, member.summary.failure
+    assert lease
     live = lease.walk == "live" and not isinstance(error, LeaseLost)
 
     async def work(connection: AsyncConnection) -> None:
@@ -205,9 +201,10 @@ async def _tell(
             await lease.fence(connection)
         kind = "error" if summary.status == "error" else "done"
         facts = summary.as_dict()
-        await states.note(connection, run_id, kind, facts)
+        await states.note(connection, lease.run_id, kind, facts)
         said = error.message if error and summary.status == "error" else None
-        await states.end_run(connection, worker.account.id, family.name, run_id, summary.status, said, facts, live=live)
+        name = member.family.name
+        await states.end_run(connection, worker.account.id, name, lease.run_id, summary.status, said, facts, live=live)
 
     try:
         await worker.db.transact(work)
@@ -226,57 +223,117 @@ def _bug(error: Exception) -> EbaysyncError:
 
 
 class _Run:
-    """The walk of one run: what it reads with and where it stands."""
+    """The walks of one run: what is read, for which families, and where it stands."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        family: Family,
-        asked: Asked,
-        summary: Summary,
-        state: states.State,
-        lease: Lease | None,
-    ) -> None:
-        self.worker, self.family, self.asked, self.summary, self.state = worker, family, asked, summary, state
-        self.lease = lease
-        self.calls: Calls = SOURCES[family.source]
-        self.source: Source = windowed(self.calls, worker.api, family, lease.progressed if lease else lambda: None)
+    def __init__(self, worker: Worker, members: Sequence[Member], asked: Asked) -> None:
+        self.worker, self.asked = worker, asked
+        self.members = list(members)
+        self.family = members[0].family  # what families of one source declare of it is the same
+        self.calls: Calls = SOURCES[self.family.source](worker.api)
+        self.source = self._windows()
         self.clamp = timedelta(hours=worker.settings.max_window_hours)
 
+    def _windows(self) -> Source | None:
+        calls = self.calls
+        if calls.ask is None:
+            return None
+        read_key = key_reader(self.family)
+
+        async def ask(window: Slice, offset: int) -> Page:
+            assert calls.ask
+            page = await calls.ask(window, offset)
+            self._progressed()
+            return page
+
+        return Source(ask, lambda record: read_key(record) or record, calls.page_size)
+
     async def walk(self) -> None:
-        """Read the window in slices, store each. Raises EbaysyncError; what was stored stays."""
+        """Read what is due, store it. Raises EbaysyncError; what was stored stays."""
         stop = self.worker.stop
         await stop.race(self.worker.api.credentials.access_token())
-        span, known = await stop.race(self._plan())
-        if self.asked.walk == "backfill" and self.lease:
-            fresh = span
-            span = await self._resumed(fresh)
-            known = known if span == fresh else None
-        self.summary.window_from, self.summary.window_to = span.start, span.end
-        if self.lease:
-            await self._note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
-        self.summary.reached = span.start
-        async with aclosing(read(self.source, span, self.clamp, self._go_on, known)) as portions:
-            while (portion := await stop.race(anext(portions, None))) is not None:
-                await self._store(portion.slice, await stop.race(self._prepared(portion)))
-                self.summary.reached = portion.slice.end
-                self.worker.progress(self.summary)
-        self.summary.caught_up = self.summary.reached >= span.end
+        for member in self.members:
+            await member.open(self.calls)
+        if self.source is None:
+            await self._scan()
+        else:
+            await self._live(self.source)
+        if self.asked.walk == "live":
+            for member in self.members:
+                if self._go_on():
+                    await member.again(stop.race)
         if stop.signum is not None:
             raise Interrupted(stop.signum)
 
-    async def _prepared(self, portion: Portion) -> batches.Batch:
-        worker = self.worker
-        progressed = self.lease.progressed if self.lease else lambda: None
-        return await batches.prepare(
-            worker.db, worker.api, self.family, self.calls, worker.account.id, portion.records, progressed
-        )
+    async def _live(self, source: Source) -> None:
+        """The window, then a piece of the sweep."""
+        span, known = await self.worker.stop.race(self._plan(source))
+        if self.asked.walk == "backfill" and any(member.lease for member in self.members):
+            fresh = span
+            span = await self._resumed(fresh)
+            known = known if span == fresh else None
+        await self._announce(span)
+        reached = span.start
+        async with aclosing(read(source, span, self._widest(), self._go_on, known)) as portions:
+            while (portion := await self.worker.stop.race(anext(portions, None))) is not None:
+                await self._store(portion.records, portion.slice, portion.broken)
+                reached = portion.slice.end
+                self._reached(reached)
+        if reached >= span.end:
+            for member in self.members:
+                member.summary.caught_up = True
+            if self.asked.walk == "live" and self.family.sweep:
+                await self._sweep(source, span, self.family.sweep)
+
+    async def _announce(self, span: Slice) -> None:
+        for member in self.members:
+            summary = member.summary
+            summary.window_from, summary.window_to, summary.reached = span.start, span.end, span.start
+            await member.note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
+
+    def _reached(self, position: datetime) -> None:
+        for member in self.members:
+            member.summary.reached = position
+            self.worker.progress(member.summary)
+
+    async def _store(self, records: Sequence[bytes], slice_: Slice, broken: Sequence[tuple[bytes, str]] = ()) -> None:
+        """A portion for each family, with its cursor. A family whose lease was lost is left behind."""
+        now = self.worker.api.transport.clock.now()
+        for member in list(self.members):
+            if self.asked.walk == "live":
+                position, move = member.cursor_to(slice_.end, now)
+            else:
+                position, move = slice_.end, self._backfill_to(member, slice_.end)
+            await self._guarded(member, member.take(records, slice_, move, self.worker.stop.race, broken))
+            if self.asked.walk == "live":
+                member.moved(position)
+
+    def _backfill_to(self, member: Member, position: datetime) -> Move:
+        account_id, name = self.worker.account.id, member.family.name
+        return lambda connection: states.move_backfill(connection, account_id, name, position)
+
+    async def _guarded(self, member: Member, work: Awaitable[None]) -> None:
+        """What happens to one family's lease is no matter of the others."""
+        try:
+            await work
+        except LeaseLost as lost:
+            _failed(member.summary, lost)
+            self.members.remove(member)
+            if not self.members:
+                raise
 
     def _go_on(self) -> bool:
         late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
-        return self.worker.stop.signum is None and not late and self.summary.reason is None
+        paused = any(member.summary.reason for member in self.members)
+        return self.worker.stop.signum is None and not late and not paused
 
-    async def _plan(self) -> tuple[Slice, Page | None]:
+    def _progressed(self) -> None:
+        for member in self.members:
+            member.progressed()
+
+    def _widest(self) -> timedelta:
+        return self.family.widest or self.clamp
+
+    async def _plan(self, source: Source) -> tuple[Slice, Page | None]:
         """The span of this run by eBay's clock. Until eBay has answered once only the host's clock is there: then
         the first slice is asked for by it, and should the answer's Date say otherwise, the plan is made anew."""
         clock = self.worker.api.transport.clock
@@ -284,10 +341,10 @@ class _Run:
         span = self._span(assumed)
         if clock.known or span.width <= timedelta(0):
             return span, None
-        began, asked = time.monotonic(), first(span, self.clamp)
+        began, asked = time.monotonic(), first(span, self._widest())
         page: Page | None = None
         try:
-            page = await self.source.ask(asked, 0)
+            page = await source.ask(asked, 0)
         except EbayRejected as error:
             if error.error_id != self.calls.in_future:
                 raise
@@ -300,87 +357,96 @@ class _Run:
         return span_by_ebay, None
 
     async def _resumed(self, fresh: Slice) -> Slice:
-        """What is left of the unfinished backfill of as many days, or a new one of this span."""
+        """What is left of the unfinished backfills of as many days, or new ones of this span."""
         worker, days = self.worker, self.asked.days
-        kept = await states.open_backfill(worker.db, worker.account, self.family, days, fresh.start, fresh.end)
-        return Slice(max(kept.position, fresh.start), kept.end)
-
-    def _earliest(self, now: datetime) -> datetime | None:
-        reach = self.family.furthest_reach
-        return _whole_seconds(now - reach + REACH_MARGIN) if reach else None
+        kept = [
+            await states.open_backfill(worker.db, worker.account, member.family, days, fresh.start, fresh.end)
+            for member in self.members
+        ]
+        return Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
 
     def _span(self, now: datetime) -> Slice:
-        """From where to where this run reads, were it `now` at eBay."""
-        family, settings, cursor = self.family, self.worker.settings, self.state.cursor
-        end = _whole_seconds(now - timedelta(seconds=settings.settle_seconds))
-        earliest = self._earliest(now)
+        """From where to where this run reads, were it `now` at eBay: from the oldest of the families' cursors."""
+        end = _whole_seconds(now - timedelta(seconds=self.worker.settings.settle_seconds))
+        reach = self.family.furthest_reach
+        earliest = _whole_seconds(now - reach + REACH_MARGIN) if reach else None
         if self.asked.walk == "backfill":
             return Slice(_whole_seconds(_after(now - timedelta(days=self.asked.days), earliest)), end)
-        if cursor is None:
-            start = now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
-        else:
-            overlap = family.overlap or timedelta(minutes=settings.overlap_minutes)
-            start = min(cursor, end) - overlap
+        start = min(self._start(member, now, end) for member in self.members)
         return Slice(_whole_seconds(_after(start, earliest)), end)
 
-    async def _store(self, slice_: Slice, batch: batches.Batch) -> None:
-        """The slice's records, its log line and the position after it: one transaction, fenced."""
-        worker, summary = self.worker, self.summary
-        position = self._position(slice_.end)
+    def _start(self, member: Member, now: datetime, end: datetime) -> datetime:
+        family, settings, cursor = member.family, self.worker.settings, member.state.cursor
+        if cursor is None:
+            return now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
+        return min(cursor, end) - (family.overlap or timedelta(minutes=settings.overlap_minutes))
 
-        async def work(connection: AsyncConnection, *, one_by_one: bool) -> batches.Stored:
-            run_id = None
-            if self.lease:
-                await self.lease.fence(connection)
-                run_id = self.lease.run_id
-            stored = await batches.store(
-                worker.db, connection, self.family, worker.account.id, run_id, batch, one_by_one=one_by_one
-            )
-            if self.lease:
-                await self._move(connection, position)
-                await states.note(connection, self.lease.run_id, "page", _page_facts(slice_, batch, stored))
-                summary.reason = await states.paused(connection)
-            return stored
+    async def _sweep(self, source: Source, live: Slice, horizon: timedelta) -> None:
+        """Of the trailing horizon before the live window: the piece after the sweep's cursor that fits a page, or
+        (`--sweep`) all of it."""
+        start, end = max(live.end - horizon, _reach(self.family, live.end)), live.start
+        if start >= end or not self._go_on():
+            return
+        leader = min(self.members, key=lambda member: member.state.sweep or start)
+        if not self.asked.sweep and leader.state.sweep:
+            start = min(max(start, leader.state.sweep), end)
+        if start >= end:
+            start = max(live.end - horizon, _reach(self.family, live.end))
+        whole = self.asked.sweep
+        width = min(leader.state.sweep_width or self._widest(), self._widest()) if not whole else self._widest()
+        span = Slice(_whole_seconds(start), end)
+        async with aclosing(read(source, span, width, self._go_on, ahead=4 if whole else 1)) as portions:
+            while (portion := await self.worker.stop.race(anext(portions, None))) is not None:
+                done = portion.slice.end >= end
+                wider = portion.width * 2 if _is_roomy(len(portion.records), self.calls.page_size) else portion.width
+                for member in list(self.members):
+                    move = member.sweep_to(portion.slice, min(wider, self._widest()), done=done)
+                    take = member.take(portion.records, portion.slice, move, self.worker.stop.race, portion.broken)
+                    await self._guarded(member, take)
+                if not whole:
+                    return
 
-        commit = self.lease is not None
-        try:
-            stored = await worker.db.transact(lambda c: work(c, one_by_one=False), commit=commit)
-        except RowRefused as refused:
-            log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
-            stored = await worker.db.transact(lambda c: work(c, one_by_one=True), commit=commit)
-        summary.fetched += batch.fetched
-        summary.stored += stored.stored
-        summary.unchanged += stored.unchanged
-        summary.quarantined += stored.quarantined
-        if self.asked.walk == "live" and self.lease:
-            self.state = replace(self.state, cursor=position)
-            summary.cursor = position
+    async def _scan(self) -> None:
+        """All there is, and what of a snapshot is gone. Before anything is marked as removed the list is read a second
+        time, because a row may have slipped from one page to another while it was read."""
+        scan, clock = self.calls.scan, self.worker.api.transport.clock
+        assert scan
+        started = time.monotonic()
+        for turn in range(2):
+            if not await self._one_scan():
+                return
+            began = clock.now() - timedelta(seconds=time.monotonic() - started)
+            snapshots = [member for member in self.members if member.family.cursor_type == "snapshot"]
+            if turn or not [member for member in snapshots if await member.gone()]:
+                break
+        for member in list(self.members):
+            await self._guarded(member, member.finish_scan(began, accept=self.asked.accept_removals))
+            member.summary.caught_up = True
 
-    def _position(self, end: datetime) -> datetime:
-        """The cursor after a slice: never back, but from beyond eBay's now (a database restored from elsewhere)."""
-        cursor = self.state.cursor
-        return end if cursor is None or cursor > self.worker.api.transport.clock.now() else max(end, cursor)
+    async def _one_scan(self) -> bool:
+        """Whether all of it was read."""
+        assert self.calls.scan
+        names = [member.family.name for member in self.members]
+        async with aclosing(self.calls.scan(names)) as portions:
+            while (found := await self.worker.stop.race(anext(portions, None))) is not None:
+                for member in list(self.members):
+                    records = found.get(member.family.name, ())
+                    if records:
+                        await self._guarded(member, member.take(records, None, None, self.worker.stop.race))
+                        member.see(records)
+                    self.worker.progress(member.summary)
+                self._progressed()
+                if not self._go_on():
+                    return False
+        return True
 
-    async def _move(self, connection: AsyncConnection, position: datetime) -> None:
-        assert self.lease
-        move = states.move_cursor if self.asked.walk == "live" else states.move_backfill
-        await move(connection, self.worker.account.id, self.family.name, position)
 
-    async def _note(self, kind: str, details: dict[str, Any]) -> None:
-        assert self.lease
-        run_id = self.lease.run_id
-        await self.worker.db.transact(lambda connection: states.note(connection, run_id, kind, details))
+def _is_roomy(records: int, page_size: int) -> bool:
+    return records * 3 < page_size
 
 
-def _page_facts(slice_: Slice, batch: batches.Batch, stored: batches.Stored) -> dict[str, Any]:
-    return {
-        "from": states.iso(slice_.start),
-        "to": states.iso(slice_.end),
-        "fetched": batch.fetched,
-        "stored": stored.stored,
-        "unchanged": stored.unchanged,
-        "quarantined": stored.quarantined,
-    }
+def _reach(family: Family, now: datetime) -> datetime:
+    return now - family.furthest_reach + REACH_MARGIN if family.furthest_reach else now - timedelta(days=3650)
 
 
 def _whole_seconds(moment: datetime) -> datetime:
@@ -389,3 +455,6 @@ def _whole_seconds(moment: datetime) -> datetime:
 
 def _after(moment: datetime, earliest: datetime | None) -> datetime:
     return moment if earliest is None else max(moment, earliest)
+
+
+__all__ = ["Asked", "Stop", "Summary", "Worker", "run"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,27 @@ from ebaysync.ebay.rest import stamp
 from ebaysync.errors import DatabaseError
 from ebaysync.families.base import Family
 from ebaysync.store.database import Database
+from ebaysync.store.merge import Writer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class State:
     enabled: bool
     cursor: datetime | None
+    sweep: datetime | None = None
+    """how far the sweep's present round has come; None: at its beginning"""
+    sweep_width: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A detail that could not be had. `waits`: it is not yet time to ask again, or nobody asks any more."""
+
+    attempts: int
+    reason: str | None
+    waits: bool
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -33,13 +49,20 @@ def iso(moment: datetime | None) -> str | None:
 async def load(db: Database, account: Account, family: Family) -> State:
     """The state of a family; of one that never ran: enabled, without a cursor."""
     rows = await db.rows(
-        "SELECT enabled, cursor_value FROM ebay_sync_state WHERE ebay_account_id = :account AND api_family = :family",
+        "SELECT enabled, cursor_value, sweep_cursor, sweep_done, sweep_width_seconds FROM ebay_sync_state"
+        " WHERE ebay_account_id = :account AND api_family = :family",
         account=account.id,
         family=family.name,
     )
     if not rows:
         return State(enabled=True, cursor=None)
-    return State(rows[0].enabled, _cursor(account, family, rows[0].cursor_value))
+    row = rows[0]
+    return State(
+        row.enabled,
+        _cursor(account, family, row.cursor_value),
+        None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
+        timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
+    )
 
 
 def _cursor(account: Account, family: Family, text: str | None) -> datetime | None:
@@ -80,6 +103,112 @@ async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str
             " WHERE ebay_account_id = :account AND api_family = :family"
         ),
         {"cursor": iso(cursor), "account": account_id, "family": family},
+    )
+
+
+async def move_sweep(
+    connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime, width: timedelta, *, done: bool
+) -> None:
+    await connection.execute(
+        text(
+            "UPDATE ebay_sync_state SET sweep_cursor = :cursor, sweep_done = :done, sweep_width_seconds = :width,"
+            " updated_at = clock_timestamp() WHERE ebay_account_id = :account AND api_family = :family"
+        ),
+        {
+            "cursor": iso(cursor),
+            "width": int(width.total_seconds()),
+            "done": done,
+            "account": account_id,
+            "family": family,
+        },
+    )
+
+
+async def pending_details(db: Database, account_id: UUID, family: str) -> dict[str, Pending]:
+    """By the record's key."""
+    rows = await db.rows(
+        "SELECT entity_key, attempts, reason, (next_at <= clock_timestamp()) IS NOT TRUE AS waits"
+        " FROM ebay_pending_detail WHERE ebay_account_id = :account AND api_family = :family AND attempts > 0",
+        account=account_id,
+        family=family,
+    )
+    return {row.entity_key: Pending(row.attempts, row.reason, row.waits) for row in rows}
+
+
+FIRST_WAIT = timedelta(minutes=5)
+GIVE_UP = 8  # attempts at a detail; the waits between them add up to ten hours
+
+
+async def note_details(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) -> None:
+    """How often each record's detail has been asked for in vain, and why; 0: it has come."""
+    for key, (attempts, reason) in notes.items():
+        waits = 0 < attempts < GIVE_UP
+        await writer.connection.execute(
+            text(_NOTE_DETAIL),
+            {
+                "account": writer.account_id,
+                "family": writer.family,
+                "key": key,
+                "attempts": attempts,
+                "wait": (FIRST_WAIT * 2 ** (attempts - 1)).total_seconds() if waits else None,
+                "reason": reason,
+            },
+        )
+
+
+_NOTE_DETAIL = """
+INSERT INTO ebay_pending_detail (ebay_account_id, api_family, entity_key, attempts, next_at, reason)
+VALUES (:account, :family, :key, :attempts, clock_timestamp() + make_interval(secs => :wait), :reason)
+ON CONFLICT (ebay_account_id, api_family, entity_key)
+DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at, reason = excluded.reason
+"""
+
+
+async def quarantine(writer: Writer, records: Sequence[tuple[bytes, str]]) -> None:
+    """Keep what could not be stored, as eBay sent it, with the reason."""
+    for raw, reason in records:
+        log.warning("%s: a record goes to quarantine: %s", writer.family, reason)
+        await writer.connection.execute(
+            text(
+                "INSERT INTO ebay_quarantine (ebay_account_id, api_family, run_id, reason, payload)"
+                " VALUES (:account, :family, :run, :reason, :payload) ON CONFLICT DO NOTHING"
+            ),
+            {
+                "account": writer.account_id,
+                "family": writer.family,
+                "run": writer.run_id,
+                "reason": reason,
+                "payload": raw,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Complete scans in a row that would have removed too much, and the digests of what all of them missed."""
+
+    scans: int = 0
+    missing: bytes = b""
+
+
+async def doubt(connection: AsyncConnection, account_id: UUID, family: str) -> Doubt:
+    row = (
+        await connection.execute(
+            text("SELECT scans, missing FROM ebay_doubted_scan WHERE ebay_account_id = :account AND api_family = :f"),
+            {"account": account_id, "f": family},
+        )
+    ).one_or_none()
+    return Doubt(row.scans, bytes(row.missing)) if row else Doubt()
+
+
+async def set_doubt(connection: AsyncConnection, account_id: UUID, family: str, doubt: Doubt) -> None:
+    await connection.execute(
+        text(
+            "INSERT INTO ebay_doubted_scan (ebay_account_id, api_family, scans, missing)"
+            " VALUES (:account, :family, :scans, :missing) ON CONFLICT (ebay_account_id, api_family)"
+            " DO UPDATE SET scans = excluded.scans, missing = excluded.missing, at = clock_timestamp()"
+        ),
+        {"account": account_id, "family": family, "scans": doubt.scans, "missing": doubt.missing},
     )
 
 

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood
+from ebaysync.errors import AnswerNotUnderstood, XmlBroken
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ FULL = 0.7  # cut so that a slice is expected to fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12
 LIES = 3
+UNREADABLE = 200  # answers of one walk that are no XML: one record that breaks its page costs some twenty
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Portion:
-    """A slice with everything in it."""
+    """A slice with everything in it. `broken` are answers that cannot be read even for one second, with the reason;
+    `width` is how wide the next slice may be."""
 
     slice: Slice
     records: tuple[bytes, ...]
+    width: timedelta
+    broken: tuple[tuple[bytes, str], ...] = ()
 
 
 class _Asked:
@@ -95,10 +99,13 @@ class _Asked:
         if self.task is None and self.page is None:
             self.task = asyncio.create_task(_whole(source, self.slice))
 
-    async def answer(self) -> Page:
+    async def answer(self) -> Page | XmlBroken:
         if self.page is None:
             assert self.task is not None
-            self.page = await self.task
+            try:
+                self.page = await self.task
+            except XmlBroken as error:
+                return error
         return self.page
 
 
@@ -108,38 +115,47 @@ async def read(
     clamp: timedelta,
     go_on: Callable[[], bool] = lambda: True,
     known: Page | None = None,
+    ahead: int = IN_FLIGHT,
 ) -> AsyncGenerator[Portion]:
     """The span's portions in the order of time. When `go_on` says no, no further slice is asked for.
 
-    `known` is the answer for the span's first clamp, where it has been asked for already. Raises EbayError; what was
-    handed out before stays valid.
+    `known` is the answer for the span's first clamp, where it has been asked for already; `ahead` is how many slices
+    are asked for at once. Raises EbayError; what was handed out before stays valid.
     """
     line: deque[_Asked] = deque()
-    position, width = span.start, clamp
+    position, width, unreadable = span.start, clamp, 0
     if known is not None:
         head = first(span, clamp)
         line.append(_Asked(head, known))
         position = head.end
     try:
         while True:
-            while go_on() and position < span.end and len(line) < IN_FLIGHT:
+            while go_on() and position < span.end and len(line) < ahead:
                 line.append(_Asked(Slice(position, min(position + width, span.end))))
                 position = line[-1].slice.end
             if not line or not go_on():
                 return
-            for asked in list(line)[:IN_FLIGHT]:
+            for asked in list(line)[:ahead]:
                 asked.start(source)
             page = await line[0].answer()
             done = line.popleft()
-            if page.is_all(source.page_size):
+            if isinstance(page, XmlBroken):
+                unreadable += 1
+                if done.slice.width > FINEST and unreadable <= UNREADABLE:
+                    line.extendleft(_Asked(part) for part in reversed(done.slice.cut(2)))
+                elif page.document is not None and done.slice.width <= FINEST:
+                    yield Portion(done.slice, (), width, ((page.document, page.message),))
+                else:
+                    raise page
+            elif page.is_all(source.page_size):
                 width = _wider(done.slice, page, source, width, clamp)
-                yield Portion(done.slice, page.records)
+                yield Portion(done.slice, page.records, width)
             elif done.slice.width > FINEST:
                 parts = done.slice.cut(max(2, math.ceil(page.total / (source.page_size * FULL))))
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Asked(part) for part in reversed(parts))
             else:
-                yield Portion(done.slice, await _dense(source, done.slice))
+                yield Portion(done.slice, await _dense(source, done.slice), width)
     finally:
         tasks = [asked.task for asked in line if asked.task]
         for task in tasks:
@@ -192,11 +208,12 @@ async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
 
 async def _one_pass(source: Source, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
     page = await source.ask(slice_, 0)
-    total = page.total
-    offsets = list(range(len(page.records), total, len(page.records) or total or 1))
-    for offset in reversed(offsets) if backwards else offsets:
-        found.update((source.key(record), record) for record in page.records)
+    total, step = page.total, len(page.records)
+    found.update((source.key(record), record) for record in page.records)
+    offset = (total - 1) // (step or 1) * step if backwards else step
+    while 0 < offset < total:
         page = await source.ask(slice_, offset)
         total = max(total, page.total)
-    found.update((source.key(record), record) for record in page.records)
+        found.update((source.key(record), record) for record in page.records)
+        offset += -step if backwards else step
     return total

@@ -1,0 +1,38 @@
+"""Sell Fulfillment: payment disputes. (apiz host, unlike orders.)
+
+Asked for by the day they were opened, at most 90 days at once and 18 months back; no filter shows a change.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote
+
+import msgspec
+
+from ebaysync.ebay.rest import Answered, Api, stamp
+
+PATH = "/sell/fulfillment/v1/payment_dispute"
+PAGE = 200
+
+
+class DisputesPage(Answered, frozen=True):
+    total: int
+    payment_dispute_summaries: tuple[msgspec.Raw, ...] = ()
+    next: str | None = None
+
+
+async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) -> DisputesPage:
+    """One page of the summaries of the disputes that were opened in a span."""
+    params = (
+        ("open_date_from", stamp(start)),
+        ("open_date_to", stamp(end)),
+        ("limit", str(PAGE)),
+        ("offset", str(offset)),
+    )
+    return await api.get("apiz", f"{PATH}_summary", DisputesPage, params)
+
+
+async def dispute(api: Api, dispute_id: str) -> bytes:
+    """One dispute with all of it. Raises RecordNotFound."""
+    return bytes(await api.get("apiz", f"{PATH}/{quote(dispute_id, safe='')}", msgspec.Raw))

@@ -1,0 +1,58 @@
+"""Sell Inventory: getInventoryItems and getOffers. (api host.)
+
+There is neither filter nor time stamp: all of it is read. `offset` is the number of a page in eBay's text and a number
+of records to some clients, so it is taken from eBay's own `next`. Accept-Language is not documented as needed, but
+without it 25709 has been seen.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from ebaysync.ebay.rest import Answered, Api
+from ebaysync.errors import RecordNotFound
+
+PATH = "/sell/inventory/v1"
+PAGE = 200
+OFFERS_PAGE = 100
+NO_OFFER = 25713
+_HEADERS = (("Accept-Language", "en-US"),)
+
+
+class ItemsPage(Answered, frozen=True):
+    total: int
+    inventory_items: tuple[msgspec.Raw, ...] = ()
+    next: str | None = None
+
+
+class OffersPage(Answered, frozen=True):
+    total: int = 0
+    offers: tuple[msgspec.Raw, ...] = ()
+    next: str | None = None
+
+
+async def items(api: Api, offset: str = "0") -> ItemsPage:
+    """A page of the inventory items; `offset` as a page's `next` has it."""
+    params = (("limit", str(PAGE)), ("offset", offset))
+    return await api.get("api", f"{PATH}/inventory_item", ItemsPage, params, headers=_HEADERS)
+
+
+async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
+    """A page of the offers of a SKU; one that has none (404, 25713) gives an empty page."""
+    params = (("sku", sku), ("limit", str(OFFERS_PAGE)), ("offset", offset))
+    try:
+        return await api.get("api", f"{PATH}/offer", OffersPage, params, headers=_HEADERS)
+    except RecordNotFound as error:
+        if error.error_id != NO_OFFER:
+            raise
+        return OffersPage()
+
+
+def next_offset(page: ItemsPage | OffersPage) -> str | None:
+    """The offset of the page behind this one; None: this is the last. Only this is taken from eBay's `next`, so that no
+    answer can lead elsewhere."""
+    if not page.next:
+        return None
+    return parse_qs(urlsplit(page.next).query).get("offset", [None])[0]

@@ -1,0 +1,283 @@
+"""One family's share of a run: its summary, its state and lease, and how its records are stored.
+
+Families that are read from the same source run together; each keeps its own cursor and commits it with its rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.errors import EbaysyncError, TooMuchGone
+from ebaysync.families.base import Family
+from ebaysync.store.database import Database, RowRefused
+from ebaysync.store.merge import Writer, unfinished
+from ebaysync.sync import batch as batches
+from ebaysync.sync import snapshot
+from ebaysync.sync import state as states
+from ebaysync.sync.batch import Batch, Reader
+from ebaysync.sync.lease import Lease, Walk
+from ebaysync.sync.snapshot import Seen
+from ebaysync.sync.sources import Calls, key_reader
+from ebaysync.sync.state import State
+from ebaysync.sync.walk import Slice
+
+log = logging.getLogger(__name__)
+
+Status = Literal["completed", "error", "skipped", "interrupted"]
+Move = Callable[[AsyncConnection], Awaitable[None]]
+"""What else is written in the transaction of the last records: a position."""
+Race = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Waits for something, until SIGTERM comes."""
+
+
+@dataclass
+class Summary:
+    """What a run has done: the object that `run --json` prints, and `summary_json` of its row."""
+
+    account: str
+    family: str
+    run_id: str | None = None
+    status: Status = "completed"
+    reason: str | None = None
+    window_from: datetime | None = None
+    window_to: datetime | None = None
+    cursor: datetime | None = None
+    caught_up: bool = False
+    calls: int = 0
+    fetched: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    read_with: str | None = None
+    """the family that was read from the same source, where the calls are counted"""
+    full: int | None = None
+    incomplete: int | None = None
+    failure: EbaysyncError | None = field(default=None, repr=False)
+    reached: datetime | None = field(default=None, repr=False)
+
+    @property
+    def share(self) -> float:
+        """How much of the window is stored, 0 to 1."""
+        if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
+            return 0.0
+        return (self.reached - self.window_from) / (self.window_to - self.window_from)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "account": self.account,
+            "family": self.family,
+            "run_id": self.run_id,
+            "status": self.status,
+            "reason": self.reason,
+            "window_from": states.iso(self.window_from),
+            "window_to": states.iso(self.window_to),
+            "cursor": states.iso(self.cursor),
+            "caught_up": self.caught_up,
+            "calls": self.calls,
+            "fetched": self.fetched,
+            "stored": self.stored,
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "quarantined": self.quarantined,
+            "seconds": round(self.seconds, 3),
+            "error": self.failure.as_dict() if self.failure else None,
+        } | self._extra()
+
+    def _extra(self) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if self.read_with:
+            extra["read_with"] = self.read_with
+        if self.incomplete is not None:
+            extra["incomplete"] = self.incomplete
+        if self.full is not None:
+            extra |= {
+                "normalized_full": self.full,
+                "normalized_partial": self.fetched - self.quarantined - self.full,
+                "normalization_errors": self.quarantined,
+            }
+        return extra
+
+
+class Member:
+    """A family in a run. Without a lease (a dry run) what is written is undone."""
+
+    def __init__(self, db: Database, account: Account, family: Family, state: State) -> None:
+        self.db, self.account, self.family, self.state = db, account, family, state
+        self.summary = Summary(account.name, family.name, cursor=state.cursor)
+        self.summary.full = 0 if family.normal else None
+        self.summary.incomplete = 0 if family.detail else None
+        self.lease: Lease | None = None
+        self.walk: Walk = "live"
+        self.seen = Seen()
+        self._reader: Reader | None = None
+        self._key = key_reader(family)
+
+    @property
+    def run_id(self) -> UUID | None:
+        return self.lease.run_id if self.lease else None
+
+    def progressed(self) -> None:
+        if self.lease:
+            self.lease.progressed()
+
+    async def open(self, calls: Calls) -> None:
+        pending = await states.pending_details(self.db, self.account.id, self.family.name) if self.family.detail else {}
+        self._reader = Reader(self.db, self.family, calls, self.account.id, self.progressed, pending)
+
+    async def note(self, kind: str, facts: dict[str, Any]) -> None:
+        """A line of the run's log."""
+        if self.lease:
+            run_id = self.lease.run_id
+            await self.db.transact(lambda connection: states.note(connection, run_id, kind, facts))
+
+    def mine(self, records: Sequence[bytes]) -> Sequence[bytes]:
+        return records if self.family.mine is None else [record for record in records if self.family.mine(record)]
+
+    async def take(
+        self,
+        records: Sequence[bytes],
+        slice_: Slice | None,
+        move: Move | None,
+        race: Race,
+        broken: Sequence[tuple[bytes, str]] = (),
+    ) -> None:
+        """Store a portion's records, and `move` with the last of them. `race` ends the wait for eBay's details."""
+        assert self._reader
+        prepared = self._reader.batches(self.mine(records), broken)
+        await self._store_all(prepared, slice_, move, race)
+
+    async def again(self, race: Race) -> None:
+        """Ask again for the stored records that are not in a final state or lack their detail."""
+        detail, reader = self.family.detail, self._reader
+        assert reader
+        if detail is None or reader.calls.details is None:
+            return
+        waiting = {key for key, pending in reader.pending.items() if not pending.waits}
+        keys: dict[str, None] = {}
+        if column := detail.open_column:
+            table, account_id = self.family.table, self.account.id
+            work = self.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
+            keys = dict.fromkeys(await work)
+        waits = {key for key, pending in reader.pending.items() if pending.waits}
+        wanted = [key for key in {**keys, **dict.fromkeys(waiting)} if key not in reader.fresh | waits]
+        if wanted:
+            await self._store_all(reader.again(wanted), None, None, race)
+
+    async def _store_all(
+        self,
+        prepared: AsyncIterator[tuple[Batch, bool]],
+        slice_: Slice | None,
+        move: Move | None,
+        race: Race,
+    ) -> None:
+        """Each batch in a transaction, and `move` in that of the last."""
+        while (found := await race(anext(prepared, None))) is not None:
+            batch, last = found
+            await self._store(batch, slice_, move if last else None)
+
+    async def _store(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
+        """The batch's records, its log line and the position after it: one transaction, fenced."""
+        reader, summary = self._reader, self.summary
+        assert reader
+
+        async def work(connection: AsyncConnection, *, one_by_one: bool) -> batches.Outcome:
+            if self.lease:
+                await self.lease.fence(connection)
+            outcome = await batches.store(self.db, self.writer(connection), reader, batch, one_by_one=one_by_one)
+            if self.lease:
+                if move:
+                    await move(connection)
+                await states.note(connection, self.lease.run_id, "page", _page_facts(slice_, batch, outcome))
+                summary.reason = await states.paused(connection)
+            return outcome
+
+        commit = self.lease is not None
+        try:
+            outcome = await self.db.transact(lambda c: work(c, one_by_one=False), commit=commit)
+        except RowRefused as refused:
+            log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
+            outcome = await self.db.transact(lambda c: work(c, one_by_one=True), commit=commit)
+        summary.fetched += batch.fetched
+        summary.stored += outcome.stored
+        summary.unchanged += outcome.unchanged
+        summary.quarantined += outcome.quarantined
+        if summary.full is not None:
+            summary.full += outcome.full
+        if summary.incomplete is not None:
+            summary.incomplete += len(batch.incomplete)
+        self.progressed()
+
+    def writer(self, connection: AsyncConnection) -> Writer:
+        return Writer(connection, self.account.id, self.family.name, self.run_id)
+
+    def cursor_to(self, end: datetime, now: datetime) -> tuple[datetime, Move]:
+        """The cursor after what ends there: never back, but from beyond eBay's now (a database restored from
+        elsewhere)."""
+        cursor = self.state.cursor
+        position = end if cursor is None or cursor > now else max(end, cursor)
+        account_id, name = self.account.id, self.family.name
+        return position, lambda connection: states.move_cursor(connection, account_id, name, position)
+
+    def moved(self, position: datetime) -> None:
+        if self.lease:
+            self.state = replace(self.state, cursor=position)
+            self.summary.cursor = position
+
+    def sweep_to(self, slice_: Slice, width: timedelta, *, done: bool) -> Move | None:
+        """The sweep's position after a slice; None where the slice does not begin at this family's own."""
+        if self.state.sweep is not None and not slice_.start <= self.state.sweep <= slice_.end:
+            return None
+        account_id, name = self.account.id, self.family.name
+        self.state = replace(self.state, sweep=slice_.end)
+        return lambda connection: states.move_sweep(connection, account_id, name, slice_.end, width, done=done)
+
+    def see(self, records: Sequence[bytes]) -> None:
+        self.seen.add(self._key(record) for record in records)
+
+    async def gone(self) -> bool:
+        """Whether anything that is known was not seen."""
+        work = self.db.transact(lambda c: snapshot.missing(c, self.account.id, self.family, self.seen))
+        return bool((await work)[0])
+
+    async def finish_scan(self, began: datetime, *, accept: bool) -> None:
+        """After a complete scan: mark what is gone, and move the cursor to the scan's beginning. Raises TooMuchGone."""
+
+        async def work(connection: AsyncConnection) -> int | TooMuchGone:
+            if self.lease:
+                await self.lease.fence(connection)
+            removed: int | TooMuchGone = 0
+            if self.family.cursor_type == "snapshot" and not self.seen.nameless:
+                gone, known = await snapshot.missing(connection, self.account.id, self.family, self.seen)
+                removed = await snapshot.settle(self.writer(connection), self.family, gone, known, accept=accept)
+            if self.lease and not isinstance(removed, TooMuchGone):
+                await states.move_cursor(connection, self.account.id, self.family.name, began)
+            return removed
+
+        removed = await self.db.transact(work, commit=self.lease is not None)
+        if isinstance(removed, TooMuchGone):
+            raise removed
+        self.summary.removed = removed
+        if self.seen.nameless:
+            self.summary.reason = f"{self.seen.nameless} records without a readable key: nothing is marked as removed"
+        self.moved(began)
+
+
+def _page_facts(slice_: Slice | None, batch: Batch, outcome: batches.Outcome) -> dict[str, Any]:
+    return {
+        "from": states.iso(slice_.start) if slice_ else None,
+        "to": states.iso(slice_.end) if slice_ else None,
+        "fetched": batch.fetched,
+        "stored": outcome.stored,
+        "unchanged": outcome.unchanged,
+        "quarantined": outcome.quarantined,
+    }

@@ -1,0 +1,53 @@
+"""Reads a list that has no window: page after page, until it can be believed that nothing was missed.
+
+Rows that vanish or appear while we read shift the others over the pages' edges. A pass is believed when every page
+told the same total and as many different records came; else the list is read again, at most PASSES times. What is
+no longer there is decided from such passes alone (sync/snapshot).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ebaysync.errors import AnswerNotUnderstood
+
+PASSES = 4
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of a list: its records, how many the whole list is said to have, and the next page's name (None: none)."""
+
+    records: tuple[bytes, ...]
+    total: int
+    next: str | None
+
+
+async def numbered(
+    ask: Callable[[str], Awaitable[Listed]], key: Callable[[bytes], str | None], first: str
+) -> AsyncGenerator[Sequence[bytes]]:
+    """The list's pages; a record that comes a second time in a pass is left out. Raises AnswerNotUnderstood when no
+    pass was whole."""
+    for _ in range(PASSES):
+        seen: set[str | bytes] = set()
+        totals: set[int] = set()
+        name: str | None = first
+        names: set[str] = set()
+        while name is not None:
+            page = await ask(name)
+            totals.add(page.total)
+            names.add(name)
+            fresh = {key(record) or record: record for record in page.records}
+            yield [record for found, record in fresh.items() if found not in seen]
+            if page.next in names or (page.records and fresh.keys() <= seen):
+                totals.add(-1)  # a page that leads back, or repeats what came before it: this pass is worth nothing
+                break
+            seen |= fresh.keys()
+            name = page.next
+        if totals == {len(seen)}:
+            return
+    raise AnswerNotUnderstood(
+        f"eBay's list kept moving or repeats its pages: {len(seen)} records came, {max(totals)} were announced",
+        hint="what came is stored; the next run reads it again",
+    )

@@ -1,0 +1,92 @@
+"""Decides what of a snapshot is gone: what a complete scan has not seen, unless that is too much to be believed.
+
+A scan that would remove more than half of what is known (and more than 50) removes nothing and is an error, until
+three complete scans in a row agree, or the operator says so. Keys are held as eight-byte digests, so that the
+memory of a scan hardly grows with a seller's listings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.errors import TooMuchGone
+from ebaysync.families.base import Family
+from ebaysync.store.merge import Key, Writer, present, remove
+from ebaysync.sync import state as states
+from ebaysync.sync.state import Doubt
+
+FEW = 50
+SCANS_THAT_CONVINCE = 3
+
+
+class Seen:
+    """The keys that a scan has met."""
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+        self.nameless = 0
+        """records whose key could not be read: while there are any, nothing is removed"""
+
+    def add(self, keys: Iterable[str | None]) -> None:
+        for key in keys:
+            if key is None:
+                self.nameless += 1
+            else:
+                self._digests.add(digest(key))
+
+    def __contains__(self, key: Key) -> bool:
+        return digest("/".join(key)) in self._digests
+
+
+def digest(key: str) -> bytes:
+    return blake2b(key.encode(), digest_size=8).digest()
+
+
+async def missing(connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen) -> tuple[list[Key], int]:
+    """The known keys that a scan has not seen, and how many are known at all."""
+    gone: list[Key] = []
+    known = 0
+    after: Key | None = None
+    while keys := await present(connection, family.table, account_id, after):
+        known += len(keys)
+        after = keys[-1]
+        gone += [key for key in keys if key not in seen]
+    return gone, known
+
+
+async def settle(writer: Writer, family: Family, gone: list[Key], known: int, *, accept: bool) -> int | TooMuchGone:
+    """Mark what is gone as removed, inside the caller's transaction: the number of records, or why not. The doubt is
+    kept in the same transaction."""
+    account_id = writer.account_id
+    doubt = await states.doubt(writer.connection, account_id, family.name)
+    if len(gone) > FEW and len(gone) * 2 > known and not accept:
+        doubt = _deepened(doubt, gone)
+        if doubt.scans < SCANS_THAT_CONVINCE:
+            await states.set_doubt(writer.connection, account_id, family.name, doubt)
+            return TooMuchGone(
+                f"{family.name}: a complete scan no longer has {len(gone)} of {known} records "
+                f"({doubt.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
+            )
+        agreed = set(_pieces(doubt.missing))
+        gone = [key for key in gone if digest("/".join(key)) in agreed]
+    if doubt.scans:
+        await states.set_doubt(writer.connection, account_id, family.name, Doubt())
+    return await remove(writer, family.table, gone, family.tables[1:]) if gone else 0
+
+
+def _deepened(doubt: Doubt, gone: list[Key]) -> Doubt:
+    """One more scan that misses so much; what counts is what all of them miss."""
+    digests = {digest("/".join(key)) for key in gone}
+    if doubt.scans:
+        common = digests & set(_pieces(doubt.missing))
+        if len(common) * 2 > len(digests):
+            return Doubt(doubt.scans + 1, b"".join(sorted(common)))
+    return Doubt(1, b"".join(sorted(digests)))
+
+
+def _pieces(digests: bytes) -> Iterable[bytes]:
+    return (digests[start : start + 8] for start in range(0, len(digests), 8))
