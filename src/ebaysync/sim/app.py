@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
 from ebaysync.sim import apis, control, faults, wire
-from ebaysync.sim.apis import oauth
+from ebaysync.sim.apis import oauth, trading_requests
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, no_such_resource
 from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.faults import Fault, Faults
@@ -66,10 +66,10 @@ class App:
         """What eBay answers, and which faults the wire has yet to commit."""
         with self.world.lock:
             seller = self._seller_of(call)
-            met = self.faults.meeting(call.path, seller.username if seller else None)
+            met = self.faults.meeting(call.path, seller.username if seller else None, call.query.get("call"))
             stand_in = self._before(met, seller)
             replaced = [fault for fault in met if fault.kind in faults.INSTEAD]
-            answer = faults.instead(replaced[-1], call.now) if replaced else self._ebay(call, host, stand_in)
+            answer = faults.instead(replaced[-1], call) if replaced else self._ebay(call, host, stand_in)
             for fault in met:
                 if fault.kind in faults.WITHIN:
                     faults.within(fault, answer)
@@ -153,5 +153,7 @@ async def _call(scope: wire.Scope, receive: wire.Receive, world: World) -> Call:
             break
     raw_query = scope["query_string"].decode("latin-1")
     query = {name: values[0] for name, values in parse_qs(raw_query, keep_blank_values=True).items()}
+    if scope["path"] == trading_requests.PATH:  # its parameters are in the body
+        query = trading_requests.parameters(headers, body)
     base = f"{scope['scheme']}://{headers.get('host', '')}"
     return Call(scope["method"], scope["path"], raw_query, query, headers, body, base, world.now())

@@ -16,12 +16,13 @@ from email.utils import format_datetime
 from random import Random
 from typing import Any
 
-from ebaysync.sim.apis.calls import Answer, answer_json
+from ebaysync.sim import faults_trading
+from ebaysync.sim.apis.calls import Answer, Call, answer_json
 
 # Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
 BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
 # Instead of eBay's answer.
-INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect")
+INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
 # In eBay's answer.
 WITHIN = (
     "spoil",
@@ -33,6 +34,8 @@ WITHIN = (
     "bom",
     "latin1",
     "xml_type",
+    "trading_warning",
+    "xml_spoil",
 )
 # On the wire.
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
@@ -53,6 +56,8 @@ ORDERS_PAGE = r"^/sell/fulfillment/v1/order$"
 class Fault:
     kind: str
     path: str = ""  # a regular expression, searched in the path
+    call: str | None = None  # the name of a call of the Trading API: only that one
+    code: int = 10007  # trading_error, trading_warning
     seller: str | None = None  # a user name: only calls with that seller's token
     after: int = 0  # so many matching calls go well first
     times: int | None = 1  # so many go wrong; None: all
@@ -61,7 +66,7 @@ class Fault:
     as_date: bool = False  # status: Retry-After as an HTTP date
     envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
-    what: str = ""  # spoil: one of SPOILERS
+    what: str = ""  # spoil: one of SPOILERS; xml_spoil: one of faults_trading.SPOILERS
     row: int = 0  # spoil: which row of the page
     rst: bool = False  # cut: with RST instead of FIN
     by: int = 1  # total: how far from the truth
@@ -79,8 +84,12 @@ class Fault:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
         if self.envelope not in ("errors", "error", "errorMessage"):
             raise ValueError("envelope is errors, error or errorMessage")
+        if self.kind == "xml_spoil" and self.what not in faults_trading.SPOILERS:
+            raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(faults_trading.SPOILERS)}")
         if self.where not in ("boundary", "random"):
             raise ValueError("where is boundary or random")
+        if not self.path and (self.call or self.kind in faults_trading.KINDS):
+            self.path = faults_trading.PATH
         if not self.path and self.kind in (*AFTER, *WITHIN) and self.kind != "stir":
             self.path = ORDERS_PAGE
         try:
@@ -88,9 +97,9 @@ class Fault:
         except re.error as error:
             raise ValueError(f"path is no regular expression: {error}") from None
 
-    def meets(self, path: str, seller: str | None) -> bool:
+    def meets(self, path: str, seller: str | None, call: str | None = None) -> bool:
         """Counts the call if it matches, and says whether it goes wrong."""
-        if not re.search(self.path, path) or self.seller not in (None, seller):
+        if not re.search(self.path, path) or self.seller not in (None, seller) or self.call not in (None, call):
             return False
         self.seen += 1
         if self.seen <= self.after or (self.times is not None and self.struck >= self.times):
@@ -119,15 +128,17 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def meeting(self, path: str, seller: str | None) -> list[Fault]:
+    def meeting(self, path: str, seller: str | None, call: str | None = None) -> list[Fault]:
         with self._lock:
-            return [fault for fault in self._faults if fault.meets(path, seller)]
+            return [fault for fault in self._faults if fault.meets(path, seller, call)]
 
 
-def instead(fault: Fault, now: datetime) -> Answer:
+def instead(fault: Fault, call: Call) -> Answer:
     """The answer that a fault gives in eBay's place."""
     if fault.kind == "status":
-        return _status(fault, now)
+        return _status(fault, call.now)
+    if fault.kind == "trading_error":
+        return faults_trading.error(fault.code, call)
     if fault.kind == "html":
         page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
         return Answer(200, page, "text/html;charset=utf-8")
@@ -162,7 +173,10 @@ def _status(fault: Fault, now: datetime) -> Answer:
 
 
 def within(fault: Fault, answer: Answer) -> None:
-    """Spoils a page of getOrders in place; anything else stays as it is."""
+    """Spoils a page of getOrders, or an answer of the Trading API, in place; anything else stays as it is."""
+    if fault.kind in faults_trading.KINDS:
+        faults_trading.within(fault.kind, answer, fault.what, fault.code, fault.row)
+        return
     if answer.status != 200 or b'"orders":' not in answer.body:
         return
     if fault.kind == "bom":

@@ -27,10 +27,10 @@ from ebaysync.sim.timeline import Timeline, run
 ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
 
 
-def _one_of(known: tuple[str, ...], given: str) -> str:
-    if given not in known:
-        raise ValueError(f"{given!r} is not one of {', '.join(known)}")
-    return given
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,11 @@ class World:
     Where the Post-Order API's documents and those who use it disagree: `post_order_offset` counts in a "row" or a
     "page", `post_order_errors` come as "errorMessage", "error" or "errors", and a `return_detail` of FULL has "both"
     its parts or "only_detail".
+
+    The Trading API's liberties: `messages_page_cap` is the most headers of GetMyMessages on a page, whatever was
+    asked; `messages_past_end` what a page behind the last one holds (`empty`, or the `last` page again);
+    `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
+    message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
     """
 
     def __init__(
@@ -96,13 +101,24 @@ class World:
         post_order_offset: str = "row",
         post_order_errors: str = "errorMessage",
         return_detail: str = "both",
+        messages_page_cap: int = 200,
+        messages_past_end: str = "empty",
+        messages_inbox_summary: bool = False,
+        message_size: int = 0,
+        won_shape: str = "transaction",
     ) -> None:
-        if rows not in ROW_ORDERS:
-            raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
-        self.post_order_offset = _one_of(("row", "page"), post_order_offset)
-        self.post_order_errors = _one_of(("errorMessage", "error", "errors"), post_order_errors)
-        self.return_detail = _one_of(("both", "only_detail"), return_detail)
+        self.post_order_offset = _one_of("post_order_offset", post_order_offset, ("row", "page"))
+        self.post_order_errors = _one_of("errors", post_order_errors, ("errorMessage", "error", "errors"))
+        self.return_detail = _one_of("return_detail", return_detail, ("both", "only_detail"))
+        _one_of("messages_past_end", messages_past_end, ("empty", "last"))
+        _one_of("won_shape", won_shape, ("transaction", "order", "mixed"))
+        _one_of("rows", rows, ROW_ORDERS)
         self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
+        self.messages_page_cap, self.messages_past_end = messages_page_cap, messages_past_end
+        self.messages_inbox_summary, self.message_size = messages_inbox_summary, message_size
+        self.won_shape = won_shape
+        self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
+        self.asked = 0  # how many Trading calls were answered: some values differ at each
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())

@@ -1,0 +1,75 @@
+"""What can go wrong in an answer of the Trading API: its errors and warnings, and XML that no parser takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ebaysync.sim.apis import trading_xml
+from ebaysync.sim.apis.calls import Answer, Call
+
+PATH = r"^/ws/api\.dll$"
+KINDS = ("trading_error", "trading_warning", "xml_spoil")
+WARNING = 42
+DOCTYPE = b'<!DOCTYPE x [<!ENTITY a "0123456789"><!ENTITY boom "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>\n'
+HTML = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.<br></body></html>"
+
+
+def error(code: int, call: Call) -> Answer:
+    return trading_xml.failure(call.query.get("call") or "Unknown", call.now, trading_xml.error(code))
+
+
+def within(kind: str, answer: Answer, what: str, code: int, row: int) -> None:
+    if b"<Ack>Success</Ack>" not in answer.body:
+        return
+    if kind == "xml_spoil":
+        SPOILERS[what](answer, row)
+        return
+    text = trading_xml.error(WARNING if code == 10007 else code, severity="Warning")
+    answer.body = answer.body.replace(b"<Ack>Success</Ack>", b"<Ack>Warning</Ack>" + text.encode(), 1)
+
+
+Spoiler = Callable[[Answer, int], None]
+
+
+def _place(body: bytes, row: int) -> int:
+    """Inside a text of the row: its title, subject or text; without rows in the envelope."""
+    rows = [found.start() for found in re.finditer(rb"<(Message|Item)>", body)]
+    if not rows:
+        return body.index(b"<Version>") + len(b"<Version>")
+    found = re.compile(rb"<(Title|Subject|ItemID|MessageID)>").search(body, rows[row % len(rows)])
+    return found.end() if found else rows[row % len(rows)]
+
+
+def _insert(what: bytes) -> Spoiler:
+    def spoil(answer: Answer, row: int) -> None:
+        at = _place(answer.body, row)
+        answer.body = answer.body[:at] + what + answer.body[at:]
+
+    return spoil
+
+
+def _truncated(answer: Answer, row: int) -> None:
+    answer.body = answer.body[: _place(answer.body, row)]
+
+
+def _doctype(answer: Answer, row: int) -> None:
+    _insert(b"&boom;")(answer, row)
+    head, end, rest = answer.body.partition(b"?>\n")
+    answer.body = head + end + DOCTYPE + rest
+
+
+def _html(answer: Answer, row: int) -> None:
+    answer.body, answer.content_type, answer.rows = HTML, "text/html;charset=utf-8", ()
+
+
+SPOILERS: dict[str, Spoiler] = {
+    "control": _insert(b"\x0b"),
+    "control_reference": _insert(b"&#11;"),
+    "entity": _insert(b"&nbsp;"),
+    "ampersand": _insert(b" & "),
+    "utf8": _insert(b"\xe9"),
+    "truncated": _truncated,
+    "doctype": _doctype,
+    "html": _html,
+}
