@@ -16,7 +16,9 @@ HTML = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.<br></
 
 
 def error(code: int, call: Call) -> Answer:
-    return trading_xml.failure(call.query.get("call") or "Unknown", call.now, trading_xml.error(code))
+    """A warning stands before the error: "A Failure may carry warnings next to errors"."""
+    errors = trading_xml.error(WARNING, severity="Warning"), trading_xml.error(code)
+    return trading_xml.failure(call.query.get("call") or "Unknown", call.now, *errors)
 
 
 def within(kind: str, answer: Answer, what: str, code: int, row: int) -> None:
@@ -33,12 +35,15 @@ Spoiler = Callable[[Answer, int], None]
 
 
 def _place(body: bytes, row: int) -> int:
-    """Inside a text of the row: its title, subject or text; without rows in the envelope."""
+    """In the text, title or subject of a row; without rows in the envelope."""
     rows = [found.start() for found in re.finditer(rb"<(Message|Item)>", body)]
     if not rows:
         return body.index(b"<Version>") + len(b"<Version>")
-    found = re.compile(rb"<(Title|Subject|ItemID|MessageID)>").search(body, rows[row % len(rows)])
-    return found.end() if found else rows[row % len(rows)]
+    number = row % len(rows)
+    start, end = rows[number], [*rows, len(body)][number + 1]
+    names = (b"<Text>", b"<Title>", b"<Subject>", b"<ItemID>", b"<MessageID>")
+    name = next(name for name in names if name in body[start:end])
+    return body.index(name, start) + len(name)
 
 
 def _insert(what: bytes) -> Spoiler:
@@ -66,6 +71,8 @@ def _html(answer: Answer, row: int) -> None:
 SPOILERS: dict[str, Spoiler] = {
     "control": _insert(b"\x0b"),
     "control_reference": _insert(b"&#11;"),
+    "nul_reference": _insert(b"&#0;"),
+    "surrogate_reference": _insert(b"&#xD83D;"),
     "entity": _insert(b"&nbsp;"),
     "ampersand": _insert(b" & "),
     "utf8": _insert(b"\xe9"),

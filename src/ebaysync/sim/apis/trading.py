@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ebaysync.sim.apis import trading_listings, trading_user
-from ebaysync.sim.apis.calls import Answer, Call
+from ebaysync.sim.apis import trading_buying, trading_listings, trading_messages, trading_user
+from ebaysync.sim.apis.calls import Answer, Call, Refusal
 from ebaysync.sim.apis.oauth import Ledger, Route
 from ebaysync.sim.apis.trading_requests import PATH, BadInput, Malformed, Request, read
 from ebaysync.sim.apis.trading_xml import BAD_INPUT, EXPIRED_TOKEN, INVALID_TOKEN, Failed
@@ -20,10 +20,13 @@ from ebaysync.sim.world import World
 
 Handler = Callable[[World, Seller, Call, Request], Answer]
 HANDLERS: dict[str, Handler] = {
+    "GetMyMessages": trading_messages.get_my_messages,
     "GetMyeBaySelling": trading_listings.get_my_ebay_selling,
     "GetSellerList": trading_listings.get_seller_list,
+    "GetMyeBayBuying": trading_buying.get_my_ebay_buying,
     "GetUser": trading_user.get_user,
 }
+GERMANY = "77"
 # How eBay refuses a header is not in its documents: here with the number of a wrong one.
 HEADERS = {
     "x-ebay-api-siteid": r"\d{1,3}",
@@ -78,11 +81,13 @@ def _owner(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
     return grant.seller
 
 
-def _refusal(failed: Failed, call: Call) -> Exception:
+def _refusal(failed: Failed, call: Call) -> Refusal:
+    """In the language of ErrorLanguage, "else language of SITEID": who matches texts, fails with the German site."""
     name = call.headers.get("x-ebay-api-call-name", "")
-    return failed.refusal(
-        name if re.fullmatch(r"\w+", name) else "", call.now, call.headers.get("x-ebay-api-siteid", "")
+    german = call.headers.get("x-ebay-api-siteid") == GERMANY and not call.query.get("ErrorLanguage", "").startswith(
+        "en"
     )
+    return failed.refusal(name if re.fullmatch(r"\w+", name) else "", call.now, german=german)
 
 
 ROUTES = (Route(PATH, frozenset((BASE,)), api, method="POST", authorize=authorize),)

@@ -41,7 +41,6 @@ LONG_TEXTS = {
     21917053: "IAF token supplied is expired. ",
     21916984: "IAF token supplied is invalid. ",
 }
-GERMANY = "77"  # "else language of SITEID": who matches texts, fails there
 GERMAN = "Die Anfrage ist fehlgeschlagen."
 
 
@@ -125,6 +124,6 @@ class Failed(Exception):
         super().__init__(code, *parameters)
         self.code, self.parameters = code, parameters
 
-    def refusal(self, call: str, now: datetime, site: str) -> Refusal:
-        text = error(self.code, *self.parameters, german=site == GERMANY)
+    def refusal(self, call: str, now: datetime, *, german: bool) -> Refusal:
+        text = error(self.code, *self.parameters, german=german)
         return Refusal(failure(call or "Unknown", now, text))

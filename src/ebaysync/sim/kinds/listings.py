@@ -45,6 +45,7 @@ def facts(thing_id: str, body: Body) -> Body:
     auction = body.get("type") == AUCTION
     drawn: Body = {
         "type": FIXED,
+        "price": 1000,
         "title": f"{title} {random.randrange(10_000)}",
         "sku": None if random.random() < 0.2 else sku and f"{sku}-{random.randrange(500)}",
         "quantity": 1,
@@ -143,7 +144,7 @@ Move = Callable[[World, Thing, Body, datetime, Random], Body | None]
 
 
 def _price(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
-    body["price"] = facts(thing.id, body).get("price", 1000) + random.randrange(1, 500)
+    body["price"] = facts(thing.id, body)["price"] + random.randrange(1, 500)
     return body
 
 
