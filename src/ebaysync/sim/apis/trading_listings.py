@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_lists import asked, cut, days, page, recent
@@ -79,7 +80,7 @@ def _sort_out(things: Iterable[Thing], mark: tuple[int, int], now: datetime) -> 
 
 # What a list can be sorted by; by anything else, and without Sort, it stays in the order of the starts.
 SORTS: dict[str, Callable[[Thing, datetime], Any]] = {
-    "ItemID": lambda thing, now: int(thing.id),
+    "ItemID": lambda thing, now: (len(thing.id), thing.id),
     "StartTime": lambda thing, now: starts(thing),
     "EndTime": ends,
     "TimeLeft": ends,
@@ -189,7 +190,7 @@ def _transaction(world: World, seller: Seller, sale: Sale, now: datetime) -> str
     number = 10_000_000_000_000 + sale.number if sale.number else 0  # "always 0" for auctions
     return box(
         "Transaction",
-        box("Buyer", tag("UserID", f"buyer_{int(sale.thing.id) % 9973 + sale.number}")),
+        box("Buyer", tag("UserID", f"buyer_{crc32(sale.thing.id.encode()) % 9973 + sale.number}")),
         tag("CreatedDate", sale.at),
         my_item(world, seller, sale.thing, now, "SoldList", notes=False, hide=False),
         tag("QuantityPurchased", 1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_requests import Request
@@ -148,7 +149,7 @@ def _text(world: World, thing: Thing, text: str) -> str:
     reference, else it would be gone."""
     missing = world.message_size - len(text)
     text += "<p>" + "0123456789 ä & <br>" * (missing // 19 + 1) + "</p>" if missing > 0 else ""
-    if int(thing.id) % 3 == 0 and "]]>" not in text and "\r" not in text:
+    if crc32(thing.id.encode()) % 3 == 0 and "]]>" not in text and "\r" not in text:
         return f"<Text><![CDATA[{text}]]></Text>"
     return tag("Text", text).replace("\r", "&#13;")
 
