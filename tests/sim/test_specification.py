@@ -50,6 +50,11 @@ def fulfillment(shared: Path) -> Specification:
 
 
 @pytest.fixture(scope="module")
+def finances(shared: Path) -> Specification:
+    return Specification(shared / "ebay/specs/rest/sell_finances_v1_oas3.json")
+
+
+@pytest.fixture(scope="module")
 def identity(shared: Path) -> Specification:
     return Specification(shared / "ebay/specs/rest/commerce_identity_v1_oas3.json")
 
@@ -85,6 +90,64 @@ def test_refusals_follow_the_specification(simulate: Simulate, fulfillment: Spec
 def test_the_user_follows_the_specification(simulate: Simulate, identity: Specification) -> None:
     caller = simulate()
     identity.check("UserResponse", caller.get("/commerce/identity/v1/user/").json())
+
+
+def signed_in(simulate: Simulate, seller: int, **options: Any) -> Any:
+    """A caller for one seller of six, with the headers that the APIs ask for."""
+    caller = simulate(seed=20 + seller, sellers=6, orders_per_seller=120, **options)
+    caller.seller = caller.sim.world.sellers[seller]
+    caller.login()
+    caller.http.headers.update({"x-ebay-c-marketplace-id": caller.seller.marketplace_id, "accept-language": "en-US"})
+    return caller
+
+
+def stir(caller: Any, *kinds: str) -> None:
+    for kind in kinds:
+        for thing in caller.sim.world.things(caller.seller, kind).values():
+            for _ in range(3):
+                caller.sim.world.move_thing(thing)
+
+
+@pytest.mark.parametrize("seller", range(6))
+def test_finances_follow_the_specification(seller: int, simulate: Simulate, finances: Specification) -> None:
+    caller = signed_in(simulate, seller, things={"transaction": 150, "payout": 20, "dispute": 5})
+    stir(caller, "transaction", "payout")
+    page = caller.get("/sell/finances/v1/transaction", limit="200").json()
+    for row in page["transactions"]:  # captured answers write it so
+        if "ebayCollectedTaxAmount" in row:
+            row["eBayCollectedTaxAmount"] = row.pop("ebayCollectedTaxAmount")
+    finances.check("Transactions", page)
+    page = caller.get("/sell/finances/v1/payout", limit="200").json()
+    finances.check("Payouts", page)
+    finances.check("Payout", caller.get(f"/sell/finances/v1/payout/{page['payouts'][0]['payoutId']}").json())
+    for error in caller.get("/sell/finances/v1/payout", limit="0").json()["errors"]:
+        finances.check("Error", error)
+
+
+def test_transactions_have_the_shape_of_captured_ones(simulate: Simulate, shared: Path) -> None:
+    captured: set[str] = set()
+    for file in (shared / "ebay/samples/rest").glob("transaction*_real.json"):
+        sample = json.loads(file.read_text())
+        for row in sample.get("transactions", [sample]):
+            captured |= paths(row)
+    caller = signed_in(simulate, 0, things={"transaction": 200, "payout": 20})
+    drawn: set[str] = set()
+    for row in caller.get("/sell/finances/v1/transaction", limit="200").json()["transactions"]:
+        drawn |= paths(row)
+    assert captured <= drawn
+
+
+def test_calls_with_parameters_that_ebay_does_not_document_are_told(simulate: Simulate, undocumented: Any) -> None:
+    caller = signed_in(simulate, 0, things={"payout": 1})
+    caller.get("/sell/finances/v1/transaction", filter="transactionType:{SALE}", limit="1", offset="0", sort="x")
+    caller.get("/sell/finances/v1/transaction", fieldGroups="ALL")
+    caller.get("/sell/finances/v1/payout/1", limit="1")
+    caller.get("/sell/finances/v1/payouts")
+    assert undocumented(caller.sim.journal) == [
+        ("/sell/finances/v1/transaction", "fieldGroups"),
+        ("/sell/finances/v1/payout/1", "limit"),
+        ("/sell/finances/v1/payouts", None),
+    ]
 
 
 def test_refusals_are_those_that_were_seen(simulate: Simulate, shared: Path) -> None:

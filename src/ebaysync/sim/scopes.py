@@ -11,6 +11,9 @@ def scope(name: str) -> str:
 
 IDENTITY = frozenset((scope("commerce.identity.readonly"),))
 ORDERS = frozenset((scope("sell.fulfillment"), scope("sell.fulfillment.readonly")))
+FINANCES = frozenset((scope("sell.finances"),))
+DISPUTES = frozenset((scope("sell.payment.dispute"),))
+INVENTORY = frozenset((scope("sell.inventory"), scope("sell.inventory.readonly")))
 
 SELLER_SCOPES = frozenset(
     (

@@ -81,6 +81,7 @@ class World:
     asked; `messages_past_end` what a page behind the last one holds (`empty`, or the `last` page again);
     `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
     message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
+    `signatures`: whether the Finances API insists on digital signatures where eBay does.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class World:
         messages_inbox_summary: bool = False,
         message_size: int = 0,
         won_shape: str = "transaction",
+        signatures: bool = False,
     ) -> None:
         self.post_order_offset = _one_of("post_order_offset", post_order_offset, ("row", "page"))
         self.post_order_errors = _one_of("errors", post_order_errors, ("errorMessage", "error", "errors"))
@@ -119,6 +121,7 @@ class World:
         self.won_shape = won_shape
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
+        self.signatures = signatures
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())
