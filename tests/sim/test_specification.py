@@ -137,6 +137,19 @@ def test_transactions_have_the_shape_of_captured_ones(simulate: Simulate, shared
     assert captured <= drawn
 
 
+@pytest.mark.parametrize("seller", range(6))
+def test_disputes_follow_the_specification(seller: int, simulate: Simulate, fulfillment: Specification) -> None:
+    caller = signed_in(simulate, seller, things={"dispute": 60})
+    stir(caller, "dispute")
+    page = caller.get("/sell/fulfillment/v1/payment_dispute_summary").json()
+    assert page["total"]
+    fulfillment.check("DisputeSummaryResponse", page)
+    for dispute_id in caller.sim.world.things(caller.seller, "dispute"):
+        fulfillment.check("PaymentDispute", caller.get(f"/sell/fulfillment/v1/payment_dispute/{dispute_id}").json())
+    for error in caller.get("/sell/fulfillment/v1/payment_dispute/1").json()["errors"]:
+        fulfillment.check("ErrorDetailV3", error)
+
+
 def test_calls_with_parameters_that_ebay_does_not_document_are_told(simulate: Simulate, undocumented: Any) -> None:
     caller = signed_in(simulate, 0, things={"payout": 1})
     caller.get("/sell/finances/v1/transaction", filter="transactionType:{SALE}", limit="1", offset="0", sort="x")
