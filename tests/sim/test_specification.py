@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -52,6 +53,15 @@ def fulfillment(shared: Path) -> Specification:
 @pytest.fixture(scope="module")
 def finances(shared: Path) -> Specification:
     return Specification(shared / "ebay/specs/rest/sell_finances_v1_oas3.json")
+
+
+@pytest.fixture(scope="module")
+def inventory(shared: Path) -> Specification:
+    found = Specification(shared / "ebay/specs/rest/sell_inventory_v1_oas3.json")
+    # Declared as a string; its text and every client's answers have arrays by name.
+    lists = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+    found.components["schemas"]["Product"]["properties"]["aspects"] = lists
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +158,37 @@ def test_disputes_follow_the_specification(seller: int, simulate: Simulate, fulf
         fulfillment.check("PaymentDispute", caller.get(f"/sell/fulfillment/v1/payment_dispute/{dispute_id}").json())
     for error in caller.get("/sell/fulfillment/v1/payment_dispute/1").json()["errors"]:
         fulfillment.check("ErrorDetailV3", error)
+
+
+@pytest.mark.parametrize("seller", range(6))
+def test_the_inventory_follows_the_specification(
+    seller: int, simulate: Simulate, inventory: Specification, undocumented: Any
+) -> None:
+    caller = signed_in(simulate, seller, things={"inventory_item": 40, "offer": 40})
+    stir(caller, "inventory_item", "offer")
+    page = caller.get("/sell/inventory/v1/inventory_item", limit="20").json()
+    inventory.check("InventoryItems", page)
+    checked = 0
+    for row in page["inventoryItems"]:
+        one = caller.get(f"/sell/inventory/v1/inventory_item/{quote(row['sku'], safe='')}").json()
+        inventory.check("InventoryItemWithSkuLocaleGroupid", one)
+        offers = caller.get("/sell/inventory/v1/offer", sku=row["sku"])
+        if offers.status_code == 200:
+            inventory.check("Offers", offers.json())
+            checked += 1
+    assert checked
+    for error in caller.get("/sell/inventory/v1/offer").json()["errors"]:
+        inventory.check("Error", error)
+    assert undocumented(caller.sim.journal) == []
+
+
+def test_an_offer_has_the_shape_of_the_captured_one(simulate: Simulate, shared: Path) -> None:
+    sample = json.loads((shared / "ebay/samples/rest/offer_published_real.json").read_text())
+    caller = signed_in(simulate, 0, things={"inventory_item": 20, "offer": 20})
+    drawn = set().union(*(paths(t.body) for t in caller.sim.world.things(caller.seller, "offer").values()))
+    assert paths(sample) <= drawn
+    answer = caller.get("/sell/inventory/v1/offer", sku="unknown")
+    assert answer.json() == json.loads((shared / "ebay/samples/rest/error_404_25713_no_offer.json").read_text())
 
 
 def test_calls_with_parameters_that_ebay_does_not_document_are_told(simulate: Simulate, undocumented: Any) -> None:

@@ -156,4 +156,5 @@ async def _call(scope: wire.Scope, receive: wire.Receive, world: World) -> Call:
     if scope["path"] == trading_requests.PATH:  # its parameters are in the body
         query = trading_requests.parameters(headers, body)
     base = f"{scope['scheme']}://{headers.get('host', '')}"
-    return Call(scope["method"], scope["path"], raw_query, query, headers, body, base, world.now())
+    raw_path = scope["raw_path"].decode("latin-1")
+    return Call(scope["method"], scope["path"], raw_query, query, headers, body, base, world.now(), raw_path)

@@ -64,6 +64,8 @@ class Kind:
     moves: Mapping[str, Callable[[World, Thing, Body, datetime, Random], Body | None]]
     days: float = 90
     """how far back things of the past were born"""
+    returns: Callable[[Thing], bool] = lambda thing: True
+    """whether one that is gone can come back"""
 
     def born(self, world: World, seller: Seller, at: datetime, random: Random) -> Thing | None:
         made = self.birth(world, seller, at, random)
@@ -73,7 +75,8 @@ class Kind:
         """One of the moves, by name or by chance; a thing that is gone comes back as it was."""
         at = max(at, thing.modified)
         if thing.body is None:
-            thing.versions.append(Version(at, thing.versions[-2].body))
+            if self.returns(thing):
+                thing.versions.append(Version(at, thing.versions[-2].body))
             return
         move = self.moves[name or random.choice(sorted(self.moves))]
         thing.versions.append(Version(at, move(world, thing, copy.deepcopy(thing.body), at, random)))

@@ -82,6 +82,8 @@ class World:
     `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
     message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
     `signatures`: whether the Finances API insists on digital signatures where eBay does.
+    `signatures`: whether the Finances API insists on digital signatures where eBay does. `inventory_offset`:
+    what the Inventory API takes offset for, a "page" as its documentation says, or a "record".
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class World:
         message_size: int = 0,
         won_shape: str = "transaction",
         signatures: bool = False,
+        inventory_offset: str = "page",
     ) -> None:
         self.post_order_offset = _one_of("post_order_offset", post_order_offset, ("row", "page"))
         self.post_order_errors = _one_of("errors", post_order_errors, ("errorMessage", "error", "errors"))
@@ -122,6 +125,12 @@ class World:
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
         self.signatures = signatures
+        if rows not in ROW_ORDERS:
+            raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
+        if inventory_offset not in ("page", "record"):
+            raise ValueError("inventory_offset is page or record")
+        self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
+        self.signatures, self.inventory_offset = signatures, inventory_offset
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())

@@ -19,6 +19,7 @@ class Call:
     body: bytes
     base: str  # scheme and host as the client wrote them
     now: datetime
+    raw_path: str = ""  # as on the wire
 
 
 @dataclass(slots=True)
