@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import process_time
 from typing import Any
 
 import pytest
@@ -223,7 +224,7 @@ def test_a_transaction_may_be_served_days_after_its_date(seller: Simulate) -> No
 def test_no_filter_of_dates_shows_that_a_transaction_was_paid_out(seller: Simulate, clock: ManualClock) -> None:
     caller = seller(things={"transaction": 40})
     world = caller.sim.world
-    thing = next(t for t in world.things(caller.seller, "transaction").values() if t.body["bookingEntry"] == "CREDIT")
+    thing = next(t for t in world.things(caller.seller, "transaction").values() if t.id.endswith("/SALE"))
     clock.advance(30 * 86400)
     world.move_thing(thing, "available")
     assert thing.body["transactionStatus"] in ("FUNDS_AVAILABLE_FOR_PAYOUT", "PAYOUT")
@@ -300,10 +301,10 @@ def test_the_api_lives_at_apiz(simulate: Simulate) -> None:
 
 
 def test_five_thousand_transactions_are_there_at_once() -> None:
-    begin = datetime.now(UTC)
+    begin = process_time()
     world = World(1, 1, 5000, ManualClock(START), things={"transaction": 5000, "payout": 100})
     assert len(world.things(world.sellers[0], "transaction")) == 5000
-    assert datetime.now(UTC) - begin < timedelta(seconds=5)
+    assert process_time() - begin < 5
 
 
 def test_the_same_seed_gives_the_same_transactions() -> None:

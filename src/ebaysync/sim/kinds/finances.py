@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LATE = timedelta(days=2)
 PAID_AFTER = timedelta(days=14)  # a payout of the past pays what is at least so old
 PAYABLE = ("FUNDS_PROCESSING", "FUNDS_AVAILABLE_FOR_PAYOUT")
+FINAL = ("PAYOUT", "COMPLETED", "FAILED")
 ENTITIES = {"US": "eBay Commerce Inc.", "GB": "eBay Commerce UK Ltd", "AU": "eBay Commerce Australia Pty Ltd"}
 TAX_NAMES = ("ebayCollectedTaxAmount", "ebayCollectedTaxAmount", "eBayCollectedTaxAmount")  # as captured; as specified
 
@@ -304,14 +305,13 @@ def key(body: Body) -> str:
 
 def _hold_funds(body: Body, at: datetime) -> None:
     body["transactionStatus"] = "FUNDS_ON_HOLD"
-    body.pop("payoutId", None)
     if body["transactionType"] == "SALE":
         body["transactionMemo"] = f"Funds on hold. Estimated release on {at + timedelta(days=20):%b %d}"
 
 
 def _on_hold(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
-    """Its funds are held, or the hold changes its date; what is paid out can only change its fees."""
-    if body["transactionStatus"] == "PAYOUT":
+    """Its funds are held; what is held or done with can only change its fees."""
+    if body["transactionStatus"] in (*FINAL, "FUNDS_ON_HOLD"):
         return _refee(world, thing, body, at, random)
     _hold_funds(body, at)
     return body
@@ -328,8 +328,8 @@ def _available(world: World, thing: Thing, body: Body, at: datetime, random: Ran
 
 
 def _pay(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
-    """Paid by a new payout of this transaction alone; what is paid out can only change its fees."""
-    if body["transactionStatus"] == "PAYOUT":
+    """Paid by a new payout of this transaction alone; what is done with can only change its fees."""
+    if body["transactionStatus"] in FINAL:
         return _refee(world, thing, body, at, random)
     payout = _payout_of(thing.seller, at, random, [body])
     payouts = thing.seller.things.setdefault("payout", {})
@@ -359,13 +359,16 @@ def _vanish(world: World, thing: Thing, body: Body, at: datetime, random: Random
 
 
 def _payout(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
-    """Pays the older part of what is due. Where nothing is, its transactions are not eBay's to serve any more."""
+    """Pays the older part of what has waited, or else a single young one. Where there is none either, it paid what
+    is not eBay's to serve any more."""
+    last = ((thing, thing.versions[-1]) for thing in seller.things.get("transaction", {}).values())
     due = [
-        (thing, thing.body)
-        for thing in seller.things.get("transaction", {}).values()
-        if thing.body and thing.body["transactionStatus"] in PAYABLE and thing.modified <= at - PAID_AFTER
+        (thing, version.body, version.at)
+        for thing, version in last
+        if version.body and version.body["transactionStatus"] in PAYABLE and version.at <= at
     ]
-    paid = due[: -(-len(due) * 2 // 3)]
+    old = [(thing, body) for thing, body, since in due if since <= at - PAID_AFTER]
+    paid = old[: -(-len(old) * 2 // 3)] or [(thing, body) for thing, body, _ in due[:1]]
     body = _payout_of(seller, at, random, [transaction for _, transaction in paid])
     for thing, transaction in paid:
         mark = {"transactionStatus": "PAYOUT", "payoutId": body["payoutId"]}
