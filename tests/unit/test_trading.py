@@ -136,9 +136,9 @@ ASKED = {
     ),
     "seller list": (
         "GetSellerList",
-        "",
+        "<DetailLevel>ReturnAll</DetailLevel>",
         "<EndTimeFrom>2026-11-20T12:00:00.000Z</EndTimeFrom><EndTimeTo>2026-12-20T12:00:00.000Z</EndTimeTo>"
-        f"{PAGES.format(1)}<GranularityLevel>Fine</GranularityLevel><IncludeVariations>true</IncludeVariations>",
+        f"{PAGES.format(1)}<IncludeVariations>true</IncludeVariations>",
     ),
     "buying": (
         "GetMyeBayBuying",
@@ -160,6 +160,7 @@ async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: 
     [request] = httpx_mock.get_requests()
     assert (request.method, str(request.url)) == ("POST", "https://api.ebay.com/ws/api.dll")
     body = re.sub(r"^<\?xml.*?\?>\s*", "", request.content.decode())
+    body = re.sub(r"<OutputSelector>[\w.]+</OutputSelector>", "", body)
     general = "<ErrorLanguage>en_US</ErrorLanguage><WarningLevel>High</WarningLevel>"
     namespace = "urn:ebay:apis:eBLBaseComponents"
     assert body == f'<{call}Request xmlns="{namespace}">{level}{general}{fields}</{call}Request>'

@@ -111,10 +111,17 @@ class Reply:
 
 
 async def call(
-    api: Api, name: str, fields: Fields, records: Collection[Path] = (), *, detail_level: str | None = None
+    api: Api,
+    name: str,
+    fields: Fields,
+    records: Collection[Path] = (),
+    *,
+    detail_level: str | None = None,
+    selected: Collection[str] = (),
 ) -> Reply:
-    """One call, such as GetMyMessages. Raises EbayError; ConsentNeeded when a new token is refused as well."""
-    body = request_body(name, fields, detail_level)
+    """One call, such as GetMyMessages; `selected` are the elements of the answer that are wanted, where not all. Raises
+    EbayError; ConsentNeeded when a new token is refused as well."""
+    body = request_body(name, fields, detail_level, selected)
 
     def make(token: Secret) -> Request:
         headers = (
@@ -136,11 +143,12 @@ async def call(
         ) from None
 
 
-def request_body(name: str, fields: Fields, detail_level: str | None = None) -> bytes:
+def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:
     """The document. English errors, and warnings about elements that eBay does not know."""
     root = etree.Element(f"{{{NAMESPACE}}}{name}Request", nsmap={None: NAMESPACE})  # type: ignore[dict-item]
     first: Fields = (("DetailLevel", detail_level),) if detail_level else ()
-    _fill(root, (*first, ("ErrorLanguage", "en_US"), ("WarningLevel", "High"), *fields))
+    selectors = tuple(("OutputSelector", path) for path in selected)
+    _fill(root, (*first, ("ErrorLanguage", "en_US"), *selectors, ("WarningLevel", "High"), *fields))
     return bytes(etree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
@@ -331,17 +339,46 @@ async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> L
     return _list_page(name, _container(name, reply.head, "ActiveList"), _bytes(reply), reply.partial)
 
 
+ACTIVE_CAP = 25_000
+
+_OF_A_LISTING = (
+    "PaginationResult",
+    "HasMoreItems",
+    *(
+        f"ItemArray.Item.{name}"
+        for name in (
+            "BuyItNowPrice",
+            "ItemID",
+            "ListingDetails",
+            "ListingDuration",
+            "ListingType",
+            "PictureDetails",
+            "Quantity",
+            "QuestionCount",
+            "ReservePrice",
+            "SellerProfiles",
+            "SellingStatus",
+            "SKU",
+            "StartPrice",
+            "TimeLeft",
+            "Title",
+            "Variations",
+        )
+    ),
+)
+
+
 async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int, per_page: int = PAGE) -> ListPage:
-    """Items that end in a span of less than 120 days, in full (Fine)."""
+    """Items that end in a span of less than 120 days, with what the active list has of them: no GranularityLevel has a
+    SKU, and ReturnAll alone would bring their descriptions."""
     name = "GetSellerList"
     fields: Fields = (
         ("EndTimeFrom", stamp(end_from)),
         ("EndTimeTo", stamp(end_to)),
         _pagination(page, per_page),
-        ("GranularityLevel", "Fine"),
         ("IncludeVariations", "true"),
     )
-    reply = await call(api, name, fields, [("ItemArray", "Item")])
+    reply = await call(api, name, fields, [("ItemArray", "Item")], detail_level="ReturnAll", selected=_OF_A_LISTING)
     more = _text(reply.head.get("HasMoreItems")).strip()
     if more not in ("true", "false", "1", "0", ""):
         raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")

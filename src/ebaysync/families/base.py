@@ -93,6 +93,8 @@ class Family:
     compose: Callable[[Parts], bytes] = lambda parts: parts.newest
     normal: tuple[str, ...] = ()
     """columns that a fully normalized record has a value in; the run counts"""
+    enrich: str | None = None
+    """SQL at the end of a run (:account): columns of this family's table that come from other tables"""
     absent_in: frozenset[str] = frozenset()
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
     parts: type[msgspec.Struct] = field(init=False, repr=False)
@@ -140,8 +142,8 @@ class Decoder:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        own = [column for column in table.columns if not column.derived and not column.path.startswith("^")]
-        above = [column for column in table.columns if not column.derived and column.path.startswith("^")]
+        own = [column for column in table.columns if not column.path.startswith("^")]
+        above = [column for column in table.columns if column.path.startswith("^")]
         self._own = _Shape(own)
         self._above = _Shape(above) if above else None
 

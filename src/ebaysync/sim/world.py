@@ -81,9 +81,9 @@ class World:
     asked; `messages_past_end` what a page behind the last one holds (`empty`, or the `last` page again);
     `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
     message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
-    `signatures`: whether the Finances API insists on digital signatures where eBay does.
-    `signatures`: whether the Finances API insists on digital signatures where eBay does. `inventory_offset`:
-    what the Inventory API takes offset for, a "page" as its documentation says, or a "record".
+
+    `signatures`: whether the Finances API insists on digital signatures where eBay does. `inventory_offset`: what
+    the Inventory API takes offset for, a "page" as its documentation says, or a "record".
     """
 
     def __init__(
@@ -113,24 +113,18 @@ class World:
         inventory_offset: str = "page",
     ) -> None:
         self.post_order_offset = _one_of("post_order_offset", post_order_offset, ("row", "page"))
-        self.post_order_errors = _one_of("errors", post_order_errors, ("errorMessage", "error", "errors"))
+        self.post_order_errors = _one_of("post_order_errors", post_order_errors, ("errorMessage", "error", "errors"))
         self.return_detail = _one_of("return_detail", return_detail, ("both", "only_detail"))
-        _one_of("messages_past_end", messages_past_end, ("empty", "last"))
-        _one_of("won_shape", won_shape, ("transaction", "order", "mixed"))
-        _one_of("rows", rows, ROW_ORDERS)
-        self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
-        self.messages_page_cap, self.messages_past_end = messages_page_cap, messages_past_end
-        self.messages_inbox_summary, self.message_size = messages_inbox_summary, message_size
-        self.won_shape = won_shape
+        self.messages_page_cap, self.message_size = messages_page_cap, message_size
+        self.messages_past_end = _one_of("messages_past_end", messages_past_end, ("empty", "last"))
+        self.messages_inbox_summary = messages_inbox_summary
+        self.won_shape = _one_of("won_shape", won_shape, ("transaction", "order", "mixed"))
+        self.rows = _one_of("rows", rows, ROW_ORDERS)
+        self.seed, self.days, self.index_lag = seed, days, index_lag
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
         self.signatures = signatures
-        if rows not in ROW_ORDERS:
-            raise ValueError(f"rows must be one of {', '.join(ROW_ORDERS)}")
-        if inventory_offset not in ("page", "record"):
-            raise ValueError("inventory_offset is page or record")
-        self.seed, self.rows, self.days, self.index_lag = seed, rows, days, index_lag
-        self.signatures, self.inventory_offset = signatures, inventory_offset
+        self.inventory_offset = _one_of("inventory_offset", inventory_offset, ("page", "record"))
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())

@@ -30,7 +30,7 @@ class Column:
     the list a, `a[b=c]` its first element whose field b is c, `^a` field a of the record that this one is a part
     of; `x|y` is what x leads to, or where that is nothing, y. Default: the column's name in camelCase.
 
-    `derived` makes the value of a row's other values instead (those of columns that stand before it).
+    `derived` makes its value of the row as it was read and of the derived columns before it.
     `kept`: what is stored stays where a record brings nothing.
     """
 

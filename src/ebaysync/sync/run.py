@@ -40,7 +40,7 @@ from ebaysync.sync import state as states
 from ebaysync.sync.lease import Walk
 from ebaysync.sync.member import Member, Move, Summary
 from ebaysync.sync.sources import SOURCES, Calls, key_reader
-from ebaysync.sync.walk import Page, Slice, Source, first, read
+from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ class _Run:
         reached = span.start
         async with aclosing(read(source, span, self._widest(), self._go_on, known)) as portions:
             while (portion := await self.worker.stop.race(anext(portions, None))) is not None:
-                await self._store(portion.records, portion.slice, portion.broken)
+                await self._store(portion)
                 reached = portion.slice.end
                 self._reached(reached)
         if reached >= span.end:
@@ -295,17 +295,23 @@ class _Run:
             member.summary.reached = position
             self.worker.progress(member.summary)
 
-    async def _store(self, records: Sequence[bytes], slice_: Slice, broken: Sequence[tuple[bytes, str]] = ()) -> None:
+    async def _store(self, portion: Portion) -> None:
         """A portion for each family, with its cursor. A family whose lease was lost is left behind."""
-        now = self.worker.api.transport.clock.now()
+        now, end = self.worker.api.transport.clock.now(), portion.slice.end
         for member in list(self.members):
             if self.asked.walk == "live":
-                position, move = member.cursor_to(slice_.end, now)
+                position, move = member.cursor_to(end, now)
             else:
-                position, move = slice_.end, self._backfill_to(member, slice_.end)
-            await self._guarded(member, member.take(records, slice_, move, self.worker.stop.race, broken))
-            if self.asked.walk == "live":
+                position, move = end, self._backfill_to(member, end)
+            await self._take(member, portion, None if portion.partial else move)
+            if self.asked.walk == "live" and not portion.partial:
                 member.moved(position)
+        if portion.partial:
+            raise portion.partial
+
+    async def _take(self, member: Member, portion: Portion, move: Move | None) -> None:
+        race = self.worker.stop.race
+        await self._guarded(member, member.take(portion.records, portion.slice, move, race, portion.broken))
 
     def _backfill_to(self, member: Member, position: datetime) -> Move:
         account_id, name = self.worker.account.id, member.family.name
@@ -401,8 +407,9 @@ class _Run:
                 wider = portion.width * 2 if _is_roomy(len(portion.records), self.calls.page_size) else portion.width
                 for member in list(self.members):
                     move = member.sweep_to(portion.slice, min(wider, self._widest()), done=done)
-                    take = member.take(portion.records, portion.slice, move, self.worker.stop.race, portion.broken)
-                    await self._guarded(member, take)
+                    await self._take(member, portion, None if portion.partial else move)
+                if portion.partial:
+                    raise portion.partial
                 if not whole:
                     return
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
-from ebaysync.ebay import disputes, finances, fulfillment, inventory, postorder
+from ebaysync.ebay import disputes, finances, fulfillment, inventory, postorder, trading
 from ebaysync.ebay.postorder import Resource
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import AnswerNotUnderstood
+from ebaysync.errors import AnswerNotUnderstood, PageOutOfRange, XmlBroken
 from ebaysync.families.base import Family
 from ebaysync.sync.scan import Listed, numbered
-from ebaysync.sync.walk import Page, Slice
+from ebaysync.sync.walk import Page, Slice, Source, read
 
 Found = Mapping[str, Sequence[bytes]]
 """Records of a scan by the family that they are of."""
@@ -98,6 +100,150 @@ def _post_order(resource: Resource) -> Callable[[Api], Calls]:
     return opened
 
 
+def _messages(api: Api) -> Calls:
+    """Every folder for each window. No answer says how many there are, and nobody knows how many a page may have: one
+    that is a multiple of 25 long may have been cut there, so its window is cut instead."""
+    folders: list[str] = []
+
+    async def ask(window: Slice, offset: int) -> Page:
+        if not folders:
+            folders.extend(await trading.my_messages_summary(api))
+        records: dict[str | bytes, bytes] = {}
+        total, partial = 0, None
+        for folder in folders:
+            page = await _headers(api, folder, window, offset)
+            full = len(page.records) > 0 and len(page.records) % CAP == 0
+            total += max(page.entries or 0, offset + len(page.records) + int(full))
+            partial = partial or page.partial
+            records |= {_message_id(record) or record: record for record in page.records}
+        return Page(total, tuple(records.values()), more=total > offset + len(records), partial=partial)
+
+    async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
+        found = await trading.my_messages_bodies(api, ids)
+        return {key: record for record in found if (key := _message_id(record)) in ids and key}
+
+    most = trading.MOST_BODIES
+    return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
+
+
+CAP = 25  # every page size that anybody has reported is a multiple of it
+
+
+async def _headers(api: Api, folder: str, window: Slice, offset: int) -> trading.HeaderPage:
+    try:
+        page = offset // trading.PAGE + 1
+        return await trading.my_messages_headers(api, folder, window.start, window.end, page)
+    except PageOutOfRange:
+        return trading.HeaderPage((), None)
+
+
+class _MessageId(msgspec.Struct):
+    id: str = msgspec.field(name="MessageID")
+
+
+def _message_id(record: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(record, type=_MessageId).id
+    except ValueError:
+        return None
+
+
+def _active_inventory(api: Api) -> Calls:
+    async def listed(name: str) -> Listed:
+        page = await trading.my_ebay_selling_active(api, int(name))
+        if page.partial:
+            raise page.partial
+        if (page.entries or 0) >= trading.ACTIVE_CAP:
+            raise _TooMany
+        last = page.pages if page.pages is not None else int(name)
+        return Listed(page.records, page.entries or len(page.records), str(int(name) + 1) if int(name) < last else None)
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
+        try:
+            async for records in numbered(listed, _item_id, "1"):
+                yield {"active_inventory": records}
+        except _TooMany:
+            async for records in _by_end_time(api):
+                yield {"active_inventory": records}
+
+    return Calls(scan=scan)
+
+
+class _TooMany(Exception):
+    """The list is capped; nothing of it is believed."""
+
+
+# "The value range for each of the time filters must be less than 120 days". A listing ends within 31 days (Good 'Til
+# Cancelled is renewed each calendar month), some kinds within 90.
+FARTHEST_END = timedelta(days=119)
+
+
+async def _by_end_time(api: Api) -> AsyncGenerator[Sequence[bytes]]:
+    async def ask(window: Slice, offset: int) -> Page:
+        page = await trading.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
+        total = page.entries if page.entries is not None else offset + len(page.records)
+        return Page(total, page.records, more=bool(page.more), partial=page.partial)
+
+    now = api.transport.clock.now().replace(microsecond=0)
+    source = Source(ask, lambda record: _item_id(record) or record, trading.PAGE)
+    async with aclosing(read(source, Slice(now, now + FARTHEST_END), FARTHEST_END)) as portions:
+        async for portion in portions:
+            if portion.broken or portion.partial:
+                raise portion.partial or XmlBroken(portion.broken[0][1], document=portion.broken[0][0])
+            yield [record for record in portion.records if _is_active(record)]
+
+
+class _Item(msgspec.Struct):
+    id: str = msgspec.field(name="ItemID")
+
+
+class _Status(msgspec.Struct):
+    listing: str | None = msgspec.field(name="ListingStatus", default=None)
+
+
+class _Listing(msgspec.Struct):
+    status: _Status | None = msgspec.field(name="SellingStatus", default=None)
+
+
+def _item_id(record: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(record, type=_Item).id
+    except ValueError:
+        return None
+
+
+def _is_active(record: bytes) -> bool:
+    try:
+        status = msgspec.json.decode(record, type=_Listing).status
+    except ValueError:
+        return True  # the family says what is wrong with it
+    return status is None or status.listing in (None, "Active")
+
+
+def _buyer(api: Api) -> Calls:
+    """All lists in one answer; further pages of those that have some. An item that moves while they are read may be on
+    two of them: the later of BUYING is the newer."""
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
+        found: dict[str, list[bytes]] = {name: [] for name in trading.BUYING}
+        lists: Collection[str] = trading.BUYING
+        page = 1
+        while lists:
+            pages = await trading.my_ebay_buying(api, lists, page)
+            for name, part in pages.items():
+                if part.partial:
+                    raise part.partial
+                found[name] += part.records
+            page += 1
+            lists = [name for name, part in pages.items() if part.records and (part.pages or 0) >= page]
+        yield {"buyer": [record for name in OLD_TO_NEW for record in found[name]]}
+
+    return Calls(scan=scan)
+
+
+OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
+
+
 class _Sku(msgspec.Struct):
     sku: str
 
@@ -158,6 +304,9 @@ SOURCES: Mapping[str, Callable[[Api], Calls]] = {
     "payouts": _payouts,
     "disputes": _disputes,
     "inventory": _inventory,
+    "messages": _messages,
+    "active_inventory": _active_inventory,
+    "buyer": _buyer,
     "cases": _post_order(postorder.CASES),
     "inquiries": _post_order(postorder.INQUIRIES),
     "returns": _post_order(postorder.RETURNS),

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood, XmlBroken
+from ebaysync.errors import AnswerNotUnderstood, EbayError, XmlBroken
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Page:
     total: int
     records: tuple[bytes, ...]
     more: bool
+    partial: EbayError | None = None
+    """eBay says itself that this is not all: the records are good, the cursor stays"""
 
     def is_all(self, page_size: int) -> bool:
         """Whether this is the whole window: as many as counted, and no page behind a full one."""
@@ -85,6 +87,7 @@ class Portion:
     records: tuple[bytes, ...]
     width: timedelta
     broken: tuple[tuple[bytes, str], ...] = ()
+    partial: EbayError | None = None
 
 
 class _Asked:
@@ -147,6 +150,9 @@ async def read(
                     yield Portion(done.slice, (), width, ((page.document, page.message),))
                 else:
                     raise page
+            elif page.partial:
+                yield Portion(done.slice, page.records, width, partial=page.partial)
+                return
             elif page.is_all(source.page_size):
                 width = _wider(done.slice, page, source, width, clamp)
                 yield Portion(done.slice, page.records, width)
@@ -179,7 +185,7 @@ async def _whole(source: Source, slice_: Slice) -> Page:
     again: eBay's count and list may be of different moments."""
     for _ in range(LIES):
         page = await source.ask(slice_, 0)
-        if len(page.records) >= min(page.total, source.page_size) or page.more:
+        if len(page.records) >= min(page.total, source.page_size) or page.more or page.partial:
             return page
     if len({source.key(record) for record in page.records}) < page.total:
         raise AnswerNotUnderstood(

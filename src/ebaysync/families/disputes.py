@@ -1,0 +1,102 @@
+"""disputes: payment disputes (payment_dispute_summary for the list, payment_dispute for the whole of each).
+
+No filter shows a change, so the trailing horizon is swept and what is not CLOSED is asked for again in every run. The
+detail has all of the summary's fields but respondByDate of a closed one, which is kept from the summary.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.store.table import INTEGER, TIME, Column, Row, Stored, Table, money
+
+SUMMARY = frozenset(
+    (
+        "paymentDisputeId",
+        "paymentDisputeStatus",
+        "reason",
+        "orderId",
+        "openDate",
+        "respondByDate",
+        "closedDate",
+        "amount",
+        "buyerUsername",
+    )
+)
+
+DISPUTES = Table(
+    "ebay_disputes",
+    key=("dispute_id",),
+    columns=(
+        Column("dispute_id", path="paymentDisputeId", required=True),
+        Column("payment_dispute_status"),
+        Column("reason"),
+        Column("order_id"),
+        Column("open_date", TIME),
+        Column("respond_by_date", TIME),
+        Column("closed_date", TIME),
+        *money("amount"),
+        Column("buyer_username"),
+        Column("seller_response"),
+        Column("revision", INTEGER),
+        Column("item_id", path="lineItems[0].itemId"),
+        Column("line_item_id", path="lineItems[0].lineItemId"),
+        Column("reason_for_closure", path="resolution.reasonForClosure"),
+        Column("protection_status", path="resolution.protectionStatus"),
+        *money("recoup_amount", "resolution.recoupAmount"),
+        *money("fees", "resolution.fees"),
+        *money("protected_amount", "resolution.protectedAmount"),
+        *money("total_fee_credit", "resolution.totalFeeCredit"),
+    ),
+)
+
+
+def compose(parts: Parts) -> bytes:
+    """The detail over the summary; a part that did not come this time as it is stored."""
+    listed, detail, stored = (_fields(part) for part in (parts.listed, parts.detail, parts.stored))
+    summary = listed if parts.listed else {name: value for name, value in stored.items() if name in SUMMARY}
+    rest = detail if parts.detail else {name: value for name, value in stored.items() if name not in SUMMARY}
+    return msgspec.json.Encoder(decimal_format="number").encode(summary | rest)
+
+
+def _fields(part: bytes | None) -> dict[str, Any]:
+    if part is None:
+        return {}
+    fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(part)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def is_current(dispute: Row, stored: Stored) -> bool:
+    """A closed dispute is whole when its detail is there and the list says nothing else."""
+    listed, known = _fields(bytes(dispute["raw_payload"])), _fields(stored.raw)
+    return (
+        dispute["payment_dispute_status"] == "CLOSED"
+        and "revision" in known
+        and all(known.get(name) == value for name, value in listed.items())
+    )
+
+
+FAMILY = Family(
+    name="disputes",
+    about="payment disputes",
+    source="disputes",
+    calls="payment_dispute_summary; payment_dispute where open or changed",
+    every_minutes=30,
+    cursor_type="window",
+    scopes=("https://api.ebay.com/oauth/api_scope/sell.payment.dispute",),
+    tables=(DISPUTES,),
+    first_reach=timedelta(days=540),  # "up to 18 months"
+    furthest_reach=timedelta(days=540),
+    sweep=timedelta(days=90),
+    widest=timedelta(days=90),
+    detail=Detail(
+        wanted=lambda dispute: True, current=is_current, open_column="payment_dispute_status", final=("CLOSED",)
+    ),
+    recall=lambda dispute: True,
+    compose=compose,
+)

@@ -1,0 +1,146 @@
+"""finances: every monetary transaction, with the fees it is made of (Finances getTransactions).
+
+What eBay does and this module answers for:
+- A transactionId is unique only together with its transactionType: a SALE's is its order's id.
+- Amounts are positive, and bookingEntry carries the sign: here a DEBIT is negative.
+- A fee names its order in `references`, not in orderId; a fee charged by itself is a transaction with a feeType.
+- transactionStatus and payoutId change weeks later and no filter shows it: hence the sweep.
+- The specification writes eBayCollectedTaxAmount, real answers ebayCollectedTaxAmount.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Family
+from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, money
+
+SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.finances",)
+CALLS = "Finances getTransactions"
+OVERLAP = timedelta(hours=24)
+SWEEP = timedelta(days=90)
+FURTHEST = timedelta(days=5 * 365)  # "up to five years"
+WIDEST = timedelta(days=90)
+
+
+def signed(name: str) -> Any:
+    """A DEBIT of that column as a negative amount."""
+
+    def of(row: Row) -> Decimal | None:
+        amount: Decimal | None = row[name]
+        return -amount if amount and row["booking_entry"] == "DEBIT" else amount
+
+    return of
+
+
+def reference(kind: str) -> str:
+    return f"references[referenceType={kind}].referenceId"
+
+
+AMOUNT = (
+    Column("amount", NUMERIC, "amount.value", derived=signed("amount")),
+    Column("amount_currency", path="amount.currency"),
+    Column("amount_converted_from", NUMERIC, "amount.convertedFromValue", derived=signed("amount_converted_from")),
+    Column("amount_converted_from_currency", path="amount.convertedFromCurrency"),
+    Column("exchange_rate", NUMERIC, "amount.exchangeRate"),
+)
+
+TRANSACTIONS = Table(
+    "ebay_finances_transactions",
+    key=("transaction_id", "transaction_type"),
+    columns=(
+        Column("transaction_id", required=True),
+        Column("transaction_type", required=True),
+        Column("transaction_date", TIME, required=True),
+        Column("transaction_status"),
+        Column("booking_entry"),
+        *AMOUNT,
+        *money("total_fee_amount"),
+        *money("total_fee_basis_amount"),
+        *money("ebay_collected_tax_amount", "ebayCollectedTaxAmount|eBayCollectedTaxAmount"),
+        Column("fee_type"),
+        Column("order_id", path=f"orderId|{reference('ORDER_ID')}"),
+        Column("item_id", path=reference("ITEM_ID")),
+        Column("case_id", path=reference("CASE_ID")),
+        Column("payment_dispute_id", path=reference("PAYMENTS_DISPUTE_ID")),
+        Column("cancellation_id", path=reference("CANCELLATION_ID")),
+        Column("return_id", path=reference("RETURN_ID")),
+        Column("buyer_username", path="buyer.username"),
+        Column("payout_id"),
+        Column("transaction_memo"),
+        Column("payments_entity"),
+        Column("sales_record_reference"),
+    ),
+)
+
+
+def fee_lines(record: bytes) -> Sequence[bytes]:
+    """The fees of each line item, and the transaction itself where it is a fee. A line is named by the line item, the
+    kind of fee and, where that comes several times, its number, so that one that goes does not rename the others."""
+    found = msgspec.json.Decoder(float_hook=Decimal).decode(record)
+    fees: list[dict[str, Any]] = [
+        {**fee, "lineItemId": item.get("lineItemId")}
+        for item in found.get("orderLineItems") or ()
+        for fee in item.get("marketplaceFees") or ()
+    ]
+    if found.get("feeType"):
+        own = ("feeType", "amount", "feeJurisdiction")
+        fees.append({name: found[name] for name in own if name in found} | {"feeMemo": found.get("transactionMemo")})
+    seen: Counter[str] = Counter()
+    for fee in fees:
+        name = f"{fee.get('lineItemId') or '-'}/{fee.get('feeType') or '-'}"
+        seen[name] += 1
+        fee["feeLine"] = name if seen[name] == 1 else f"{name}/{seen[name]}"
+    encode = msgspec.json.Encoder(decimal_format="number").encode
+    return [encode(fee) for fee in fees]
+
+
+def cost(row: Row) -> Decimal | None:
+    """What the fee costs the seller: one that is given back, as with a refund, is negative."""
+    amount: Decimal | None = row["amount"]
+    given_back = (row["transaction_type"] == "REFUND") if row["line_item_id"] else (row["booking_entry"] == "CREDIT")
+    return -amount if amount and given_back else amount
+
+
+FEES = Table(
+    "ebay_finances_fees",
+    key=("transaction_id", "transaction_type", "fee_line"),
+    each=fee_lines,
+    of=("transaction_id", "transaction_type"),
+    removable=True,
+    columns=(
+        Column("transaction_id", path="^transactionId"),
+        Column("transaction_type", path="^transactionType"),
+        Column("fee_line", required=True),
+        Column("fee_type"),
+        Column("booking_entry", path="^bookingEntry"),
+        Column("line_item_id"),
+        Column("order_id", path=f"^orderId|{reference('ORDER_ID')}"),
+        Column("item_id", path=f"^{reference('ITEM_ID')}"),
+        Column("amount", NUMERIC, "amount.value", derived=cost),
+        Column("amount_currency", path="amount.currency"),
+        Column("fee_memo"),
+        Column("transaction_date", TIME, "^transactionDate"),
+    ),
+)
+
+FAMILY = Family(
+    name="finances",
+    about="monetary transactions and their fees",
+    source="transactions",
+    calls=CALLS,
+    every_minutes=15,
+    cursor_type="window",
+    scopes=SCOPES,
+    tables=(TRANSACTIONS, FEES),
+    furthest_reach=FURTHEST,
+    overlap=OVERLAP,
+    sweep=SWEEP,
+    widest=WIDEST,
+)

@@ -1,0 +1,55 @@
+"""offers: what the Inventory API's items are offered for, and where (getOffers, for one SKU at a time).
+
+A SKU can have an offer on each of several marketplaces, so the key is the offerId. Withdrawing and publishing again
+gives the same offer another listingId.
+"""
+
+from __future__ import annotations
+
+from ebaysync.families import inventory
+from ebaysync.families.base import Family
+from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Table, money
+
+OFFERS = Table(
+    "ebay_offers",
+    key=("offer_id",),
+    removable=True,
+    columns=(
+        Column("offer_id", required=True),
+        Column("sku"),
+        Column("marketplace_id"),
+        Column("format"),
+        Column("status"),
+        Column("listing_id", path="listing.listingId"),
+        Column("listing_status", path="listing.listingStatus"),
+        Column("listing_on_hold", BOOL, "listing.listingOnHold"),
+        Column("sold_quantity", INTEGER, "listing.soldQuantity"),
+        Column("available_quantity", INTEGER),
+        Column("quantity_limit_per_buyer", INTEGER),
+        *money("price", "pricingSummary.price"),
+        *money("minimum_advertised_price", "pricingSummary.minimumAdvertisedPrice"),
+        *money("original_retail_price", "pricingSummary.originalRetailPrice"),
+        *money("auction_start_price", "pricingSummary.auctionStartPrice"),
+        *money("auction_reserve_price", "pricingSummary.auctionReservePrice"),
+        Column("category_id"),
+        Column("secondary_category_id"),
+        Column("listing_duration"),
+        Column("listing_start_date", TIME),
+        Column("merchant_location_key"),
+        Column("fulfillment_policy_id", path="listingPolicies.fulfillmentPolicyId"),
+        Column("payment_policy_id", path="listingPolicies.paymentPolicyId"),
+        Column("return_policy_id", path="listingPolicies.returnPolicyId"),
+        Column("lot_size", INTEGER),
+    ),
+)
+
+FAMILY = Family(
+    name="offers",
+    about="offers of those items",
+    source="inventory",
+    calls="Inventory getOffers for each SKU",
+    every_minutes=60,
+    cursor_type="snapshot",
+    scopes=inventory.SCOPES,
+    tables=(OFFERS,),
+)

@@ -1,0 +1,92 @@
+"""refunds: what was given back, and for which order, return, case, dispute or cancellation (getTransactions, REFUND).
+
+eBay gives a refund no reason; the one of the return or of the cancellation that it refers to is looked up in what is
+stored of them.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from ebaysync.families import finances
+from ebaysync.families.base import Family
+from ebaysync.families.finances import reference
+from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table
+
+
+class _Type(msgspec.Struct, rename="camel"):
+    transaction_type: str | None = None
+
+
+def is_refund(record: bytes) -> bool:
+    try:
+        return msgspec.json.decode(record, type=_Type).transaction_type == "REFUND"
+    except ValueError:
+        return False  # the family finances says what is wrong with it
+
+
+def refunded(row: Row) -> Decimal | None:
+    """Positive; a refund that came back to the seller (CREDIT) is negative."""
+    amount: Decimal | None = row["refund_amount"]
+    return -amount if amount and row["booking_entry"] == "CREDIT" else amount
+
+
+REFUNDS = Table(
+    "ebay_refunds",
+    key=("refund_id",),
+    columns=(
+        Column("refund_id", path="transactionId", required=True),
+        Column("booking_entry"),
+        Column("refund_amount", NUMERIC, "amount.value", derived=refunded),
+        Column("currency", path="amount.currency"),
+        Column("refund_status", path="transactionStatus"),
+        Column("refund_reason", kept=True),
+        Column("refund_date", TIME, "transactionDate", required=True),
+        Column("order_id", path=f"orderId|{reference('ORDER_ID')}"),
+        Column("return_id", path=reference("RETURN_ID")),
+        Column("case_id", path=reference("CASE_ID")),
+        Column("dispute_id", path=reference("PAYMENTS_DISPUTE_ID")),
+        Column("cancellation_id", path=reference("CANCELLATION_ID")),
+        Column("buyer_username", path="buyer.username"),
+        Column("payout_id"),
+    ),
+)
+
+# The return's reason; else that of the order's cancellation: the one that is referred to, or the only one there is.
+_REASONS = """
+WITH found AS (
+    SELECT f.refund_id, coalesce(
+        (SELECT r.raw_payload #>> '{summary,creationInfo,reason}' FROM ebay_returns r
+            WHERE r.ebay_account_id = :account AND r.return_id = f.return_id),
+        (SELECT CASE WHEN count(*) = 1 THEN min(c.request ->> 'cancelReason') END
+            FROM ebay_orders o, jsonb_array_elements(o.raw_payload #> '{cancelStatus,cancelRequests}') c(request)
+            WHERE o.ebay_account_id = :account AND o.order_id = f.order_id
+                AND jsonb_typeof(o.raw_payload #> '{cancelStatus,cancelRequests}') = 'array'
+                AND c.request ->> 'cancelRequestState' = 'COMPLETED'
+                AND (f.cancellation_id IS NULL OR c.request ->> 'cancelRequestId' = f.cancellation_id))
+        ) AS reason
+    FROM ebay_refunds f
+    WHERE f.ebay_account_id = :account AND f.refund_date > now() - interval '180 days')
+UPDATE ebay_refunds f SET refund_reason = found.reason, updated_at = clock_timestamp()
+FROM found WHERE f.ebay_account_id = :account AND f.refund_id = found.refund_id
+    AND found.reason IS NOT NULL AND f.refund_reason IS DISTINCT FROM found.reason
+"""
+
+FAMILY = Family(
+    name="refunds",
+    about="refunds, and what they refer to",
+    source="transactions",
+    calls=f"{finances.CALLS}, type REFUND",
+    every_minutes=15,
+    cursor_type="window",
+    scopes=finances.SCOPES,
+    tables=(REFUNDS,),
+    furthest_reach=finances.FURTHEST,
+    overlap=finances.OVERLAP,
+    sweep=finances.SWEEP,
+    widest=finances.WIDEST,
+    mine=is_refund,
+    enrich=_REASONS,
+)
