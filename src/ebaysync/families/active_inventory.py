@@ -1,0 +1,127 @@
+"""active_inventory: every listing that is on sale, with its variations (Trading GetMyeBaySelling, ActiveList).
+
+What eBay does and this module answers for:
+- At 25,000 listings the list's count is a cap: then GetSellerList gives the listings by their end time instead.
+- TimeLeft, WatchCount and converted prices differ in every answer: alone they are no change.
+- A variation's SKU is optional and not unique; without one it is named by what it varies in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Family
+from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
+
+
+def available(row: Row) -> int | None:
+    """QuantityAvailable; where eBay leaves it out, of a fixed price what is not sold of Quantity."""
+    left: int | None = row["quantity_available"]
+    if left is not None or row["quantity"] is None or row.get("listing_type") == "Chinese":
+        return left
+    return int(row["quantity"]) - int(row["quantity_sold"] or 0)
+
+
+LISTINGS = Table(
+    "ebay_active_inventory",
+    key=("item_id",),
+    removable=True,
+    volatile=(
+        ("TimeLeft",),
+        ("WatchCount",),
+        ("HitCount",),
+        ("ListingDetails", "ConvertedStartPrice"),
+        ("ListingDetails", "ConvertedReservePrice"),
+        ("ListingDetails", "ConvertedBuyItNowPrice"),
+        ("SellingStatus", "ConvertedCurrentPrice"),
+    ),
+    elsewhere=("Variations",),
+    columns=(
+        Column("item_id", path="ItemID", required=True),
+        Column("sku", path="SKU"),
+        Column("title", path="Title"),
+        Column("listing_type", path="ListingType"),
+        Column("listing_duration", path="ListingDuration"),
+        Column("quantity", INTEGER, "Quantity"),
+        Column("quantity_sold", INTEGER, "SellingStatus.QuantitySold"),
+        Column("quantity_available", INTEGER, "QuantityAvailable", derived=available),
+        *xml_money("current_price", "SellingStatus.CurrentPrice"),
+        *xml_money("start_price", "StartPrice"),
+        *xml_money("buy_it_now_price", "BuyItNowPrice"),
+        Column("bid_count", INTEGER, "SellingStatus.BidCount"),
+        Column("question_count", INTEGER, "QuestionCount"),
+        Column("start_time", TIME, "ListingDetails.StartTime"),
+        Column("view_item_url", path="ListingDetails.ViewItemURL"),
+        Column("gallery_url", path="PictureDetails.GalleryURL"),
+    ),
+)
+
+
+class _Variations(msgspec.Struct):
+    each: list[dict[str, Any]] = msgspec.field(name="Variation", default_factory=list)
+
+
+class _Item(msgspec.Struct):
+    variations: _Variations | None = msgspec.field(name="Variations", default=None)
+
+
+def variations(record: bytes) -> Sequence[bytes]:
+    """A listing's variations, each with the VariationKey that names it: its SKU, or what it varies in."""
+    found = msgspec.json.decode(record, type=_Item).variations
+    each = found.each if found else []
+    skus = Counter(variation.get("SKU") for variation in each)
+    return [
+        msgspec.json.encode(
+            {
+                **variation,
+                "VariationKey": variation["SKU"]
+                if variation.get("SKU") and skus[variation["SKU"]] == 1
+                else specifics(variation),
+            }
+        )
+        for variation in each
+    ]
+
+
+def specifics(variation: dict[str, Any]) -> str:
+    """`Color=Red;Size=M`, by name."""
+    container = variation.get("VariationSpecifics")
+    pairs = container.get("NameValueList") if isinstance(container, dict) else None
+    named = []
+    for pair in pairs or ():
+        values = pair.get("Value") if isinstance(pair, dict) else None
+        named.append(f"{pair.get('Name')}={','.join(map(str, values or ()))}")
+    return ";".join(sorted(named))
+
+
+VARIATIONS = Table(
+    "ebay_active_inventory_variations",
+    key=("item_id", "variation_key"),
+    each=variations,
+    of=("item_id",),
+    removable=True,
+    columns=(
+        Column("item_id", path="^ItemID"),
+        Column("variation_key", path="VariationKey", required=True),
+        Column("sku", path="SKU"),
+        *xml_money("start_price", "StartPrice"),
+        Column("quantity", INTEGER, "Quantity"),
+        Column("quantity_sold", INTEGER, "SellingStatus.QuantitySold"),
+        Column("quantity_available", INTEGER, "QuantityAvailable", derived=available),
+    ),
+)
+
+FAMILY = Family(
+    name="active_inventory",
+    about="listings on sale and their variations",
+    source="active_inventory",
+    calls="Trading GetMyeBaySelling ActiveList; GetSellerList from 25,000 listings on",
+    every_minutes=60,
+    cursor_type="snapshot",
+    scopes=("https://api.ebay.com/oauth/api_scope",),
+    tables=(LISTINGS, VARIATIONS),
+)

@@ -1,0 +1,78 @@
+"""buyer: what the account itself bids on, makes offers for, has won or lost (Trading GetMyeBayBuying).
+
+What eBay does and this module answers for:
+- It shows the last 60 days, and what is older stops to appear: nothing is ever deleted by absence.
+- Won lines come alone or in orders. The transaction is 0 for an auction, and unknown while one still bids or offers:
+  the line stays one row, whose list changes, when the real one comes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ebaysync.families.base import Family
+from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
+
+NO_TRANSACTION = "0"
+
+
+def transaction_id(row: Row) -> str:
+    return row["transaction_id"] or NO_TRANSACTION
+
+
+def either(*names: str) -> str:
+    """Of an item by itself, or of a transaction's."""
+    return "|".join(f"{way}.{name}" for name in names for way in ("Transaction.Item", "Item"))
+
+
+PURCHASES = Table(
+    "ebay_buyer",
+    key=("item_id", "transaction_id"),
+    unnamed=("transaction_id", NO_TRANSACTION),
+    volatile=tuple(
+        (*way, *path)
+        for way in (("Item",), ("Transaction", "Item"))
+        for path in (
+            ("TimeLeft",),
+            ("WatchCount",),
+            ("SellingStatus", "ConvertedCurrentPrice"),
+            ("ListingDetails", "ConvertedStartPrice"),
+            ("ListingDetails", "ConvertedBuyItNowPrice"),
+        )
+    ),
+    columns=(
+        Column("item_id", path=either("ItemID"), required=True),
+        Column("transaction_id", path="Transaction.TransactionID", derived=transaction_id),
+        Column("list", path="List", required=True),
+        Column("order_id", path="Order.OrderID"),
+        Column("order_line_item_id", path="Transaction.OrderLineItemID"),
+        Column("title", path=either("Title")),
+        Column("seller_user_id", path=f"Transaction.Seller.UserID|{either('Seller.UserID')}"),
+        Column("listing_type", path=either("ListingType")),
+        *xml_money("current_price", either("SellingStatus.CurrentPrice")),
+        *xml_money("max_bid", either("BiddingDetails.MaxBid")),
+        *xml_money("best_offer", either("BestOfferDetails.BestOffer")),
+        Column("best_offer_status", path=either("BestOfferDetails.BestOfferStatus")),
+        *xml_money("transaction_price", "Transaction.TransactionPrice"),
+        *xml_money("total_price", "Transaction.TotalPrice|Transaction.TotalTransactionPrice"),
+        Column("quantity_purchased", INTEGER, "Transaction.QuantityPurchased"),
+        Column("buyer_paid_status", path="Transaction.BuyerPaidStatus"),
+        Column("paid_time", TIME, "Transaction.PaidTime"),
+        Column("shipped_time", TIME, "Transaction.ShippedTime"),
+        Column("created_date", TIME, "Transaction.CreatedDate"),
+        Column("end_time", TIME, either("ListingDetails.EndTime")),
+    ),
+)
+
+FAMILY = Family(
+    name="buyer",
+    about="bids, offers, and what was won or lost",
+    source="buyer",
+    calls="Trading GetMyeBayBuying",
+    every_minutes=60,
+    cursor_type="rolling",
+    scopes=("https://api.ebay.com/oauth/api_scope",),
+    tables=(PURCHASES,),
+    first_reach=timedelta(days=60),
+    furthest_reach=timedelta(days=60),
+)

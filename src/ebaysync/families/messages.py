@@ -1,0 +1,83 @@
+"""messages: the seller's mailbox, all folders, with bodies (Trading GetMyMessages).
+
+What eBay does and this module answers for:
+- Headers come by the time of sending, without any total. A change of Read, Flagged, Replied or Folder moves no time:
+  hence the sweep.
+- Bodies (Text up to 2 MB, Content) come by at most ten ids, and only where they are missing. They are kept in columns
+  of their own, so that reading headers again neither loses nor moves them. ItemID is documented for headers alone.
+- What expires after a year or is deleted simply stops to appear: what is stored stays.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.store.table import BOOL, TIME, Column, Row, Stored, Table
+
+_BODY = ("Text", "Content")
+
+MESSAGES = Table(
+    "ebay_messages",
+    key=("message_id",),
+    apart=_BODY,
+    columns=(
+        Column("message_id", path="MessageID", required=True),
+        Column("external_message_id", path="ExternalMessageID"),
+        Column("folder_id", path="Folder.FolderID"),
+        Column("sender", path="Sender"),
+        Column("recipient_user_id", path="RecipientUserID"),
+        Column("send_to_name", path="SendToName"),
+        Column("subject", path="Subject"),
+        Column("receive_date", TIME, "ReceiveDate"),
+        Column("expiration_date", TIME, "ExpirationDate"),
+        Column("read", BOOL, "Read"),
+        Column("flagged", BOOL, "Flagged"),
+        Column("replied", BOOL, "Replied"),
+        Column("high_priority", BOOL, "HighPriority"),
+        Column("response_enabled", BOOL, "ResponseDetails.ResponseEnabled"),
+        Column("message_type", path="MessageType"),
+        Column("question_type", path="QuestionType"),
+        Column("item_id", path="ItemID"),
+        Column("item_title", path="ItemTitle"),
+        Column("item_end_time", TIME, "ItemEndTime"),
+        Column("listing_status", path="ListingStatus"),
+        Column("text", path="Text", kept=True),
+        Column("content", path="Content", kept=True),
+    ),
+)
+
+
+def has_body(message: Row, stored: Stored) -> bool:
+    return stored.has_kept
+
+
+def compose(parts: Parts) -> bytes:
+    """The header with the body, where one has come now."""
+    if parts.detail is None:
+        return parts.newest
+    body = msgspec.json.decode(parts.detail, type=dict[str, msgspec.Raw])
+    header = msgspec.json.decode(parts.listed or parts.stored or b"{}", type=dict[str, msgspec.Raw])
+    # A body may be an empty element: that it came is then all there is to keep.
+    found = {name: msgspec.Raw(b'""') if bytes(body[name]) == b"null" else body[name] for name in _BODY if name in body}
+    return msgspec.json.encode(body | header | (found or {"Text": msgspec.Raw(b'""')}))
+
+
+FAMILY = Family(
+    name="messages",
+    about="messages of all folders, with bodies",
+    source="messages",
+    calls="Trading GetMyMessages",
+    every_minutes=10,
+    cursor_type="window",
+    scopes=("https://api.ebay.com/oauth/api_scope",),
+    tables=(MESSAGES,),
+    furthest_reach=timedelta(days=365),
+    overlap=timedelta(minutes=60),
+    sweep=timedelta(days=90),
+    widest=timedelta(days=90),
+    detail=Detail(wanted=lambda message: True, current=has_body),
+    compose=compose,
+)
