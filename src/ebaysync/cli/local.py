@@ -27,13 +27,22 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="The whole thing in one go.", epilog="\b\nExample: ebaysync demo --sellers 5")(demo)
 
 
-def _world(seed: int, sellers: int, orders: int) -> World:
+def _world(seed: int, sellers: int, orders: int, things: int) -> World:
     try:
         from ebaysync.sim import server  # noqa: F401 - is the extra there?
         from ebaysync.sim.world import World
     except ImportError:
         raise ConfigError("the simulator is not installed", hint="pip install 'ebaysync[simulator]'") from None
-    return World(seed, sellers, orders, new_per_hour=12, changes_per_hour=24)
+    return World(
+        seed,
+        sellers,
+        orders,
+        new_per_hour=12,
+        changes_per_hour=24,
+        things=things,
+        new_things_per_hour=1,
+        thing_changes_per_hour=6,
+    )
 
 
 def simulator(
@@ -43,11 +52,12 @@ def simulator(
     seed: Annotated[int, typer.Option(help="The same seed makes the same sellers and orders.")] = 1,
     sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each at the start.")] = 200,
+    things: Annotated[int, typer.Option(min=0, help="Transactions, listings, messages … of each at the start.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Run the bundled eBay until it is interrupted. Prints its sellers with their refresh tokens."""
     session: Session = context.obj
-    world = _world(seed, sellers, orders)
+    world = _world(seed, sellers, orders, things)
     from ebaysync.sim import control, server
 
     def ready(url: str) -> None:
@@ -70,11 +80,12 @@ def demo(
     context: typer.Context,
     sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 4,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each at the start.")] = 150,
+    things: Annotated[int, typer.Option(min=0, help="Transactions, listings, messages … of each at the start.")] = 25,
     seed: Annotated[int, typer.Option(help="The same seed makes the same sellers and orders.")] = 1,
 ) -> None:
     """The whole thing in one go: simulator, embedded PostgreSQL, accounts, run-all, status. In a home of its own,
     which is removed at the end; the database and home of your settings are not touched."""
-    world = _world(seed, sellers, orders)
+    world = _world(seed, sellers, orders, things)
     from ebaysync.sim import control
     from ebaysync.sim.server import Simulator
 

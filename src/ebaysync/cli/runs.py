@@ -60,6 +60,10 @@ def run(
     account: AccountName,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also when family or account are disabled.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Walk the whole sweep horizon, not a piece of it.")] = False,
+    accept_removals: Annotated[
+        bool, typer.Option("--accept-removals", help="Believe a scan that misses more than half of what is known.")
+    ] = False,
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", metavar="S", min=0, help="After S seconds begin no new slice.")
     ] = None,
@@ -69,7 +73,11 @@ def run(
     session: Session = context.obj
     wanted = _family(family)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    asked = Asked("run", dry_run=dry_run, force=force, deadline=deadline)
+    if sweep and not wanted.sweep:
+        raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
+    if accept_removals and wanted.cursor_type != "snapshot":
+        raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")
+    asked = Asked("run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline)
 
     async def work(stop: Stop) -> Summary:
         async with session.database() as db:
@@ -205,9 +213,12 @@ def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
         return f"{head}, {run['reason']}"
     would = "would store" if dry_run else "stored"
     facts = f"{run['fetched']} read, {would} {run['stored']}, {run['unchanged']} unchanged"
-    extra = f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
+    extra = f", {run['removed']} gone" if run["removed"] else ""
+    extra += f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
+    extra += f", {run['incomplete']} still lack their detail" if run.get("incomplete") else ""
     behind = "" if run["caught_up"] or run["status"] != "completed" else f", {run['reason'] or 'not caught up yet'}"
-    return f"{head}, {facts}{extra}{behind}; {run['calls']} calls, {run['seconds']:.1f} s; cursor {run['cursor']}"
+    calls = f"read with {run['read_with']}" if run.get("read_with") else f"{run['calls']} calls"
+    return f"{head}, {facts}{extra}{behind}; {calls}, {run['seconds']:.1f} s; cursor {run['cursor']}"
 
 
 def refresh_tokens(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import resource
 import sys
 import threading
@@ -56,11 +57,14 @@ async def run_families(
 
 
 def by_source(families: Sequence[Family]) -> list[list[Family]]:
-    """Families that are read from the same source are read once."""
+    """Families that are read from the same source are read once. Those that run often come first; the others in a new
+    order each time, so that one that takes all of the time does so at the cost of another one each time."""
     groups: dict[str, list[Family]] = {}
     for family in families:
         groups.setdefault(family.source, []).append(family)
-    return list(groups.values())
+    shuffled = list(groups.values())
+    random.SystemRandom().shuffle(shuffled)
+    return sorted(shuffled, key=lambda group: min(family.every_minutes for family in group))
 
 
 class Job(msgspec.Struct):

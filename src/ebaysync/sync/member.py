@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
@@ -23,7 +24,7 @@ from ebaysync.sync import batch as batches
 from ebaysync.sync import snapshot
 from ebaysync.sync import state as states
 from ebaysync.sync.batch import Batch, Reader
-from ebaysync.sync.lease import Lease, Walk
+from ebaysync.sync.lease import Lease
 from ebaysync.sync.snapshot import Seen
 from ebaysync.sync.sources import Calls, key_reader
 from ebaysync.sync.state import State
@@ -117,7 +118,6 @@ class Member:
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
         self.lease: Lease | None = None
-        self.walk: Walk = "live"
         self.seen = Seen()
         self._reader: Reader | None = None
         self._key = key_reader(family)
@@ -249,6 +249,18 @@ class Member:
         work = self.db.transact(lambda c: snapshot.missing(c, self.account.id, self.family, self.seen))
         return bool((await work)[0])
 
+    async def enrich(self) -> None:
+        """Fill the columns that come from other families' tables."""
+        if self.family.enrich is None or self.lease is None:
+            return
+        lease, query, values = self.lease, text(self.family.enrich), {"account": self.account.id}
+
+        async def work(connection: AsyncConnection) -> None:
+            await lease.fence(connection)
+            await connection.execute(query, values)
+
+        await self.db.transact(work)
+
     async def finish_scan(self, began: datetime, *, accept: bool) -> None:
         """After a complete scan: mark what is gone, and move the cursor to the scan's beginning. Raises TooMuchGone."""
 
@@ -259,7 +271,7 @@ class Member:
             if self.family.cursor_type == "snapshot" and not self.seen.nameless:
                 gone, known = await snapshot.missing(connection, self.account.id, self.family, self.seen)
                 removed = await snapshot.settle(self.writer(connection), self.family, gone, known, accept=accept)
-            if self.lease and not isinstance(removed, TooMuchGone):
+            if self.lease and self.lease.walk == "live" and not isinstance(removed, TooMuchGone):
                 await states.move_cursor(connection, self.account.id, self.family.name, began)
             return removed
 
@@ -269,7 +281,8 @@ class Member:
         self.summary.removed = removed
         if self.seen.nameless:
             self.summary.reason = f"{self.seen.nameless} records without a readable key: nothing is marked as removed"
-        self.moved(began)
+        if self.lease and self.lease.walk == "live":
+            self.moved(began)
 
 
 def _page_facts(slice_: Slice | None, batch: Batch, outcome: batches.Outcome) -> dict[str, Any]:

@@ -260,7 +260,8 @@ class _Run:
         if self.asked.walk == "live":
             for member in self.members:
                 if self._go_on():
-                    await member.again(stop.race)
+                    await self._guarded(member, member.again(stop.race))
+                    await self._guarded(member, member.enrich())
         if stop.signum is not None:
             raise Interrupted(stop.signum)
 

@@ -1,0 +1,96 @@
+"""What a run of every family must do, whichever it is: found by discover(), not listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ebaysync.families import discover
+from ebaysync.families.base import Family
+
+every_family = pytest.mark.parametrize("family", discover().values(), ids=lambda family: family.name)
+Query = Callable[..., list[Any]]
+
+
+def versions(query: Query, family: Family) -> list[Any]:
+    return [query(f"SELECT ctid::text, xmin::text FROM {table.name} ORDER BY 1") for table in family.tables]
+
+
+@every_family
+async def test_a_seller_without_anything_is_read_to_the_end(bench: Callable[..., Any], family: Family) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    summary = await b.run(await b.add(), family.name)
+    assert (summary.status, summary.caught_up, summary.fetched, summary.failure) == ("completed", True, 0, None)
+    assert summary.cursor is not None
+
+
+@every_family
+async def test_a_first_run_stores_all_and_a_second_one_writes_nothing(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    b = bench(orders_per_seller=40, sellers=1, things=30)
+    account = await b.add()
+    first = await b.run(account, family.name)
+    assert (first.status, first.quarantined, first.failure) == ("completed", 0, None)
+    assert first.stored == first.fetched > 0
+    before = versions(query, family)
+    second = await b.run(account, family.name)
+    assert (second.status, second.stored, second.removed) == ("completed", 0, 0)
+    assert versions(query, family) == before
+    assert query("SELECT count(*) FROM ebay_events") == [(0,)]
+    assert second.cursor >= first.cursor
+    assert b.sim.world.undeclared == []
+
+
+@every_family
+async def test_a_dry_run_writes_nothing(bench: Callable[..., Any], query: Query, family: Family) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    summary = await b.run(await b.add(), family.name, dry_run=True)
+    assert (summary.status, summary.stored) == ("completed", summary.fetched)
+    assert all(rows == [] for rows in versions(query, family))
+    assert query("SELECT count(*) FROM ebay_worker_run") == [(0,)]
+
+
+@every_family
+async def test_a_refusal_in_mid_run_stores_no_cursor_and_marks_nothing(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    account = await b.add()
+    await b.run(account, family.name)
+    before = query("SELECT cursor_value FROM ebay_sync_state")
+    b.sim.faults.add("status", path="^/(sell|post-order|ws)", status=400, times=None)
+    summary = await b.run(account, family.name)
+    assert (summary.status, summary.removed) == ("error", 0)
+    assert query("SELECT cursor_value FROM ebay_sync_state") == before
+
+
+@every_family
+async def test_an_answer_that_is_a_page_for_people_is_never_taken_for_no_data(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    account = await b.add()
+    await b.run(account, family.name)
+    known = [len(rows) for rows in versions(query, family)]
+    b.sim.faults.add("html", path="^/(sell|post-order|ws)", times=None)
+    summary = await b.run(account, family.name)
+    assert (summary.status, summary.removed) == ("error", 0)
+    assert [len(rows) for rows in versions(query, family)] == known
+
+
+@every_family
+async def test_a_backfill_reads_what_can_be_read_again_and_moves_no_cursor(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    account = await b.add()
+    first = await b.run(account, family.name)
+    before = query("SELECT cursor_value FROM ebay_sync_state")
+    if family.cursor_type != "snapshot":
+        summary = await b.run(account, family.name, walk="backfill", days=60)
+        assert (summary.status, summary.stored, summary.caught_up) == ("completed", 0, True)
+        assert 0 < summary.fetched <= first.fetched
+    assert query("SELECT cursor_value FROM ebay_sync_state") == before
