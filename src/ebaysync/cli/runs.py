@@ -196,8 +196,8 @@ def _answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
         if not outcomes:
             typer.echo("there are no active accounts; add one with: ebaysync accounts add")
     for outcome in outcomes:
-        for error in outcome.errors:
-            logs.tell(_named(outcome.account, error["message"]), error.get("hint"))
+        for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in outcome.errors):
+            logs.tell(_named(outcome.account, message), hint)
     if code:
         raise typer.Exit(code)
 
@@ -217,7 +217,8 @@ def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
     extra += f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
     extra += f", {run['incomplete']} still lack their detail" if run.get("incomplete") else ""
     behind = "" if run["caught_up"] or run["status"] != "completed" else f", {run['reason'] or 'not caught up yet'}"
-    calls = f"read with {run['read_with']}" if run.get("read_with") else f"{run['calls']} calls"
+    calls = f"{run['calls']} call{'' if run['calls'] == 1 else 's'}"
+    calls = f"read with {run['read_with']}" if run.get("read_with") else calls
     return f"{head}, {facts}{extra}{behind}; {calls}, {run['seconds']:.1f} s; cursor {run['cursor']}"
 
 

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ebaysync.errors import AccessDenied, ConsentNeeded, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized
+from ebaysync.errors import EbayError
 from ebaysync.families.base import Family, Parts, Rows, Unusable
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
 from ebaysync.sync import state as states
-from ebaysync.sync.sources import Calls
+from ebaysync.sync.sources import Calls, concerns_one_record
 from ebaysync.sync.state import Pending
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ class Outcome:
 
 @dataclass
 class Reader:
-    """Completes one family's records in one run. `fresh` are those whose detail has come in this run; `pending`
-    those that lack one since an earlier run."""
+    """Completes one family's records in one run. `tried` are those whose detail this run has asked for;
+    `pending` those that lack one since an earlier run."""
 
     db: Database
     family: Family
@@ -70,7 +70,7 @@ class Reader:
     account_id: UUID
     progressed: Callable[[], None]
     pending: dict[str, Pending] = field(default_factory=dict)
-    fresh: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
@@ -108,7 +108,7 @@ class Reader:
         detail = self.family.detail
         if detail is None or self.calls.details is None:
             return set()
-        wanted = {r.key: r for r in records if r.key not in self.fresh and detail.wanted(_row(self.family, r.rows))}
+        wanted = {r.key: r for r in records if r.key not in self.tried and detail.wanted(_row(self.family, r.rows))}
         if not wanted:
             return set()
         account_id, table = self.account_id, self.family.table
@@ -123,6 +123,7 @@ class Reader:
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record | None]) -> None:
         """Ask for details, and put the records into the batch: with what came, or without."""
         answers = await _details(self.calls, list(waiting), self.progressed)
+        self.tried.update(waiting)
         for key, record in waiting.items():
             answer = answers[key]
             if isinstance(answer, bytes):
@@ -130,7 +131,6 @@ class Reader:
                 try:
                     rows = self.family.rows(self.family.compose(parts))
                     batch.records.append(Record(key, parts, rows))
-                    self.fresh.add(key)
                     continue
                 except Unusable as error:
                     reason = f"the detail: {error}"
@@ -171,7 +171,7 @@ async def _some(calls: Calls, keys: Sequence[str], progressed: Callable[[], None
     try:
         answers = await calls.details(keys)
     except EbayError as error:
-        if not _concerns_one_record(error):
+        if not concerns_one_record(error):
             raise
         if len(keys) == 1:
             return {keys[0]: error}
@@ -180,14 +180,6 @@ async def _some(calls: Calls, keys: Sequence[str], progressed: Callable[[], None
         progressed()
     missing = EbayError("eBay gave no detail of it")
     return {key: answers.get(key, missing) for key in keys}
-
-
-def _concerns_one_record(error: EbayError) -> bool:
-    """One record that eBay fails on, today or for ever, must not keep the seller's others from being stored. A token,
-    a scope, a limit or a connection is no matter of one record."""
-    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent | ConsentNeeded):
-        return False
-    return not (isinstance(error, EbayBusy) and error.status == 429)
 
 
 async def store(db: Database, writer: Writer, reader: Reader, batch: Batch, *, one_by_one: bool) -> Outcome:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
-from ebaysync.errors import EbaysyncError, TooMuchGone
+from ebaysync.errors import EbayError, EbaysyncError, TooMuchGone
 from ebaysync.families.base import Family
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, unfinished
@@ -119,6 +119,8 @@ class Member:
         self.summary.incomplete = 0 if family.detail else None
         self.lease: Lease | None = None
         self.seen = Seen()
+        self.doubt: EbayError | None = None
+        """why a scan that came to its end is not all there is"""
         self._reader: Reader | None = None
         self._key = key_reader(family)
 
@@ -169,7 +171,7 @@ class Member:
             work = self.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
             keys = dict.fromkeys(await work)
         waits = {key for key, pending in reader.pending.items() if pending.waits}
-        wanted = [key for key in {**keys, **dict.fromkeys(waiting)} if key not in reader.fresh | waits]
+        wanted = [key for key in {**keys, **dict.fromkeys(waiting)} if key not in reader.tried | waits]
         if wanted:
             await self._store_all(reader.again(wanted), None, None, race)
 
@@ -262,7 +264,10 @@ class Member:
         await self.db.transact(work)
 
     async def finish_scan(self, began: datetime, *, accept: bool) -> None:
-        """After a complete scan: mark what is gone, and move the cursor to the scan's beginning. Raises TooMuchGone."""
+        """After a complete scan: mark what is gone, and move the cursor to the scan's beginning. Raises EbayError when
+        what the scan brought is not all, or too little to be believed."""
+        if self.doubt:
+            raise self.doubt
 
         async def work(connection: AsyncConnection) -> int | TooMuchGone:
             if self.lease:

@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import DatabaseError, EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
+from ebaysync.errors import DatabaseError, EbayError, EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -428,8 +428,11 @@ class _Run:
             if turn or not [member for member in snapshots if await member.gone()]:
                 break
         for member in list(self.members):
-            await self._guarded(member, member.finish_scan(began, accept=self.asked.accept_removals))
-            member.summary.caught_up = True
+            try:
+                await self._guarded(member, member.finish_scan(began, accept=self.asked.accept_removals))
+                member.summary.caught_up = True
+            except EbayError as error:  # of this family alone: the others' scan was complete
+                _failed(member.summary, error)
 
     async def _one_scan(self) -> bool:
         """Whether all of it was read."""
@@ -438,7 +441,8 @@ class _Run:
         async with aclosing(self.calls.scan(names)) as portions:
             while (found := await self.worker.stop.race(anext(portions, None))) is not None:
                 for member in list(self.members):
-                    records = found.get(member.family.name, ())
+                    records = found.records.get(member.family.name, ())
+                    member.doubt = member.doubt or found.doubts.get(member.family.name)
                     if records:
                         await self._guarded(member, member.take(records, None, None, self.worker.stop.race))
                         member.see(records)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
@@ -16,13 +16,28 @@ import msgspec
 from ebaysync.ebay import disputes, finances, fulfillment, inventory, postorder, trading
 from ebaysync.ebay.postorder import Resource
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import AnswerNotUnderstood, PageOutOfRange, XmlBroken
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    EbayBusy,
+    EbayError,
+    EbayUnreachable,
+    PageOutOfRange,
+    QuotaSpent,
+    Unauthorized,
+    XmlBroken,
+)
 from ebaysync.families.base import Family
 from ebaysync.sync.scan import Listed, numbered
 from ebaysync.sync.walk import Page, Slice, Source, read
 
-Found = Mapping[str, Sequence[bytes]]
-"""Records of a scan by the family that they are of."""
+
+@dataclass(frozen=True)
+class Found:
+    """Records of a scan by the family that they are of. `doubts`: why the scan is not all there is of a family."""
+
+    records: Mapping[str, Sequence[bytes]]
+    doubts: Mapping[str, EbayError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,14 @@ class Calls:
     details_per_call: int = 1
     details_at_once: int = 0
     in_future: int | None = None
+
+
+def concerns_one_record(error: EbayError) -> bool:
+    """One record that eBay fails on, today or for ever, must not keep the seller's others from being stored. A token,
+    a scope, a limit or a connection is no matter of one record."""
+    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
+        return False
+    return not (isinstance(error, EbayBusy) and error.status == 429)
 
 
 def _each(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:
@@ -161,10 +184,10 @@ def _active_inventory(api: Api) -> Calls:
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
         try:
             async for records in numbered(listed, _item_id, "1"):
-                yield {"active_inventory": records}
+                yield Found({"active_inventory": records})
         except _TooMany:
             async for records in _by_end_time(api):
-                yield {"active_inventory": records}
+                yield Found({"active_inventory": records})
 
     return Calls(scan=scan)
 
@@ -236,7 +259,7 @@ def _buyer(api: Api) -> Calls:
                 found[name] += part.records
             page += 1
             lists = [name for name, part in pages.items() if part.records and (part.pages or 0) >= page]
-        yield {"buyer": [record for name in OLD_TO_NEW for record in found[name]]}
+        yield Found({"buyer": [record for name in OLD_TO_NEW for record in found[name]]})
 
     return Calls(scan=scan)
 
@@ -269,20 +292,42 @@ def _inventory(api: Api) -> Calls:
         return found
 
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
+        refused = 0
         async for records in numbered(items, _sku, "0"):
-            found: dict[str, Sequence[bytes]] = {"inventory": records}
-            if "offers" in wanted:
-                new = {sku for record in records if (sku := _sku(record)) is not None} - asked
-                found["offers"] = [offer for some in await _together(offers, sorted(new)) for offer in some]
-                asked.update(new)
-            yield found
+            if "offers" not in wanted:
+                yield Found({"inventory": records})
+                continue
+            new = sorted({sku for record in records if (sku := _sku(record)) is not None} - asked)
+            answers = await _together(offers, new)
+            asked.update(new)
+            failed = [answer for answer in answers if isinstance(answer, EbayError)]
+            refused += len(failed)
+            if refused > MOST_REFUSED:
+                raise failed[0]
+            found = [offer for answer in answers if not isinstance(answer, EbayError) for offer in answer]
+            yield Found({"inventory": records, "offers": found}, {"offers": failed[0]} if failed else {})
 
     return Calls(scan=scan)
 
 
-async def _together(work: Callable[[str], Awaitable[list[bytes]]], keys: Sequence[str]) -> list[list[bytes]]:
-    """All at once, as far as the transport lets them; the first failure ends the others."""
-    tasks = [asyncio.ensure_future(work(key)) for key in keys]
+MOST_REFUSED = 20  # SKUs of one scan whose offers eBay refuses to give; then it is no matter of single ones
+
+
+async def _together(
+    work: Callable[[str], Awaitable[list[bytes]]], keys: Sequence[str]
+) -> list[list[bytes] | EbayError]:
+    """All at once, as far as the transport lets them. A failure that concerns one alone is its result; any other ends
+    them all."""
+
+    async def one(key: str) -> list[bytes] | EbayError:
+        try:
+            return await work(key)
+        except EbayError as error:
+            if not concerns_one_record(error):
+                raise
+            return error
+
+    tasks = [asyncio.create_task(one(key)) for key in keys]
     try:
         return await asyncio.gather(*tasks)
     finally:
