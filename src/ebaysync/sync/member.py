@@ -268,6 +268,7 @@ class Member:
         what the scan brought is not all, or too little to be believed."""
         if self.doubt:
             raise self.doubt
+        position, move = self.cursor_to(began.replace(microsecond=0), began)
 
         async def work(connection: AsyncConnection) -> int | TooMuchGone:
             if self.lease:
@@ -277,7 +278,7 @@ class Member:
                 gone, known = await snapshot.missing(connection, self.account.id, self.family, self.seen)
                 removed = await snapshot.settle(self.writer(connection), self.family, gone, known, accept=accept)
             if self.lease and self.lease.walk == "live" and not isinstance(removed, TooMuchGone):
-                await states.move_cursor(connection, self.account.id, self.family.name, began)
+                await move(connection)
             return removed
 
         removed = await self.db.transact(work, commit=self.lease is not None)
@@ -287,7 +288,7 @@ class Member:
         if self.seen.nameless:
             self.summary.reason = f"{self.seen.nameless} records without a readable key: nothing is marked as removed"
         if self.lease and self.lease.walk == "live":
-            self.moved(began)
+            self.moved(position)
 
 
 def _page_facts(slice_: Slice | None, batch: Batch, outcome: batches.Outcome) -> dict[str, Any]:
