@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from ebaysync.families import discover
-from ebaysync.families.base import Unusable
+from ebaysync.families.base import Decoder, Unusable
 from ebaysync.families.orders import FAMILY, keep_personal, may_lack
 from ebaysync.store.payload import Unstorable, storable
+from ebaysync.store.table import Column, Table
 
 ORDER: dict[str, Any] = {
     "orderId": "01-00001-00001",
@@ -101,6 +102,18 @@ def test_unknown_fields_and_new_values_are_no_error() -> None:
 def test_a_number_where_an_id_is_expected_becomes_text() -> None:
     [row] = FAMILY.rows(order(salesRecordReference=147))["ebay_orders"]
     assert row["sales_record_reference"] == "147"
+
+
+def test_a_path_may_lead_to_the_last_of_a_list() -> None:
+    decoder = Decoder(Table("things", key=("id",), columns=(Column("id"), Column("last", path="history[-1].at.day"))))
+    for history, last in (
+        ([], None),
+        ([{"at": {"day": "1"}}, {"at": {"day": "2"}}], "2"),
+        ([None], None),
+        (None, None),
+    ):
+        raw = msgspec.json.encode({"id": "1", "history": history})
+        assert decoder.row(raw, raw)["last"] == last
 
 
 def test_nul_is_replaced_and_an_escaped_backslash_before_u0000_is_left_alone() -> None:

@@ -187,7 +187,8 @@ _TYPES: dict[str, Any] = {
 }
 
 Selector = int | tuple[str, str] | None
-"""Of a step: the first element of a list (0), its first one with that field of that value, or no list at all."""
+"""Of a step: the first element of a list (0), its last (-1), its first one with that field of that value, or no list
+at all."""
 
 
 class _Node:
@@ -215,7 +216,7 @@ class _Shape:
         return {column.name: _checked(column, _first(record, ways)) for column, ways in self.columns}
 
 
-_STEP = re.compile(r"([^\[\]]+)(?:\[(?:(0)|(\w+)=(\w+))\])?")
+_STEP = re.compile(r"([^\[\]]+)(?:\[(?:(0|-1)|(\w+)=(\w+))\])?")
 
 
 def _steps(path: str) -> list[tuple[str, Selector]]:
@@ -223,7 +224,7 @@ def _steps(path: str) -> list[tuple[str, Selector]]:
     for part in path.removeprefix("^").split("."):
         found = _STEP.fullmatch(part)
         assert found, path
-        steps.append((found[1], 0 if found[2] else (found[3], found[4]) if found[3] else None))
+        steps.append((found[1], int(found[2]) if found[2] else (found[3], found[4]) if found[3] else None))
     return steps
 
 
@@ -275,9 +276,9 @@ def _follow(record: Any, steps: Sequence[tuple[str, Selector]]) -> Any:
     return record
 
 
-def _selected(elements: Sequence[Any], selector: Selector) -> Any:
-    if not isinstance(selector, tuple):
-        return elements[0] if elements else None
+def _selected(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
+    if isinstance(selector, int):
+        return elements[selector] if elements else None
     name, value = _attribute(selector[0]), selector[1]
     return next((each for each in elements if each is not None and str(getattr(each, name)) == value), None)
 

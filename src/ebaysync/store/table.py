@@ -27,8 +27,8 @@ class Stored:
 @dataclass(frozen=True)
 class Column:
     """A typed column. `path` leads to its value in the record: `a.b` is field b of a, `a[0]` the first element of
-    the list a, `a[b=c]` its first element whose field b is c, `^a` field a of the record that this one is a part
-    of; `x|y` is what x leads to, or where that is nothing, y. Default: the column's name in camelCase.
+    the list a, `a[-1]` its last, `a[b=c]` its first one whose field b is c, `^a` field a of the record that this one
+    is a part of; `x|y` is what x leads to, or where that is nothing, y. Default: the column's name in camelCase.
 
     `derived` makes its value of the row as it was read and of the derived columns before it.
     `kept`: what is stored stays where a record brings nothing.
