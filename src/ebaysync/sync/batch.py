@@ -57,6 +57,8 @@ class Outcome:
     quarantined: int
     full: int
     """records that have a value in each column that the family wants normalized"""
+    partial: int
+    """records that lack one"""
 
 
 @dataclass
@@ -79,8 +81,9 @@ class Reader:
         batch = Batch(unusable=list(broken))
         for raw in records:
             try:
-                rows = self.family.rows(raw)
-                batch.records.append(Record(_key(self.family, rows), Parts(listed=raw), rows))
+                parts = Parts(listed=raw)
+                rows = self.family.rows(self.family.compose(parts))
+                batch.records.append(Record(_key(self.family, rows), parts, rows))
             except Unusable as error:
                 batch.unusable.append((raw, str(error)))
         wanted = await self._wanted(batch.records)
@@ -100,8 +103,14 @@ class Reader:
         size = self.calls.details_at_once or 50
         for start in range(0, len(keys), size):
             batch = Batch()
-            await self._complete(batch, dict.fromkeys(keys[start : start + size]))
+            await self._complete(batch, await self._stored(keys[start : start + size]))
             yield batch, False
+
+    async def _stored(self, keys: Sequence[str]) -> dict[str, Record]:
+        """Records as they are stored, for a detail that may not say by itself whose it is."""
+        account_id, table = self.account_id, self.family.table
+        known = await self.db.transact(lambda connection: stored(connection, table, account_id, keys))
+        return {key: Record(key, Parts(stored=known[key].raw if key in known else None), {}) for key in keys}
 
     async def _wanted(self, records: Sequence[Record]) -> set[str]:
         """The keys of the records whose detail is to be asked for."""
@@ -120,14 +129,14 @@ class Reader:
             and not (key in self.pending and self.pending[key].waits)
         }
 
-    async def _complete(self, batch: Batch, waiting: Mapping[str, Record | None]) -> None:
-        """Ask for details, and put the records into the batch: with what came, or without."""
+    async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
+        """Ask for details, and put the records into the batch: with what came, or as they were listed."""
         answers = await _details(self.calls, list(waiting), self.progressed)
         self.tried.update(waiting)
         for key, record in waiting.items():
             answer = answers[key]
             if isinstance(answer, bytes):
-                parts = replace(record.parts if record else Parts(), detail=answer)
+                parts = replace(record.parts, detail=answer)
                 try:
                     rows = self.family.rows(self.family.compose(parts))
                     batch.records.append(Record(key, parts, rows))
@@ -139,7 +148,7 @@ class Reader:
                 reason = answer.message
             batch.incomplete[key] = reason
             log.warning("%s %s: %s", self.family.name, key, reason)
-            if record:
+            if record.parts.listed is not None:
                 batch.records.append(record)
 
 
@@ -190,21 +199,24 @@ async def store(db: Database, writer: Writer, reader: Reader, batch: Batch, *, o
     records = await _composed(writer, family, batch, unusable)
     touched: set[str] = set()
     if one_by_one:
-        for record in records:
+        for record in list(records):
             try:
                 async with db.translated(), writer.connection.begin_nested():
                     touched |= await _merge(writer, family, [record])
             except RowRefused as error:
+                records.remove(record)
                 unusable.append((record.parts.newest, str(error)))
     else:
         touched = await _merge(writer, family, records)
     await _note_details(writer, reader, batch, touched)
     await states.quarantine(writer, [*unusable, *batch.damaged])
+    full = sum(_is_full(family, record) for record in records)
     return Outcome(
         len(touched),
         max(0, batch.fetched - len(touched) - len(unusable)),
         len(unusable) + len(batch.damaged),
-        sum(_is_full(family, record) for record in records),
+        full,
+        len(records) - full,
     )
 
 
@@ -221,7 +233,7 @@ async def _composed(writer: Writer, family: Family, batch: Batch, unusable: list
         if r.parts.listed is None or (family.recall and family.recall(_row(family, r.rows)))
     ]
     if not recalled:
-        return batch.records
+        return list(batch.records)
     known = await stored(writer.connection, family.table, writer.account_id, recalled)
     composed = []
     for record in batch.records:

@@ -62,6 +62,7 @@ class Summary:
     read_with: str | None = None
     """the family that was read from the same source, where the calls are counted"""
     full: int | None = None
+    partial: int = 0
     incomplete: int | None = None
     failure: EbaysyncError | None = field(default=None, repr=False)
     reached: datetime | None = field(default=None, repr=False)
@@ -103,7 +104,7 @@ class Summary:
         if self.full is not None:
             extra |= {
                 "normalized_full": self.full,
-                "normalized_partial": self.fetched - self.quarantined - self.full,
+                "normalized_partial": self.partial,
                 "normalization_errors": self.quarantined,
             }
         return extra
@@ -215,6 +216,7 @@ class Member:
         summary.quarantined += outcome.quarantined
         if summary.full is not None:
             summary.full += outcome.full
+            summary.partial += outcome.partial
         if summary.incomplete is not None:
             summary.incomplete += len(batch.incomplete)
         self.progressed()

@@ -1,0 +1,99 @@
+"""What becomes of a portion's records between eBay's answers and the tables, with a family made up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.families.orders import FAMILY, ORDERS
+from ebaysync.store.merge import Writer
+from ebaysync.store.table import NUMERIC, Column
+from ebaysync.sync import batch as batches
+from ebaysync.sync.sources import Calls
+
+Query = Callable[..., list[Any]]
+
+LISTED = b'{"orderId": "1", "creationDate": "2026-11-01T10:00:00.000Z", "lastModifiedDate": "2026-11-01T10:00:00.000Z"}'
+PLACES = {
+    "order_id": "list.orderId",
+    "creation_date": "list.creationDate",
+    "last_modified_date": "list.lastModifiedDate",
+}
+
+
+def both(parts: Parts) -> bytes:
+    """A record of two parts, of which the detail does not say whose it is."""
+    old = msgspec.json.decode(parts.stored) if parts.stored else {}
+    new = {"list": parts.listed, "detail": parts.detail}
+    return msgspec.json.encode(old | {name: msgspec.json.decode(part) for name, part in new.items() if part})
+
+
+def columns() -> tuple[Column, ...]:
+    found = [replace(column, path=PLACES.get(column.name, column.path)) for column in ORDERS.columns]
+    return tuple(Column("total", NUMERIC, "detail.total") if each.name == "total" else each for each in found)
+
+
+def family() -> Family:
+    table = replace(ORDERS, columns=columns(), version=None)
+    detail = Detail(lambda row: True, lambda row, stored: False, "order_payment_status", ("PAID",))
+    return replace(
+        FAMILY, tables=(table,), detail=detail, compose=both, recall=lambda row: True, normal=("order_id", "total")
+    )
+
+
+class Desk:
+    """One account's reader, with details given by the test."""
+
+    def __init__(self, bench: Any, account: Any) -> None:
+        self.db, self.account, self.details = bench.db, account, dict[str, bytes]()
+        self.reader = batches.Reader(bench.db, family(), Calls(details=self._details), account.id, lambda: None)
+
+    async def _details(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return {key: self.details[key] for key in keys if key in self.details}
+
+    async def take(self, prepared: Any) -> list[batches.Outcome]:
+        return [await self._store(batch) async for batch, _ in prepared]
+
+    async def _store(self, batch: batches.Batch) -> batches.Outcome:
+        writer = lambda connection: Writer(connection, self.account.id, "orders", None)  # noqa: E731
+        return await self.db.transact(lambda c: batches.store(self.db, writer(c), self.reader, batch, one_by_one=False))
+
+
+async def desk(bench: Callable[..., Any]) -> Desk:
+    b = bench(orders_per_seller=0, sellers=1)
+    return Desk(b, await b.add())
+
+
+async def test_a_record_is_put_together_even_where_its_detail_fails_at_first_sight(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    d = await desk(bench)
+    await d.take(d.reader.batches([LISTED], []))
+    assert query("SELECT raw_payload FROM ebay_orders") == [({"list": msgspec.json.decode(LISTED)},)]
+
+
+async def test_a_detail_that_does_not_say_whose_it_is_completes_the_stored_record(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    d = await desk(bench)
+    await d.take(d.reader.batches([LISTED], []))
+    d.details["1"] = b'{"total": "7.50"}'
+    [outcome] = await d.take(d.reader.again(["1"]))
+    assert (outcome.stored, outcome.quarantined) == (1, 0)
+    assert query("SELECT order_id, total::text FROM ebay_orders") == [("1", "7.50")]
+
+
+async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench: Callable[..., Any]) -> None:
+    d = await desk(bench)
+    d.details["1"] = b'{"total": "seven"}'
+    [outcome] = await d.take(d.reader.batches([LISTED], []))
+    assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 1, 1)
+    [outcome] = await d.take(d.reader.again(["1"]))
+    assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 0, 1)
+    d.details["1"] = b'{"total": 7.5}'
+    [outcome] = await d.take(d.reader.again(["1"]))
+    assert (outcome.full, outcome.partial, outcome.quarantined) == (1, 0, 0)
