@@ -44,6 +44,7 @@ class _Born(msgspec.Struct, rename="camel", frozen=True):
 
 
 class _Return(msgspec.Struct, rename="camel", frozen=True):
+    return_id: str | int | None = None
     creation_info: _Born | None = None
 
 
@@ -57,6 +58,8 @@ class Resource:
     created: Callable[[bytes], datetime | None]
     search: tuple[tuple[str, str], ...] = ()
     detail: tuple[tuple[str, str], ...] = ()
+    summary: tuple[tuple[str, str], ...] = ()
+    """how to ask for the summary, where the detail was seen to come without"""
 
 
 def _of_summary(record: bytes) -> datetime | None:
@@ -78,6 +81,7 @@ RETURNS = Resource(
     _of_return,
     search=(("role", "SELLER"),),
     detail=(("fieldgroups", "FULL"),),
+    summary=(("fieldgroups", "SUMMARY"),),
 )
 
 
@@ -111,10 +115,37 @@ def _created(resource: Resource, record: bytes) -> datetime | None:
     return created if created and created.tzinfo else None
 
 
-async def detail(api: Api, resource: Resource, key: str) -> bytes:
-    """One record with all of it. Raises RecordNotFound."""
+def return_key(record: bytes) -> str | None:
+    """Which return a record of the search is; None where it does not say."""
+    try:
+        key = msgspec.json.decode(record, type=_Return).return_id
+    except ValueError:
+        return None
+    return None if key is None else str(key)
+
+
+async def detail(api: Api, resource: Resource, key: str, *, listed: bool = False) -> bytes:
+    """One record with all of it. Where a return's FULL comes without the summary, which alone tells the state (seen;
+    eBay's own sample has both), the summary is asked for as well, unless the search has just shown it (`listed`).
+    Raises RecordNotFound."""
+    answer = await _by_id(api, resource, key, resource.detail)
+    if listed or not resource.summary or (parts := _parts(answer)) is None or "summary" in parts:
+        return answer
+    return msgspec.json.encode({**(_parts(await _by_id(api, resource, key, resource.summary)) or {}), **parts})
+
+
+def _parts(answer: bytes) -> dict[str, msgspec.Raw] | None:
+    """Those that are not null; None: its family says what is wrong with it."""
+    try:
+        found = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+    except ValueError:
+        return None
+    return {name: part for name, part in found.items() if bytes(part) != b"null"}
+
+
+async def _by_id(api: Api, resource: Resource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
     path = f"{PATH}/{resource.path}/{quote(key, safe='')}"
-    return bytes(await api.get("api", path, msgspec.Raw, resource.detail, headers=_headers(api), scheme="IAF"))
+    return bytes(await api.get("api", path, msgspec.Raw, params, headers=_headers(api), scheme="IAF"))
 
 
 def offsets(offset: int) -> tuple[int, ...]:

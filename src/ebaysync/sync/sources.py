@@ -109,15 +109,19 @@ def _disputes(api: Api) -> Calls:
 
 def _post_order(resource: Resource) -> Callable[[Api], Calls]:
     def opened(api: Api) -> Calls:
+        listed: set[str | None] = set()  # returns whose summary the search has shown in this run
+
         async def ask(window: Slice, offset: int) -> Page:
             total, records = 0, list[bytes]()
             for place in postorder.offsets(offset):
                 page = await postorder.search(api, resource, window.start, window.end, place)
                 total = max(total, page.total)
                 records += _bytes(page.members)
+            if resource is postorder.RETURNS:
+                listed.update(map(postorder.return_key, records))
             return Page(total, tuple(records), more=False)
 
-        detail = _each(lambda key: postorder.detail(api, resource, key))
+        detail = _each(lambda key: postorder.detail(api, resource, key, listed=key in listed))
         return Calls(ask, page_size=postorder.PAGE, details=detail)
 
     return opened
