@@ -1,0 +1,172 @@
+"""What cases, inquiries and returns have in common: two calls tell of one record, and either may be the newer one.
+
+raw_payload has what came under names: of a case or inquiry `summary`, as the search shows it, and `detail`, as the
+call by its id answers; of a return `listed`, as the search shows it, and `summary` and `detail`, the two parts of
+that answer. Part by part, what did not come this time stays as it was stored. A part that is known to be of an older
+version than those beside it stands in `earlier`: columns whose value may change or end do not look there.
+
+A row that is open is asked for by its id in every run; the search shows those of the last 90 days besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from ebaysync.families.base import Decoder, Detail, Family, Parts, Unusable
+from ebaysync.store.table import TIME, Column, Row, Stored, Table
+
+EARLIER = "earlier"
+REACH = timedelta(days=545)
+"""eBay goes back 18 months of the calendar: 546 days at the least, from the first of March."""
+WIDEST = timedelta(days=90)
+"""What eBay itself completes a half-open window to; a wider one is nowhere documented."""
+
+SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",)
+"""eBay documents none for this API; tokens with sell.fulfillment were seen to open it."""
+
+Named = dict[str, msgspec.Raw]
+
+
+def anywhere(*places: str) -> str:
+    """The path of what never changes or ends: at the first of these places that has it, be it in an older part."""
+    return "|".join((*places, *(f"{EARLIER}.{place}" for place in places)))
+
+
+def date(name: str, path: str, *, required: bool = False) -> Column:
+    """A time, which this API writes as {"value": …} or null."""
+    return Column(name, TIME, "|".join(f"{place}.value" for place in path.split("|")), required)
+
+
+def differ(*names: str) -> Callable[[Row, Row], bool]:
+    """Whether two rows differ in one of these columns."""
+    return lambda one, other: any(one[name] != other[name] for name in names)
+
+
+def moved_on(status: str) -> Callable[[Row, Row], bool]:
+    """Whether a row is of another status than another one, or of a later modification."""
+
+    def later(summary: Row, detail: Row) -> bool:
+        then, now = summary["last_modified_date"], detail["last_modified_date"]
+        return bool(summary[status] != detail[status] or (then and now and now > then))
+
+    return later
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How a record of one of the three families is put together.
+
+    `listed` is the name of the search's record, `version` those of its fields that tell one version from another
+    (none: all of it). `unpacked`: the answer by id has parts of its own. `outdated` says of two rows, one of the
+    search's record and one of an answer by id alone, whether the record is of another version than the answer.
+    """
+
+    table: Table
+    status: str
+    final: tuple[str, ...]
+    listed: str
+    outdated: Callable[[Row, Row], bool]
+    version: tuple[str, ...] = ()
+    unpacked: bool = False
+    decoder: Decoder = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder", Decoder(self.table))
+
+    def compose(self, parts: Parts) -> bytes:
+        """The newest of each part, with those that are older than the others put aside."""
+        known, earlier = _stored(parts.stored)
+        listed = {self.listed: msgspec.Raw(parts.listed)} if parts.listed else {}
+        answer = self._answer(parts.detail) if parts.detail else {}
+        everything = {**earlier, **known, **listed, **answer}
+        aside = self._aside(known, earlier, listed, answer) & everything.keys()
+        document: dict[str, Any] = {name: raw for name, raw in everything.items() if name not in aside}
+        if aside:
+            document[EARLIER] = {name: everything[name] for name in everything if name in aside}
+        return msgspec.json.encode(document)
+
+    def _aside(self, known: Named, earlier: Named, listed: Named, answer: Named) -> set[str]:
+        """The names of the parts that are older than what came now, or than what stands beside them as stored."""
+        came = {**listed, **answer}
+        if listed and answer:
+            return {*known, *earlier} - came.keys()
+        if answer:
+            aside = earlier.keys() - came.keys() - {self.listed}
+            old = {**earlier, **known}.get(self.listed)
+            return aside | {self.listed} if old is not None and self._is_outdated(old, answer) else aside
+        old = {**earlier, **known}.get(self.listed)
+        if listed and (old is None or self._version(old) != self._version(listed[self.listed])):
+            return {*known, *earlier} - came.keys()
+        return {*earlier}
+
+    def _is_outdated(self, listed: msgspec.Raw, answer: Named) -> bool:
+        try:
+            return self.outdated(self._row({self.listed: listed}), self._row(answer))
+        except ValueError:
+            return False  # an answer that does not say by itself whose it is
+
+    def _row(self, named: Named) -> Row:
+        raw = msgspec.json.encode(named)
+        return self.decoder.row(raw, raw)
+
+    def _answer(self, raw: bytes) -> Named:
+        return _object(raw) if self.unpacked else {"detail": msgspec.Raw(raw)}
+
+    def _version(self, listed: msgspec.Raw) -> Any:
+        record = msgspec.json.decode(listed)
+        return {name: record.get(name) for name in self.version} if self.version else record
+
+    def current(self, row: Row, stored: Stored) -> bool:
+        """Whether the row that the search shows is in a final state and stored with the detail of this version."""
+        known, _ = _stored(stored.raw)
+        shown, _ = _stored(bytes(row["raw_payload"]))
+        return (
+            row[self.status] in self.final
+            and "detail" in known
+            and self.listed in known
+            and self._version(known[self.listed]) == self._version(shown[self.listed])
+        )
+
+
+def family(pieces: Pieces, *, name: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
+    """What the three families do alike."""
+    return Family(
+        name=name,
+        about=about,
+        source=name,
+        calls=calls,
+        every_minutes=30,
+        cursor_type="window",
+        scopes=SCOPES,
+        tables=(pieces.table,),
+        first_reach=REACH,
+        furthest_reach=REACH,
+        sweep=WIDEST,
+        widest=WIDEST,
+        detail=Detail(lambda row: True, pieces.current, pieces.status, pieces.final),
+        recall=lambda row: True,
+        compose=pieces.compose,
+        normal=normal,
+        absent_in=frozenset({"sandbox"}),
+    )
+
+
+def _stored(raw: bytes | None) -> tuple[Named, Named]:
+    """The parts of a stored record, and those that were put aside."""
+    known = _object(raw) if raw else {}
+    aside = known.pop(EARLIER, None)
+    return known, _object(bytes(aside)) if aside is not None else {}
+
+
+def _object(raw: bytes) -> Named:
+    """The fields of a JSON object that are not null. Raises Unusable."""
+    try:
+        found = msgspec.json.decode(raw, type=Named)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(str(error) or type(error).__name__) from None
+    return {name: value for name, value in found.items() if bytes(value) != b"null"}
