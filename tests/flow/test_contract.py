@@ -85,7 +85,7 @@ async def test_an_answer_that_is_a_page_for_people_is_never_taken_for_no_data(
 async def test_a_backfill_reads_what_can_be_read_again_and_moves_no_cursor(
     bench: Callable[..., Any], query: Query, family: Family
 ) -> None:
-    b = bench(orders_per_seller=20, sellers=1, things=10)
+    b = bench(orders_per_seller=20, sellers=1, things=80)
     account = await b.add()
     first = await b.run(account, family.name)
     before = query("SELECT cursor_value FROM ebay_sync_state")

@@ -28,7 +28,7 @@ from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Transport, hosts
-from ebaysync.errors import ConsentNeeded, EbaysyncError
+from ebaysync.errors import ConsentNeeded, EbaysyncError, KeysetRejected
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database
@@ -62,6 +62,7 @@ class Tokens:
         self._trigger = trigger
         self._access: Access | None = None
         self._lock = asyncio.Lock()
+        self._hopeless: EbaysyncError | None = None
 
     async def access_token(self) -> Secret:
         async with self._lock:
@@ -90,7 +91,10 @@ class Tokens:
             return self._access
 
     async def _obtain(self, margin: timedelta, trigger: str, *, refused: Secret | None = None) -> Access:
-        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one."""
+        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one. A keyset
+        that eBay does not accept is not tried again for each family."""
+        if self._hopeless:
+            raise self._hopeless
 
         async def work(connection: AsyncConnection) -> Access | EbaysyncError:
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # the holder may be asking eBay
@@ -106,7 +110,11 @@ class Tokens:
                 raise outcome
             return outcome
 
-        return await self._transport.persist(once)
+        try:
+            return await self._transport.persist(once)
+        except KeysetRejected as error:
+            self._hopeless = error
+            raise
 
     async def _row(self, connection: AsyncConnection, query: str) -> Any:
         """The account's token row. Raises ConsentNeeded when eBay has said so before."""

@@ -58,7 +58,7 @@ REFUNDS = Table(
 _REASONS = """
 WITH found AS (
     SELECT f.refund_id, coalesce(
-        (SELECT r.raw_payload #>> '{summary,creationInfo,reason}' FROM ebay_returns r
+        (SELECT r.reason FROM ebay_returns r
             WHERE r.ebay_account_id = :account AND r.return_id = f.return_id),
         (SELECT CASE WHEN count(*) = 1 THEN min(c.request ->> 'cancelReason') END
             FROM ebay_orders o, jsonb_array_elements(o.raw_payload #> '{cancelStatus,cancelRequests}') c(request)
