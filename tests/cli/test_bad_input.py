@@ -368,7 +368,7 @@ def test_another_run_that_holds_the_lease_is_said_and_left_alone(
     process = program.start(*RUN)
     until(lambda: len(sim.journal.of("/sell/fulfillment")) > 2, "the slow answer")
     complains(program(*RUN), 11, "orders", out=True)
-    ended = program("run-all", "--now", "--json")
+    ended = program("run-all", "--now", "--family", "orders", "--json")
     assert (ended.code, ended.json["status"]) == (0, "skipped"), ended.err
     [[run]] = [account["runs"] for account in ended.json["accounts"]]
     assert (run["status"], run["error"]["code"]) == ("skipped", "held")
@@ -403,7 +403,7 @@ def test_a_disabled_family_runs_only_with_force(program: Any, alice: Any, query:
     ended = program(*RUN, "--json")
     assert (ended.code, ended.json["status"], ended.json["calls"]) == (0, "skipped", 0), ended.err
     assert "disabled" in ended.json["reason"]
-    ended = program("run-all", "--now", "--json")
+    ended = program("run-all", "--now", "--family", "orders", "--json")
     assert (ended.code, ended.json["accounts"][0]["runs"]) == (0, []), ended.err
     assert program(*RUN, "--force", "--json").json["status"] == "completed"
 

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from ebaysync.cli.app import app
+from ebaysync.families import discover
 
 Query = Callable[..., list[Any]]
 
@@ -75,7 +76,7 @@ def test_run_all_says_which_of_three_accounts_failed_and_completes_the_others(
     program: Any, names: list[str], sim: Any, query: Query
 ) -> None:
     sim.faults.add("html", path="/order$", seller=names[1], times=None)
-    ended = program("run-all", "--json")
+    ended = program("run-all", "--family", "orders", "--json")
     answer = ended.json
     assert ended.code == 3
     assert (set(answer), answer["status"]) == ({"status", "accounts"}, "partial")
@@ -141,28 +142,33 @@ def test_status_of_an_empty_database_says_how_to_begin(program: Any) -> None:
     assert "ebaysync accounts add" in ended.out
 
 
+def of_orders(account: dict[str, Any]) -> dict[str, Any]:
+    return next(family for family in account["families"] if family["family"] == "orders")
+
+
 def test_status_shows_cursors_errors_and_missing_consent(
     program: Any, names: list[str], sim: Any, query: Query
 ) -> None:
     sim.faults.add("html", path="/order$", seller=names[1], times=None)
     sim.revoke(names[2])
-    assert program("run-all").code == 3
+    assert program("run-all", "--family", "orders").code == 3
     answer = program("status", "--json").json
     assert set(answer) == {"paused", "accounts"}
     for account in answer["accounts"]:
         assert set(account) == {"account", "environment", "active", "token", "families"}
         assert set(account["token"]) == {"access_expires_at", "refresh_expires_at", "needs_consent", "missing_scopes"}
-        assert [set(family) for family in account["families"]] == [FAMILY_KEYS]
+        assert all(set(family) == FAMILY_KEYS for family in account["families"])
+        assert [family["family"] for family in account["families"]] == list(discover())
     good, failed, revoked = answer["accounts"]
-    [orders] = good["families"]
+    orders = of_orders(good)
     cursors = dict(
         query("SELECT a.name, cursor_value FROM ebay_sync_state JOIN ebay_accounts a ON a.id = ebay_account_id")
     )
     assert (orders["cursor"], orders["last_status"], orders["last_error"]) == (cursors[names[0]], "completed", None)
     assert 0 <= orders["lag_seconds"] < 600
     assert orders["next_due_at"] > orders["last_run_at"]
-    assert (failed["families"][0]["last_status"], failed["families"][0]["cursor"]) == ("error", None)
-    assert "/sell/fulfillment/v1/order" in failed["families"][0]["last_error"]
+    assert (of_orders(failed)["last_status"], of_orders(failed)["cursor"]) == ("error", None)
+    assert "/sell/fulfillment/v1/order" in of_orders(failed)["last_error"]
     assert [account["token"]["needs_consent"] for account in answer["accounts"]] == [False, False, True]
     shown = program("status")
     assert (shown.code, shown.err) == (0, "")

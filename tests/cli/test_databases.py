@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ebaysync.families import discover
 from ebaysync.store import binaries
 
 DEBIAN = Path("/usr/lib/postgresql/15")
@@ -17,7 +18,7 @@ PGBOUNCER = Path("/usr/sbin/pgbouncer")
 
 def use(program: Any, simulator: Callable[..., Any], url: str) -> None:
     """migrate, accounts add, run, run-all, status: as on a new machine."""
-    sim = simulator(sellers=1, orders_per_seller=40, days=10)
+    sim = simulator(sellers=1, orders_per_seller=40, days=10, things=10)
     program.environ |= {"EBAYSYNC_DATABASE_URL": url, "EBAYSYNC_SIMULATOR_URL": sim.url}
     ended = program("migrate")
     assert ended.code == 0, ended.err
@@ -28,9 +29,11 @@ def use(program: Any, simulator: Callable[..., Any], url: str) -> None:
     [seller] = sim.world.sellers
     sim.world.touch(seller, next(iter(seller.orders)))
     second = program("run-all", "--now", "--json")
-    assert (second.code, second.json["accounts"][0]["runs"][0]["stored"]) == (0, 1), second.err
+    runs = {run["family"]: run for run in second.json["accounts"][0]["runs"]}
+    assert (second.code, runs["orders"]["stored"]) == (0, 1), second.err
+    assert runs.keys() == discover().keys()
     [account] = program("status", "--json").json["accounts"]
-    assert account["families"][0]["last_status"] == "completed"
+    assert {family["last_status"] for family in account["families"]} == {"completed"}
 
 
 def test_it_works_with_postgresql_16(program: Any, simulator: Callable[..., Any], servers: Any) -> None:

@@ -213,7 +213,7 @@ def test_a_killed_run_all_leaves_no_process_and_nothing_that_the_next_one_waits_
     for seller in sim.world.sellers:
         sim.faults.add("slow", path="/order$", seller=seller.username, seconds=60, after=3)
     process = subprocess.Popen(
-        program.command("run-all"),
+        program.command("run-all", "--family", "orders"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -228,7 +228,7 @@ def test_a_killed_run_all_leaves_no_process_and_nothing_that_the_next_one_waits_
     process.wait()
     until(lambda: not any(alive(child) for child in children), "the accounts' processes to go with their parent")
     sim.faults.clear()
-    ended = program("run-all", "--json")
+    ended = program("run-all", "--family", "orders", "--json")
     assert ended.code == 0, ended.err
     assert [account["status"] for account in ended.json["accounts"]] == ["completed"] * 3
     assert query("SELECT status, count(*) FROM ebay_worker_run GROUP BY 1 ORDER BY 1") == [

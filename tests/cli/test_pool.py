@@ -21,7 +21,7 @@ def test_an_account_that_hangs_is_ended_at_its_time_limit_and_the_others_are_com
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     hanging, *others = program.add_sellers(sim)
     sim.faults.add("slow", path="/order$", seller=hanging, seconds=120, times=None)
-    ended = program("run-all", "--json", environ={"EBAYSYNC_ACCOUNT_TIMEOUT": "8"})
+    ended = program("run-all", "--family", "orders", "--json", environ={"EBAYSYNC_ACCOUNT_TIMEOUT": "8"})
     assert ended.code == 3, ended.err
     by_name = {account["account"]: account for account in ended.json["accounts"]}
     assert {name: by_name[name]["status"] for name in others} == dict.fromkeys(others, "completed")
@@ -45,7 +45,7 @@ def test_an_account_whose_process_is_killed_is_named_and_the_others_are_complete
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     doomed, *others = program.add_sellers(sim)
     sim.faults.add("slow", path="/order$", seller=doomed, seconds=120, times=None)
-    running = program.start("run-all", "--json")
+    running = program.start("run-all", "--family", "orders", "--json")
     victim = None
     deadline = time.monotonic() + 60
     waiting = "SELECT l.holder FROM ebay_lease l JOIN ebay_accounts a ON a.id = l.ebay_account_id WHERE a.name = %s"

@@ -215,10 +215,9 @@ def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
     facts = f"{run['fetched']} read, {would} {run['stored']}, {run['unchanged']} unchanged"
     extra = f", {run['removed']} gone" if run["removed"] else ""
     extra += f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
-    extra += f", {run['incomplete']} still lack their detail" if run.get("incomplete") else ""
-    behind = "" if run["caught_up"] or run["status"] != "completed" else f", {run['reason'] or 'not caught up yet'}"
+    behind = "" if run["caught_up"] or run["status"] != "completed" else ", not caught up yet"
+    behind += f" ({run['reason']})" if run["reason"] else ""
     calls = f"{run['calls']} call{'' if run['calls'] == 1 else 's'}"
-    calls = f"read with {run['read_with']}" if run.get("read_with") else calls
     return f"{head}, {facts}{extra}{behind}; {calls}, {run['seconds']:.1f} s; cursor {run['cursor']}"
 
 

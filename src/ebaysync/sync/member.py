@@ -59,8 +59,6 @@ class Summary:
     removed: int = 0
     quarantined: int = 0
     seconds: float = 0.0
-    read_with: str | None = None
-    """the family that was read from the same source, where the calls are counted"""
     full: int | None = None
     partial: int = 0
     incomplete: int | None = None
@@ -93,21 +91,20 @@ class Summary:
             "quarantined": self.quarantined,
             "seconds": round(self.seconds, 3),
             "error": self.failure.as_dict() if self.failure else None,
-        } | self._extra()
+        } | self._normalized()
 
-    def _extra(self) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        if self.read_with:
-            extra["read_with"] = self.read_with
-        if self.incomplete is not None:
-            extra["incomplete"] = self.incomplete
-        if self.full is not None:
-            extra |= {
-                "normalized_full": self.full,
-                "normalized_partial": self.partial,
-                "normalization_errors": self.quarantined,
-            }
-        return extra
+    def facts(self) -> dict[str, Any]:
+        """`summary_json`: the same, and how many records still lack their detail."""
+        return self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
+
+    def _normalized(self) -> dict[str, int]:
+        if self.full is None:
+            return {}
+        return {
+            "normalized_full": self.full,
+            "normalized_partial": self.partial,
+            "normalization_errors": self.quarantined,
+        }
 
 
 class Member:

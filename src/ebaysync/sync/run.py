@@ -119,7 +119,7 @@ def _count(worker: Worker, summaries: Sequence[Summary], calls: int, started: fl
         if summary is read_[0]:
             summary.calls = worker.api.transport.calls - calls
         else:
-            summary.read_with = read_[0].family
+            summary.reason = summary.reason or f"read with {read_[0].family}, where the calls are counted"
 
 
 async def _refusal(worker: Worker, family: Family, state: states.State, asked: Asked) -> str | None:
@@ -200,7 +200,7 @@ async def _tell(worker: Worker, member: Member) -> None:
         if live:
             await lease.fence(connection)
         kind = "error" if summary.status == "error" else "done"
-        facts = summary.as_dict()
+        facts = summary.facts()
         await states.note(connection, lease.run_id, kind, facts)
         said = error.message if error and summary.status == "error" else None
         name = member.family.name
