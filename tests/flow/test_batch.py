@@ -49,10 +49,11 @@ class Desk:
     """One account's reader, with details given by the test."""
 
     def __init__(self, bench: Any, account: Any) -> None:
-        self.db, self.account, self.details = bench.db, account, dict[str, bytes]()
+        self.db, self.account, self.details, self.calls = bench.db, account, dict[str, bytes](), 0
         self.reader = batches.Reader(bench.db, family(), Calls(details=self._details), account.id, lambda: None)
 
     async def _details(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        self.calls += 1
         return {key: self.details[key] for key in keys if key in self.details}
 
     async def take(self, prepared: Any) -> list[batches.Outcome]:
@@ -97,3 +98,10 @@ async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench
     d.details["1"] = b'{"total": 7.5}'
     [outcome] = await d.take(d.reader.again(["1"]))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (1, 0, 0)
+
+
+async def test_a_detail_that_fails_is_asked_for_once_in_a_run(bench: Callable[..., Any]) -> None:
+    d = await desk(bench)
+    for _ in range(2):
+        await d.take(d.reader.batches([LISTED], []))
+    assert (d.calls, d.reader.asked) == (1, {"1"})
