@@ -61,6 +61,31 @@ async def test_cancelled_orders_have_the_cancel_requests_that_the_list_leaves_ou
     assert cancelled == with_requests > 0
 
 
+@pytest.mark.parametrize("age", [timedelta(days=1), timedelta(days=30)], ids=["young", "without e-mail"])
+async def test_a_cancellation_that_was_rejected_is_kept_as_rejected(
+    bench: Benches, query: Query, age: timedelta
+) -> None:
+    """The list says NONE_REQUESTED and shows no request, before it as after it."""
+    clock = ManualClock(NOON)
+    b = bench(orders_per_seller=0, sellers=1, clock=clock)
+    [seller] = b.sim.world.sellers
+    order = b.sim.world.add_order(seller, created=NOON - age)
+    b.sim.world.touch(seller, order.id, "cancel_ask")
+    account = await b.add()
+    await b.run(account)
+    clock.advance(300)
+    b.sim.world.touch(seller, order.id, "cancel_reject")
+    for _ in range(3):
+        summary = await b.run(account)
+        clock.advance(300)
+    [(stored,)] = query("SELECT raw_payload FROM ebay_orders")
+    assert stored == b.sim.world.truth(seller)[order.id].shown
+    assert stored["cancelStatus"]["cancelRequests"][0]["cancelRequestState"] == "REJECTED"
+    assert (summary.unchanged, summary.calls) == (1, 2)  # a token, a list, and no detail any more
+    [(changes,)] = query("SELECT changes FROM ebay_events WHERE table_name = 'ebay_orders'")
+    assert changes["cancel_state"] == ["IN_PROGRESS", "NONE_REQUESTED"]
+
+
 async def test_a_second_run_over_a_world_that_stands_still_writes_nothing(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=150, sellers=1, clock=ManualClock(NOON), days=0.01)
     account = await b.add()

@@ -36,12 +36,14 @@ class Detail:
     """A second call that completes records.
 
     `wanted` says for which records of the list (as rows of the family's table) to ask; `current` whether what is
-    stored already holds the detail of this version, so that no call is spent on it again. `open_column` and
-    `final` tell which stored records are not in a final state: they are asked for again in every run.
+    stored already holds the detail of this version, so that no call is spent on it again. `follows` says of which
+    stored records the detail is to be had again with each version, though the list alone does not call for it.
+    `open_column` and `final` tell which stored records are not in a final state: they are asked for again in every run.
     """
 
     wanted: Callable[[Row], bool]
     current: Callable[[Row, Stored], bool]
+    follows: Callable[[Row, Stored], bool] | None = None
     open_column: str | None = None
     final: tuple[str, ...] = ()
 

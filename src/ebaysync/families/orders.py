@@ -2,7 +2,7 @@
 
 What eBay does and this module answers for:
 - `cancelStatus.cancelRequests` is always empty in getOrders; getOrder fills it (Fulfillment API, CancelStatus), so
-  cancelled orders are asked for one by one.
+  cancelled orders are asked for one by one, and with each later version those that once had a request.
 - 90 days after its creation an order comes without name, street, phone and gift details, and without e-mail even
   earlier (notes on those fields); what was stored before is kept.
 """
@@ -105,14 +105,25 @@ def same_version(order: Row, stored: Stored) -> bool:
     return _is_current(order, stored.raw)
 
 
+def had_requests(order: Row, stored: Stored) -> bool:
+    """A rejected request is as invisible in the list as an accepted one, and the list has no cancelState for it."""
+    return bool(_cancellation(stored.raw).get("cancelRequests"))
+
+
 def _is_current(order: Row, stored: bytes) -> bool:
-    known = msgspec.json.decode(stored).get("cancelStatus") or {}
+    known = _cancellation(stored)
+    requests, state = known.get("cancelRequests") or (), order["cancel_state"]
     return bool(
-        order["cancel_state"] == "CANCELED"
-        and known.get("cancelState") == "CANCELED"
-        and any(request.get("cancelRequestState") == "COMPLETED" for request in known.get("cancelRequests") or ())
+        requests
+        and known.get("cancelState") == state
+        and state in ("CANCELED", "NONE_REQUESTED")
+        and (state != "CANCELED" or any(request.get("cancelRequestState") == "COMPLETED" for request in requests))
         and FAMILY.rows(stored)[ORDERS.name][0]["last_modified_date"] == order["last_modified_date"]
     )
+
+
+def _cancellation(stored: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(stored).get("cancelStatus") or {}
 
 
 # What eBay leaves out of old orders, and what must be gone with it: a second address line that is missing beside a
@@ -193,7 +204,7 @@ FAMILY = Family(
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
     tables=(ORDERS, LINE_ITEMS),
     furthest_reach=timedelta(days=730),
-    detail=Detail(wanted=was_cancelled, current=same_version),
+    detail=Detail(wanted=was_cancelled, current=same_version, follows=had_requests),
     recall=may_lack,
     compose=compose,
 )

@@ -63,8 +63,8 @@ class Outcome:
 
 @dataclass
 class Reader:
-    """Completes one family's records in one run. `tried` are those whose detail this run has asked for;
-    `pending` those that lack one since an earlier run."""
+    """Completes one family's records in one run. `tried` are those whose detail this run has asked for; `pending`
+    those that lack one since an earlier run; `followed` those of the list whose detail is stored."""
 
     db: Database
     family: Family
@@ -73,6 +73,7 @@ class Reader:
     progressed: Callable[[], None]
     pending: dict[str, Pending] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
+    followed: set[str] = field(default_factory=set)
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
@@ -117,15 +118,20 @@ class Reader:
         detail = self.family.detail
         if detail is None or self.calls.details is None:
             return set()
-        wanted = {r.key: r for r in records if r.key not in self.tried and detail.wanted(_row(self.family, r.rows))}
-        if not wanted:
+        listed = {r.key: _row(self.family, r.rows) for r in records if r.key not in self.tried}
+        wanted = {key: row for key, row in listed.items() if detail.wanted(row)}
+        looked_at = listed if detail.follows else wanted
+        if not looked_at:
             return set()
         account_id, table = self.account_id, self.family.table
-        known = await self.db.transact(lambda connection: stored(connection, table, account_id, list(wanted)))
+        known = await self.db.transact(lambda connection: stored(connection, table, account_id, list(looked_at)))
+        if follows := detail.follows:
+            self.followed |= {key for key, before in known.items() if follows(listed[key], before)}
         return {
             key
-            for key, record in wanted.items()
-            if not (key in known and detail.current(_row(self.family, record.rows), known[key]))
+            for key, row in looked_at.items()
+            if (key in wanted or key in self.followed)
+            and not (key in known and detail.current(row, known[key]))
             and not (key in self.pending and self.pending[key].waits)
         }
 
@@ -196,7 +202,7 @@ async def store(db: Database, writer: Writer, reader: Reader, batch: Batch, *, o
     PostgreSQL refuses goes to quarantine; without, RowRefused means: undo, and come again with it."""
     family = reader.family
     unusable = list(batch.unusable)
-    records = await _composed(writer, family, batch, unusable)
+    records = await _composed(writer, reader, batch, unusable)
     touched: set[str] = set()
     if one_by_one:
         for record in list(records):
@@ -225,12 +231,13 @@ def _is_full(family: Family, record: Record) -> bool:
     return all(row[name] is not None for name in family.normal)
 
 
-async def _composed(writer: Writer, family: Family, batch: Batch, unusable: list[tuple[bytes, str]]) -> list[Record]:
+async def _composed(writer: Writer, reader: Reader, batch: Batch, unusable: list[tuple[bytes, str]]) -> list[Record]:
     """The records as they are to be stored: with what eBay does not send this time as it is stored."""
+    family = reader.family
     recalled = [
         r.key
         for r in batch.records
-        if r.parts.listed is None or (family.recall and family.recall(_row(family, r.rows)))
+        if r.parts.listed is None or r.key in reader.followed or (family.recall and family.recall(_row(family, r.rows)))
     ]
     if not recalled:
         return list(batch.records)
