@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ebaysync.families import discover
-from ebaysync.families.base import Decoder, Unusable
+from ebaysync.families import discover, disputes
+from ebaysync.families.base import Decoder, Parts, Unusable
 from ebaysync.families.orders import FAMILY, keep_personal, may_lack
 from ebaysync.store.payload import Unstorable, storable
 from ebaysync.store.table import Column, Table
@@ -174,3 +174,14 @@ def test_the_sample_orders_become_rows(shared: Path) -> None:
         assert row["total"] == Decimal(record["pricingSummary"]["total"]["value"])
         assert row["payment_date"] - row["creation_date"] < timedelta(days=1)
     assert len(page["orders"]) + len(singles) == 8
+
+
+def test_a_dispute_that_needs_no_action_any_more_has_no_date_to_respond_by() -> None:
+    """respondByDate is "only returned for payment disputes in the ACTION_NEEDED state"."""
+    asked = {"paymentDisputeId": "1", "paymentDisputeStatus": "ACTION_NEEDED", "respondByDate": "2026-11-25T00:00:00Z"}
+    answered = {"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN", "revision": 2}
+    listed, detail = msgspec.json.encode(asked), msgspec.json.encode(answered)
+    for parts in (Parts(listed=listed, detail=detail), Parts(detail=detail, stored=listed)):
+        assert msgspec.json.decode(disputes.compose(parts)) == answered
+    still = msgspec.json.encode(answered | {"paymentDisputeStatus": "ACTION_NEEDED"})
+    assert msgspec.json.decode(disputes.compose(Parts(listed=listed, detail=still)))["respondByDate"]

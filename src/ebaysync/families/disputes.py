@@ -1,7 +1,8 @@
 """disputes: payment disputes (payment_dispute_summary for the list, payment_dispute for the whole of each).
 
-No filter shows a change, so the trailing horizon is swept and what is not CLOSED is asked for again in every run. The
-detail has all of the summary's fields but respondByDate of a closed one, which is kept from the summary.
+No filter shows a change, so the trailing horizon is swept and what is not CLOSED is asked for again in every run. Of a
+dispute of one status, what the summary has and the detail leaves out is kept; respondByDate and closedDate come and go
+with the status (PaymentDispute, notes on those fields), so a summary of another status has nothing to add.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import msgspec
 from ebaysync.families.base import Detail, Family, Parts
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Stored, Table, money
 
+STATUS = "paymentDisputeStatus"
 SUMMARY = frozenset(
     (
         "paymentDisputeId",
-        "paymentDisputeStatus",
+        STATUS,
         "reason",
         "orderId",
         "openDate",
@@ -57,10 +59,12 @@ DISPUTES = Table(
 
 
 def compose(parts: Parts) -> bytes:
-    """The detail over the summary; a part that did not come this time as it is stored."""
+    """The detail over the summary of the same status; a part that did not come this time as it is stored."""
     listed, detail, stored = (_fields(part) for part in (parts.listed, parts.detail, parts.stored))
     summary = listed if parts.listed else {name: value for name, value in stored.items() if name in SUMMARY}
     rest = detail if parts.detail else {name: value for name, value in stored.items() if name not in SUMMARY}
+    if parts.detail and summary.get(STATUS) != detail.get(STATUS):
+        summary = {}
     return msgspec.json.Encoder(decimal_format="number").encode(summary | rest)
 
 

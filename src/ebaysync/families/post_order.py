@@ -148,7 +148,7 @@ def family(pieces: Pieces, *, name: str, about: str, calls: str, normal: tuple[s
         furthest_reach=REACH,
         sweep=WIDEST,
         widest=WIDEST,
-        detail=Detail(lambda row: True, pieces.current, pieces.status, pieces.final),
+        detail=Detail(lambda row: True, pieces.current, open_column=pieces.status, final=pieces.final),
         recall=lambda row: True,
         compose=pieces.compose,
         normal=normal,
