@@ -104,4 +104,4 @@ async def test_a_detail_that_fails_is_asked_for_once_in_a_run(bench: Callable[..
     d = await desk(bench)
     for _ in range(2):
         await d.take(d.reader.batches([LISTED], []))
-    assert (d.calls, d.reader.asked) == (1, {"1"})
+    assert (d.calls, d.reader.tried) == (1, {"1"})

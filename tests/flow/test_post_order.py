@@ -143,7 +143,7 @@ async def test_a_run_counts_what_is_normalized_in_full_and_in_part(bench: Benche
     b.sim.world.put_thing(odd, odd.body | {"over": {"search": {"buyer": None, "buyerLoginName": None}}})
     over = {"buyerLoginName": None, "creationDate": {"value": "yesterday"}, "inquiryDetails": [1], "itemDetail": 7}
     b.sim.world.put_thing(whole, whole.body | {"over": {"detail": over}})
-    facts = (await b.run(await b.add(), FAMILIES[kind])).as_dict()
+    facts = (await b.run(await b.add(), FAMILIES[kind])).facts()
     assert facts["normalized_full"] + facts["normalized_partial"] == 2
     assert facts["normalized_partial"] >= 1
     assert facts["normalization_errors"] == facts["quarantined"] == facts["incomplete"] == 1
