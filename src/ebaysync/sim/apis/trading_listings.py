@@ -6,6 +6,7 @@ GetMyeBaySelling, and the knowledge base on Good 'Til Cancelled listings that co
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -321,18 +322,36 @@ def _in_range(
     kept: Shelf, name: str, start: datetime, end: datetime, now: datetime, down: bool
 ) -> list[tuple[Thing, datetime]]:
     """Rows by their end. A range that spans several months finds a Good 'Til Cancelled listing at each of its ends."""
+    last = _by_end(kept, now)
+    if name == "EndTime" and start >= now:
+        first = bisect_left(last, start, key=lambda row: row[1])
+        rows = last[first : bisect_right(last, end, key=lambda row: row[1])]
+        return rows[::-1] if down else rows
 
     def make() -> tuple[datetime, list[Any]]:
-        last = [(thing, ends(thing, now)) for some in kept.lists.values() for thing in some]
         if name == "StartTime":
             rows = [(thing, at) for thing, at in last if start <= starts(thing) <= end]
         else:
-            every = ((thing, renewals(thing, now) if start < now else [at]) for thing, at in last)
-            rows = [(thing, at) for thing, found in every for at in found if start <= at <= end]
+            rows = [(thing, at) for thing, _ in last for at in renewals(thing, now) if start <= at <= end]
         rows.sort(key=lambda row: (row[1], row[0].id), reverse=down)
-        return min((at for _, at in last if at > now), default=now + FOREVER), rows
+        return _next_end(last, now), rows
 
     return kept.keep((name, start, end, down), now, make)
+
+
+def _by_end(kept: Shelf, now: datetime) -> list[tuple[Thing, datetime]]:
+    """Every listing with its last or next end, in their order."""
+
+    def make() -> tuple[datetime, list[Any]]:
+        rows = [(thing, ends(thing, now)) for some in kept.lists.values() for thing in some]
+        rows.sort(key=lambda row: (row[1], row[0].id))
+        return _next_end(rows, now), rows
+
+    return kept.keep(("ends",), now, make)
+
+
+def _next_end(rows: list[tuple[Thing, datetime]], now: datetime) -> datetime:
+    return min((at for _, at in rows if at > now), default=now + FOREVER)
 
 
 def _filtered(rows: list[tuple[Thing, datetime]], request: Request) -> list[tuple[Thing, datetime]]:
