@@ -19,6 +19,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -266,7 +267,9 @@ def _parser() -> etree.XMLPullParser:
     )
 
 
+@lru_cache(maxsize=4096)
 def _local(name: str | bytes) -> str:
+    """A document of some hundred names may have a million elements."""
     return str(name).rpartition("}")[2]
 
 

@@ -191,6 +191,8 @@ _TYPES: dict[str, Any] = {
 Selector = int | tuple[str, str] | None
 """Of a step: the first element of a list (0), its last (-1), its first one with that field of that value, or no list
 at all."""
+Way = Sequence[tuple[str, Selector]]
+"""Attributes of the decoded record that lead to a value."""
 
 
 class _Node:
@@ -206,11 +208,12 @@ class _Shape:
     """A msgspec type for a set of columns, and the ways from it to each value."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.columns = [(column, [_steps(path) for path in column.path.split("|")]) for column in columns]
+        paths = [(column, [_steps(path) for path in column.path.split("|")]) for column in columns]
         root = _Node()
-        for column, ways in self.columns:
+        for column, ways in paths:
             for steps in ways:
                 _grow(root, steps, column)
+        self.columns = [(column, [_way(steps) for steps in ways]) for column, ways in paths]
         self.type = _struct(root)
 
     def read(self, raw: bytes | msgspec.Raw) -> dict[str, Any]:
@@ -261,16 +264,23 @@ def _attribute(name: str) -> str:
     return re.sub(r"\W", "_", f"f_{name}")
 
 
-def _first(record: Any, ways: Sequence[Sequence[tuple[str, Selector]]]) -> Any:
-    for steps in ways:
-        if (value := _follow(record, steps)) is not None:
+def _way(steps: Sequence[tuple[str, Selector]]) -> Way:
+    return [
+        (_attribute(name), (_attribute(selector[0]), selector[1]) if isinstance(selector, tuple) else selector)
+        for name, selector in steps
+    ]
+
+
+def _first(record: Any, ways: Sequence[Way]) -> Any:
+    for way in ways:
+        if (value := _follow(record, way)) is not None:
             return value
     return None
 
 
-def _follow(record: Any, steps: Sequence[tuple[str, Selector]]) -> Any:
-    for name, selector in steps:
-        record = getattr(record, _attribute(name))
+def _follow(record: Any, way: Way) -> Any:
+    for name, selector in way:
+        record = getattr(record, name)
         if selector is not None and record is not None:
             record = _selected(record, selector)
         if record is None:
@@ -281,7 +291,7 @@ def _follow(record: Any, steps: Sequence[tuple[str, Selector]]) -> Any:
 def _selected(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
     if isinstance(selector, int):
         return elements[selector] if elements else None
-    name, value = _attribute(selector[0]), selector[1]
+    name, value = selector
     return next((each for each in elements if each is not None and str(getattr(each, name)) == value), None)
 
 
