@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ebaysync.errors import EbayError
+from ebaysync.errors import EbayError, XmlBroken
 from ebaysync.families.base import Family, Parts, Rows, Unusable
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
@@ -152,6 +152,8 @@ class Reader:
                     batch.damaged.append((answer, reason))
             else:
                 reason = answer.message
+                if isinstance(answer, XmlBroken) and answer.document is not None:
+                    batch.damaged.append((answer.document, reason))
             batch.incomplete[key] = reason
             log.warning("%s %s: %s", self.family.name, key, reason)
             if record.parts.listed is not None:
