@@ -73,7 +73,7 @@ class Fault:
     to: str = "http://127.0.0.2:9/elsewhere"  # redirect, next_elsewhere
     scopes: tuple[str, ...] = ()  # narrow: what is left
     where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
-    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance
+    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance; xml_spoil: only this id
     seen: int = 0
     struck: int = 0
 
@@ -175,7 +175,7 @@ def _status(fault: Fault, now: datetime) -> Answer:
 def within(fault: Fault, answer: Answer) -> None:
     """Spoils a page of getOrders, or an answer of the Trading API, in place; anything else stays as it is."""
     if fault.kind in faults_trading.KINDS:
-        faults_trading.within(fault.kind, answer, fault.what, fault.code, fault.row)
+        faults_trading.within(fault.kind, answer, fault.what, fault.code, fault.of or fault.row)
         return
     if answer.status != 200 or b'"orders":' not in answer.body:
         return

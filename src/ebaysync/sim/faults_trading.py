@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 
 from ebaysync.sim.apis import trading_xml
@@ -21,11 +22,14 @@ def error(code: int, call: Call) -> Answer:
     return trading_xml.failure(call.query.get("call") or "Unknown", call.now, *errors)
 
 
-def within(kind: str, answer: Answer, what: str, code: int, row: int) -> None:
+def within(kind: str, answer: Answer, what: str, code: int, row: int | str) -> None:
+    """`row` is the number of a record, or its id: then an answer without it stays as it is."""
     if b"<Ack>Success</Ack>" not in answer.body:
         return
     if kind == "xml_spoil":
-        SPOILERS[what](answer, row)
+        number = row if isinstance(row, int) else _row_of(answer.body, row)
+        if number is not None:
+            SPOILERS[what](answer, number)
         return
     text = trading_xml.error(WARNING if code == 10007 else code, severity="Warning")
     answer.body = answer.body.replace(b"<Ack>Success</Ack>", b"<Ack>Warning</Ack>" + text.encode(), 1)
@@ -34,9 +38,18 @@ def within(kind: str, answer: Answer, what: str, code: int, row: int) -> None:
 Spoiler = Callable[[Answer, int], None]
 
 
+def _rows(body: bytes) -> list[int]:
+    return [found.start() for found in re.finditer(rb"<(Message|Item)>", body)]
+
+
+def _row_of(body: bytes, record_id: str) -> int | None:
+    named = re.search(rb"<(?:MessageID|ItemID)>%b</" % re.escape(record_id.encode()), body)
+    return bisect_right(_rows(body), named.start()) - 1 if named else None
+
+
 def _place(body: bytes, row: int) -> int:
     """In the text, title or subject of a row; without rows in the envelope."""
-    rows = [found.start() for found in re.finditer(rb"<(Message|Item)>", body)]
+    rows = _rows(body)
     if not rows:
         return body.index(b"<Version>") + len(b"<Version>")
     number = row % len(rows)
