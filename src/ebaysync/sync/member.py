@@ -25,6 +25,7 @@ from ebaysync.sync import snapshot
 from ebaysync.sync import state as states
 from ebaysync.sync.batch import Batch, Reader
 from ebaysync.sync.lease import Lease
+from ebaysync.sync.scan import Found
 from ebaysync.sync.snapshot import Seen
 from ebaysync.sync.sources import Calls, key_reader
 from ebaysync.sync.state import State
@@ -119,6 +120,7 @@ class Member:
         self.seen = Seen()
         self.doubt: EbayError | None = None
         """why a scan that came to its end is not all there is"""
+        self._broken: set[str] = set()
         self._reader: Reader | None = None
         self._key = key_reader(family)
 
@@ -242,8 +244,16 @@ class Member:
         self.state = replace(self.state, sweep=slice_.end)
         return lambda connection: states.move_sweep(connection, account_id, name, slice_.end, width, done=done)
 
-    def see(self, records: Sequence[bytes]) -> None:
-        self.seen.add(self._key(record) for record in records)
+    async def take_scanned(self, found: Found, race: Race) -> None:
+        """The same of a scan's records. What cannot be read counts as seen where its key can be told, and is told of
+        once, however often the list is read."""
+        broken = [each for each in found.broken if each.key is None or each.key not in self._broken]
+        if found.records or broken:
+            await self.take(found.records, None, None, race, [(each.document, each.reason) for each in broken])
+        self.doubt = self.doubt or found.doubt
+        self._broken.update(each.key for each in broken if each.key is not None)
+        self.seen.add(self._key(record) for record in found.records)
+        self.seen.add(each.key for each in found.broken)
 
     async def gone(self) -> bool:
         """Whether anything that is known was not seen."""
@@ -284,7 +294,7 @@ class Member:
         if isinstance(removed, TooMuchGone):
             raise removed
         self.summary.removed = removed
-        if self.seen.nameless:
+        if self.family.cursor_type == "snapshot" and self.seen.nameless:
             self.summary.reason = f"{self.seen.nameless} records without a readable key: nothing is marked as removed"
         if self.lease and self.lease.walk == "live":
             self.moved(position)

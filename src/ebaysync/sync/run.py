@@ -31,7 +31,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay.rest import Api
-from ebaysync.errors import DatabaseError, EbayError, EbayRejected, EbaysyncError, Interrupted, LeaseHeld, LeaseLost
+from ebaysync.errors import (
+    DatabaseError,
+    EbayError,
+    EbayRejected,
+    EbaysyncError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    XmlBroken,
+)
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -352,6 +361,8 @@ class _Run:
         page: Page | None = None
         try:
             page = await source.ask(asked, 0)
+        except XmlBroken:
+            pass  # the walk asks again, for less at once
         except EbayRejected as error:
             if error.error_id != self.calls.in_future:
                 raise
@@ -441,11 +452,8 @@ class _Run:
         async with aclosing(self.calls.scan(names)) as portions:
             while (found := await self.worker.stop.race(anext(portions, None))) is not None:
                 for member in list(self.members):
-                    records = found.records.get(member.family.name, ())
-                    member.doubt = member.doubt or found.doubts.get(member.family.name)
-                    if records:
-                        await self._guarded(member, member.take(records, None, None, self.worker.stop.race))
-                        member.see(records)
+                    if own := found.get(member.family.name):
+                        await self._guarded(member, member.take_scanned(own, self.worker.stop.race))
                     self.worker.progress(member.summary)
                 self._progressed()
                 if not self._go_on():

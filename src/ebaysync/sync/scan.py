@@ -10,9 +10,27 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from ebaysync.errors import AnswerNotUnderstood
+from ebaysync.errors import AnswerNotUnderstood, EbayError
 
 PASSES = 4
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An answer that cannot be read, with one record in it: the reason, and the record's key where that can be told."""
+
+    document: bytes
+    reason: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Records of a scan, and those that cannot be read. `doubt`: why this is not all there is."""
+
+    records: Sequence[bytes]
+    broken: Sequence[Broken] = ()
+    doubt: EbayError | None = None
 
 
 @dataclass(frozen=True)
@@ -22,11 +40,16 @@ class Listed:
     records: tuple[bytes, ...]
     total: int
     next: str | None
+    broken: tuple[Broken, ...] = ()
+
+
+MOVED = Listed((), -1, None)
+"""There is no such page any more: the pass that met it is worth nothing."""
 
 
 async def numbered(
     ask: Callable[[str], Awaitable[Listed]], key: Callable[[bytes], str | None], first: str
-) -> AsyncGenerator[Sequence[bytes]]:
+) -> AsyncGenerator[Found]:
     """The list's pages; a record that comes a second time in a pass is left out. Raises AnswerNotUnderstood when no
     pass was whole."""
     for _ in range(PASSES):
@@ -39,11 +62,16 @@ async def numbered(
             totals.add(page.total)
             names.add(name)
             fresh = {key(record) or record: record for record in page.records}
-            yield [record for found, record in fresh.items() if found not in seen]
-            if page.next in names or (page.records and fresh.keys() <= seen):
+            broken = {each.key or each.document: each for each in page.broken}
+            yield Found(
+                [record for found, record in fresh.items() if found not in seen],
+                [each for found, each in broken.items() if found not in seen],
+            )
+            came = fresh.keys() | broken.keys()
+            if page.next in names or (came and came <= seen):
                 totals.add(-1)  # a page that leads back, or repeats what came before it: this pass is worth nothing
                 break
-            seen |= fresh.keys()
+            seen |= came
             name = page.next
         if totals == {len(seen)}:
             return

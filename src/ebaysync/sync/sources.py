@@ -6,10 +6,12 @@ A source is opened once for a run, so that it may remember what it has learned i
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -28,16 +30,11 @@ from ebaysync.errors import (
     XmlBroken,
 )
 from ebaysync.families.base import Family
-from ebaysync.sync.scan import Listed, numbered
-from ebaysync.sync.walk import Page, Slice, Source, read
+from ebaysync.sync.scan import MOVED, Broken, Found, Listed, numbered
+from ebaysync.sync.walk import FINEST, Page, Slice, Source, read
 
-
-@dataclass(frozen=True)
-class Found:
-    """Records of a scan by the family that they are of. `doubts`: why the scan is not all there is of a family."""
-
-    records: Mapping[str, Sequence[bytes]]
-    doubts: Mapping[str, EbayError] = field(default_factory=dict)
+Scanned = Mapping[str, Found]
+"""What a scan has found, by the family that it is of."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Calls:
     stored at once (0: all). `in_future` is the errorId by which eBay refuses a window that ends after its now."""
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
-    scan: Callable[[Collection[str]], AsyncGenerator[Found]] | None = None
+    scan: Callable[[Collection[str]], AsyncGenerator[Scanned]] | None = None
     page_size: int = 200
     details: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]] | None = None
     details_per_call: int = 1
@@ -136,17 +133,23 @@ def _messages(api: Api) -> Calls:
         if not folders:
             folders.extend(await trading.my_messages_summary(api))
         records: dict[str | bytes, bytes] = {}
-        total, partial = 0, None
+        more, partial = False, None
         for folder in folders:
-            page = await _headers(api, folder, window, offset)
-            full = len(page.records) > 0 and len(page.records) % CAP == 0
-            total += max(page.entries or 0, offset + len(page.records) + int(full))
+            page = await _headers(api, folder, window)
+            found = {_message_id(record) or record: record for record in page.records}
+            if window.width <= FINEST:
+                found |= await _behind(api, folder, window, page, found)
+            elif _looks_full(page) or (page.entries or 0) > len(found):
+                more = True
             partial = partial or page.partial
-            records |= {_message_id(record) or record: record for record in page.records}
-        return Page(total, tuple(records.values()), more=total > offset + len(records), partial=partial)
+            records |= found
+        return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial)
 
     async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
-        found = await trading.my_messages_bodies(api, ids)
+        try:
+            found = await trading.my_messages_bodies(api, ids)
+        except XmlBroken as error:
+            raise _trimmed(error) from None
         return {key: record for record in found if (key := _message_id(record)) in ids and key}
 
     most = trading.MOST_BODIES
@@ -156,12 +159,38 @@ def _messages(api: Api) -> Calls:
 CAP = 25  # every page size that anybody has reported is a multiple of it
 
 
-async def _headers(api: Api, folder: str, window: Slice, offset: int) -> trading.HeaderPage:
+async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading.HeaderPage:
     try:
-        page = offset // trading.PAGE + 1
         return await trading.my_messages_headers(api, folder, window.start, window.end, page)
     except PageOutOfRange:
         return trading.HeaderPage((), None)
+    except XmlBroken as error:
+        raise _trimmed(error) from None
+
+
+def _trimmed(error: XmlBroken) -> XmlBroken:
+    return XmlBroken(error.message, document=error.document and _record_in(error.document))
+
+
+def _looks_full(page: trading.HeaderPage) -> bool:
+    return len(page.records) > 0 and len(page.records) % CAP == 0
+
+
+async def _behind(
+    api: Api, folder: str, window: Slice, page: trading.HeaderPage, known: Mapping[str | bytes, bytes]
+) -> dict[str | bytes, bytes]:
+    """What stands behind the first page of a window that cannot be cut. A page behind the last one may be empty, an
+    error or the last one again: the first without anything new ends it."""
+    found: dict[str | bytes, bytes] = {}
+    number = 1
+    while _looks_full(page):
+        number += 1
+        page = await _headers(api, folder, window, number)
+        new = {_message_id(record) or record: record for record in page.records}
+        if not new.keys() - known.keys() - found.keys():
+            break
+        found |= new
+    return found
 
 
 class _MessageId(msgspec.Struct):
@@ -176,24 +205,90 @@ def _message_id(record: bytes) -> str | None:
 
 
 def _active_inventory(api: Api) -> Calls:
-    async def listed(name: str) -> Listed:
-        page = await trading.my_ebay_selling_active(api, int(name))
-        if page.partial:
-            raise page.partial
-        if (page.entries or 0) >= trading.ACTIVE_CAP:
+    async def ask(page: int, size: int) -> trading.ListPage:
+        found = await trading.my_ebay_selling_active(api, page, size)
+        if found.partial:
+            raise found.partial
+        if (found.entries or 0) >= trading.ACTIVE_CAP:
             raise _TooMany
-        last = page.pages if page.pages is not None else int(name)
-        return Listed(page.records, page.entries or len(page.records), str(int(name) + 1) if int(name) < last else None)
+        return found
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
+    async def listed(name: str) -> Listed:
+        number = int(name)
         try:
-            async for records in numbered(listed, _item_id, "1"):
-                yield Found({"active_inventory": records})
+            page, broken = await _mended(ask, number)
+        except PageOutOfRange:
+            if number == 1:
+                raise
+            return MOVED
+        last = page.pages if page.pages is not None else number
+        total = page.entries or len(page.records) + len(broken)
+        return Listed(page.records, total, str(number + 1) if number < last else None, broken)
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+        try:
+            async for found in numbered(listed, _item_id, "1"):
+                yield {"active_inventory": found}
         except _TooMany:
-            async for records in _by_end_time(api):
-                yield Found({"active_inventory": records})
+            async for found in _by_end_time(api):
+                yield {"active_inventory": found}
 
     return Calls(scan=scan)
+
+
+SMALLER = {trading.PAGE: 20, 20: 1}
+MOST_BROKEN = 10  # records of a page; more of them, and it is not the records that are broken
+
+
+async def _mended(
+    ask: Callable[[int, int], Awaitable[trading.ListPage]], page: int, size: int = trading.PAGE
+) -> tuple[trading.ListPage, tuple[Broken, ...]]:
+    """A page of a list. One that is no XML is asked for in smaller ones, down to the single record that breaks it.
+    Raises XmlBroken when it is not a matter of some records, PageOutOfRange."""
+    try:
+        return await ask(page, size), ()
+    except XmlBroken as error:
+        whole = error
+    if size not in SMALLER:
+        if whole.document is None:
+            raise whole
+        pages, entries = (_said(whole.document, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
+        return trading.ListPage((), pages, entries), (_broken(whole.document, whole.message),)
+    parts = size // SMALLER[size]
+    records: list[bytes] = []
+    broken: list[Broken] = []
+    last: trading.ListPage | None = None
+    for part in range((page - 1) * parts + 1, page * parts + 1):
+        try:
+            last, some = await _mended(ask, part, SMALLER[size])
+        except PageOutOfRange:
+            break
+        records += last.records
+        broken += some
+        if len(broken) > MOST_BROKEN:
+            raise whole
+        if last.pages is not None and part >= last.pages:
+            break
+    if last is None:
+        raise whole
+    pages = last.pages and -(-last.pages // parts)
+    return trading.ListPage(tuple(records), pages, last.entries, last.more, last.partial), tuple(broken)
+
+
+def _said(document: bytes, element: str) -> int | None:
+    found = re.findall(rb"<%b>([0-9]{1,9})</" % element.encode(), document)
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _broken(document: bytes, reason: str) -> Broken:
+    ids = set(re.findall(rb"<ItemID>([0-9]{1,20})</ItemID>", document))
+    return Broken(_record_in(document), reason, ids.pop().decode() if len(ids) == 1 else None)
+
+
+def _record_in(document: bytes) -> bytes:
+    """What is of the record and not of the answer, whose Timestamp would make the same record another each time."""
+    found = re.search(rb"<(OrderTransaction|Item|Message)>.*</\1>", document, re.DOTALL)
+    return found[0] if found else document
 
 
 class _TooMany(Exception):
@@ -207,7 +302,7 @@ FARTHEST_END = timedelta(days=119)
 NEXT_END = timedelta(days=31)
 
 
-async def _by_end_time(api: Api) -> AsyncGenerator[Sequence[bytes]]:
+async def _by_end_time(api: Api) -> AsyncGenerator[Found]:
     async def ask(window: Slice, offset: int) -> Page:
         page = await trading.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
         total = page.entries if page.entries is not None else offset + len(page.records)
@@ -217,9 +312,10 @@ async def _by_end_time(api: Api) -> AsyncGenerator[Sequence[bytes]]:
     source = Source(ask, lambda record: _item_id(record) or record, trading.PAGE)
     async with aclosing(read(source, Slice(now, now + FARTHEST_END), NEXT_END)) as portions:
         async for portion in portions:
-            if portion.broken or portion.partial:
-                raise portion.partial or XmlBroken(portion.broken[0][1], document=portion.broken[0][0])
-            yield [record for record in portion.records if _is_active(record)]
+            if portion.partial:
+                raise portion.partial
+            broken = [_broken(document, reason) for document, reason in portion.broken]
+            yield Found([record for record in portion.records if _is_active(record)], broken)
 
 
 class _Item(msgspec.Struct):
@@ -253,19 +349,31 @@ def _buyer(api: Api) -> Calls:
     """All lists in one answer; further pages of those that have some. An item that moves while they are read may be on
     two of them: the later of BUYING is the newer."""
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
+    async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[trading.ListPage, tuple[Broken, ...]]]:
+        try:
+            pages = await trading.my_ebay_buying(api, names, page)
+            return {name: (part, ()) for name, part in pages.items()}
+        except XmlBroken:
+            return {name: await _mended(partial(one_list, name), page) for name in names}
+
+    async def one_list(name: str, page: int, size: int) -> trading.ListPage:
+        return (await trading.my_ebay_buying(api, [name], page, size))[name]
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
         found: dict[str, list[bytes]] = {name: [] for name in trading.BUYING}
+        broken: list[Broken] = []
         lists: Collection[str] = trading.BUYING
         page = 1
         while lists:
-            pages = await trading.my_ebay_buying(api, lists, page)
-            for name, part in pages.items():
+            pages = await lists_of(lists, page)
+            for name, (part, some) in pages.items():
                 if part.partial:
                     raise part.partial
                 found[name] += part.records
+                broken += some
             page += 1
-            lists = [name for name, part in pages.items() if part.records and (part.pages or 0) >= page]
-        yield Found({"buyer": [record for name in OLD_TO_NEW for record in found[name]]})
+            lists = [name for name, (part, _) in pages.items() if (part.pages or 0) >= page]
+        yield {"buyer": Found([record for name in OLD_TO_NEW for record in found[name]], broken)}
 
     return Calls(scan=scan)
 
@@ -279,6 +387,7 @@ class _Sku(msgspec.Struct):
 
 def _inventory(api: Api) -> Calls:
     asked: set[str] = set()  # a SKU's offers are one answer: asked for once, whatever the list does
+    refused: list[EbayError] = []
 
     async def items(offset: str) -> Listed:
         page = await inventory.items(api, offset)
@@ -297,21 +406,20 @@ def _inventory(api: Api) -> Calls:
             offset = inventory.next_offset(page)
         return found
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Found]:
-        refused = 0
-        async for records in numbered(items, _sku, "0"):
-            if "offers" not in wanted:
-                yield Found({"inventory": records})
-                continue
-            new = sorted({sku for record in records if (sku := _sku(record)) is not None} - asked)
-            answers = await _together(offers, new)
-            asked.update(new)
-            failed = [answer for answer in answers if isinstance(answer, EbayError)]
-            refused += len(failed)
-            if refused > MOST_REFUSED:
-                raise failed[0]
-            found = [offer for answer in answers if not isinstance(answer, EbayError) for offer in answer]
-            yield Found({"inventory": records, "offers": found}, {"offers": failed[0]} if failed else {})
+    async def offers_of(records: Sequence[bytes]) -> Found:
+        new = sorted({sku for record in records if (sku := _sku(record)) is not None} - asked)
+        answers = await _together(offers, new)
+        asked.update(new)
+        failed = [answer for answer in answers if isinstance(answer, EbayError)]
+        refused.extend(failed)
+        if len(refused) > MOST_REFUSED:
+            raise refused[0]
+        found = [offer for answer in answers if not isinstance(answer, EbayError) for offer in answer]
+        return Found(found, doubt=refused[0] if refused else None)
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+        async for found in numbered(items, _sku, "0"):
+            yield {"inventory": found} | ({"offers": await offers_of(found.records)} if "offers" in wanted else {})
 
     return Calls(scan=scan)
 
