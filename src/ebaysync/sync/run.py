@@ -434,7 +434,7 @@ class _Run:
         for turn in range(2):
             if not await self._one_scan():
                 return
-            began = clock.now() - timedelta(seconds=time.monotonic() - started)
+            began = _whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
             snapshots = [member for member in self.members if member.family.cursor_type == "snapshot"]
             if turn or not [member for member in snapshots if await member.gone()]:
                 break
