@@ -1,0 +1,49 @@
+"""payouts: what eBay paid out to the seller's bank (Finances getPayouts).
+
+payoutStatus changes after payoutDate (a failed one is tried again, a sent one comes back) and no filter shows it: hence
+the sweep. `ebay_payout_check` compares transactionCount with the transactions that are stored.
+"""
+
+from __future__ import annotations
+
+from ebaysync.families import finances
+from ebaysync.families.base import Family
+from ebaysync.store.table import INTEGER, NUMERIC, TIME, Column, Table, money
+
+PAYOUTS = Table(
+    "ebay_payouts",
+    key=("payout_id",),
+    columns=(
+        Column("payout_id", required=True),
+        Column("payout_status"),
+        Column("payout_status_description"),
+        Column("payout_date", TIME),
+        Column("last_attempted_payout_date", TIME),
+        *money("amount"),
+        *money("amount_converted_from", "amount", value="convertedFromValue", currency="convertedFromCurrency"),
+        Column("exchange_rate", NUMERIC, "amount.exchangeRate"),
+        *money("total_amount"),
+        *money("total_fee"),
+        Column("transaction_count", INTEGER),
+        Column("bank_reference"),
+        Column("payout_memo"),
+        Column("payout_reference"),
+        Column("instrument_type", path="payoutInstrument.instrumentType"),
+        Column("instrument_nickname", path="payoutInstrument.nickname"),
+        Column("account_last_four_digits", path="payoutInstrument.accountLastFourDigits"),
+    ),
+)
+
+FAMILY = Family(
+    name="payouts",
+    about="payouts to the seller's bank",
+    source="payouts",
+    calls="Finances getPayouts",
+    every_minutes=60,
+    cursor_type="window",
+    scopes=finances.SCOPES,
+    tables=(PAYOUTS,),
+    furthest_reach=finances.FURTHEST,
+    sweep=finances.SWEEP,
+    widest=finances.WIDEST,
+)
