@@ -22,6 +22,7 @@ from ebaysync.sim.kinds.messages import facts
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LOST_PARSERS = ("entity", "ampersand")
+BASE_SCOPE = "https://api.ebay.com/oauth/api_scope"
 STRIPPED = ("control", "control_reference", "nul_reference", "surrogate_reference", "utf8")
 
 
@@ -670,6 +671,23 @@ async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a
     assert str(code) in refused.failure.message
     assert len(b.sim.journal.of("/identity")) == before + 2
     assert len(calls(b, "GetMyeBaySelling")) == asked + 2
+    assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
+
+
+@pytest.mark.parametrize(("scopes", "certain"), [(None, False), (["sell"], False), (["sell", BASE_SCOPE], True)])
+async def test_a_token_that_may_lack_the_scope_says_nothing_of_the_sellers_consent(
+    opened: Callable[..., Any], query: Query, scopes: list[str] | None, certain: bool
+) -> None:
+    """eBay refuses it with the same code: what needs other scopes goes on."""
+    b = opened(things=20)
+    account = await b.add()
+    query("UPDATE ebay_authorizations SET scopes = %s RETURNING 1", scopes)
+    b.sim.faults.add("trading_error", code=21916984, times=None)
+    refused = await b.run(account, "active_inventory")
+    assert (refused.failure.code, refused.failure.exit_code) == ("needs_consent", 12)
+    assert query("SELECT needs_consent FROM ebay_accounts") == [(certain,)]
+    if not certain:
+        assert (await b.run(account, "inventory")).status == "completed"
 
 
 @pytest.mark.parametrize("family", CALLS)

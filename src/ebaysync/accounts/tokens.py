@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -174,6 +174,22 @@ async def expiring(db: Database) -> set[UUID]:
         SELECT ebay_account_id FROM ebay_tokens
         WHERE coalesce(access_expires_at, '-infinity') < clock_timestamp() + make_interval(secs => :soon)"""
     return {row.ebay_account_id for row in await db.rows(query, soon=SOON.total_seconds())}
+
+
+async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> None:
+    """A token that was just renewed is refused: the seller must consent again, where it is certain that the token has
+    the scopes: they are on record, or the family has been read before. Else only these scopes may be missing, and what
+    needs others goes on."""
+    await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes))
+
+
+_REFUSED = """
+UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp()
+WHERE id = :id AND NOT needs_consent AND coalesce(
+    (SELECT scopes @> CAST(:scopes AS text[]) FROM ebay_authorizations WHERE ebay_account_id = :id),
+    EXISTS (SELECT FROM ebay_sync_state
+        WHERE ebay_account_id = :id AND api_family = :family AND cursor_value IS NOT NULL))
+"""
 
 
 async def _record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:

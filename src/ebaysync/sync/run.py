@@ -30,8 +30,10 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.tokens import note_refusal
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import (
+    ConsentNeeded,
     DatabaseError,
     EbayError,
     EbayRejected,
@@ -171,6 +173,8 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
             await _Run(worker, mine, asked).walk()
         except EbaysyncError as caught:
             _all_failed(mine, caught)
+            if isinstance(caught, ConsentNeeded):
+                await _consent_needed(worker, mine[0].family)
         except Exception as bug:
             _all_failed(mine, _bug(bug))
         _count(worker, [member.summary for member in mine], calls, started)
@@ -198,6 +202,13 @@ def _all_failed(members: Sequence[Member], error: EbaysyncError) -> None:
     for member in members:
         if member.summary.failure is None:
             _failed(member.summary, error)
+
+
+async def _consent_needed(worker: Worker, family: Family) -> None:
+    try:
+        await note_refusal(worker.db, worker.account, family.name, family.scopes)
+    except DatabaseError as untold:
+        log.warning("%s: that the seller must consent again could not be stored: %s", worker.account.name, untold)
 
 
 async def _tell(worker: Worker, member: Member) -> None:
