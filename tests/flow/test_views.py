@@ -1,0 +1,85 @@
+"""The views for the people who query, over what runs have stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ebaysync.families import discover
+
+Query = Callable[..., list[Any]]
+
+
+@pytest.fixture
+async def world(bench: Callable[..., Any]) -> Any:
+    b = bench(orders_per_seller=40, sellers=1, things=30)
+    account = await b.add()
+    for name in discover():
+        summary = await b.run(account, name)
+        assert summary.status == "completed", summary
+    b.account = account
+    return b
+
+
+async def test_each_case_inquiry_return_and_dispute_is_one_line_with_its_order(world: Any, query: Query) -> None:
+    tables = {"case": "ebay_cases", "inquiry": "ebay_inquiries", "return": "ebay_returns", "dispute": "ebay_disputes"}
+    for kind, table in tables.items():
+        [(lines, rows)] = query(
+            f"SELECT (SELECT count(*) FROM ebay_problem_orders WHERE kind = %s), (SELECT count(*) FROM {table})", kind
+        )
+        assert lines == rows > 0
+    named = "SELECT kind, count(*) FROM ebay_problem_orders WHERE order_creation_date IS NOT NULL GROUP BY 1"
+    assert {kind for kind, _ in query(named)} == set(tables), "each kind has one whose order is stored"
+    wrong = """SELECT count(*) FROM ebay_problem_orders p JOIN order_line_items i
+        ON i.line_item_id = p.transaction_id AND i.legacy_item_id = p.item_id AND i.order_id <> p.order_id"""
+    assert query(wrong) == [(0,)]
+
+
+async def test_the_profit_of_an_order_is_the_sum_of_what_names_it(world: Any, query: Query) -> None:
+    different = """SELECT o.order_id, o.profit, t.total FROM ebay_order_profit o JOIN LATERAL (
+            SELECT sum(CASE booking_entry WHEN 'DEBIT' THEN -1 ELSE 1 END * (raw_payload #>> '{amount,value}')::numeric)
+                AS total
+            FROM ebay_finances_transactions t
+            WHERE t.order_id = o.order_id AND t.amount_currency = o.currency) t ON true
+        WHERE o.profit IS DISTINCT FROM t.total"""
+    assert query(different) == []
+    [(lines, sold)] = query("SELECT count(*), count(sales) FROM ebay_order_profit")
+    assert lines >= 40
+    assert sold > 0
+    net = "SELECT count(*) FROM ebay_order_profit WHERE sales IS NOT NULL AND fees IS NULL"
+    assert query(net) == [(0,)], "a sale has fees"
+
+
+async def test_the_inventory_overview_has_each_item_with_each_of_its_offers(world: Any, query: Query) -> None:
+    [(lines, expected)] = query(
+        "SELECT (SELECT count(*) FROM ebay_inventory_overview), (SELECT count(*) FROM ebay_inventory_items i"
+        " LEFT JOIN ebay_offers o USING (ebay_account_id, sku)"
+        " WHERE i.removed_at IS NULL AND o.removed_at IS NULL)"
+    )
+    assert lines == expected > 0
+
+
+async def test_history_tells_the_first_sight_of_every_row_and_every_event(world: Any, query: Query) -> None:
+    [seller] = world.sim.world.sellers
+    item = next(thing for thing in world.sim.world.things(seller, "inventory_item").values() if thing.body)
+    world.sim.world.move_thing(item, "quantity")
+    await world.run(world.account, "inventory")
+    for family in discover().values():
+        for table in family.tables:
+            counted = f"SELECT (SELECT count(*) FROM {table.name}), (SELECT count(*) FROM ebay_history"
+            [(rows, sights)] = query(f"{counted} WHERE table_name = %s AND event = 'first_seen')", table.name)
+            assert rows == sights, table.name
+    assert query("SELECT event FROM ebay_history WHERE entity_key = %s ORDER BY at", item.id) == [
+        ("first_seen",),
+        ("changed",),
+    ]
+
+
+async def test_a_payout_whose_transactions_are_stored_is_complete(world: Any, query: Query) -> None:
+    different = """SELECT payout_id FROM ebay_payout_check c WHERE stored_count <>
+        (SELECT count(*) FROM ebay_finances_transactions t WHERE t.payout_id = c.payout_id)
+        OR is_complete <> (stored_count = transaction_count)"""
+    assert query(different) == []
+    assert query("SELECT count(*) > 0 FROM ebay_payout_check WHERE is_complete") == [(True,)]
