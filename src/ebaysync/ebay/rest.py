@@ -64,6 +64,10 @@ class Api:
         self.credentials = credentials
         self.marketplace_id = marketplace_id
 
+    def counted(self) -> Api:
+        """The same account, whose calls are counted apart."""
+        return Api(self.transport.counted(), self.credentials, self.marketplace_id)
+
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
         """Send what `make` makes of the access token; when `check` raises Unauthorized, once more with a new one.
         Raises EbayError, Unauthorized for a new token that is refused as well."""

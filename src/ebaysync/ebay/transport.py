@@ -13,6 +13,7 @@ It does not know accounts, tokens or what an answer means: `check` is given.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import ssl
 import time
@@ -145,7 +146,8 @@ class Answer:
 
 
 class Transport:
-    """One connection pool to one environment's hosts. `calls` counts the requests that were sent."""
+    """One connection pool to one environment's hosts. `calls` counts the requests that were sent through this view
+    of it (see `counted`)."""
 
     def __init__(self, hosts: Hosts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.hosts = hosts
@@ -164,6 +166,12 @@ class Transport:
             limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
         )
+
+    def counted(self) -> Transport:
+        """The same pool and clock, with a count of its own: for one of several runs that go on at once."""
+        view = copy.copy(self)
+        view.calls = 0
+        return view
 
     async def __aenter__(self) -> Transport:
         return self

@@ -22,7 +22,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -100,7 +100,8 @@ class Worker:
 async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[Summary]:
     """Bring families of one source of one account up to date. Errors end up in the summaries, whose status says so;
     only a bug is raised."""
-    started, calls = time.monotonic(), worker.api.transport.calls
+    started = time.monotonic()
+    worker = replace(worker, api=worker.api.counted())
     members: list[Member] = []
     summaries: list[Summary] = []
     for family in families:
@@ -118,17 +119,17 @@ async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[
         summaries.append(summary)
     if members:
         await (_dry if asked.dry_run else _leased)(worker, members, asked)
-    _count(worker, summaries, calls, started)
+    _count(worker, summaries, started)
     return summaries
 
 
-def _count(worker: Worker, summaries: Sequence[Summary], calls: int, started: float) -> None:
+def _count(worker: Worker, summaries: Sequence[Summary], started: float) -> None:
     """The calls are counted at the first that was read; the others say so."""
     read_ = [summary for summary in summaries if summary.status != "skipped"]
     for summary in read_:
         summary.seconds = time.monotonic() - started
         if summary is read_[0]:
-            summary.calls = worker.api.transport.calls - calls
+            summary.calls = worker.api.transport.calls
         else:
             summary.reason = summary.reason or f"read with {read_[0].family}, where the calls are counted"
 
@@ -155,7 +156,7 @@ async def _dry(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
 
 async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
     """Walk under each family's lease, and tell of it whatever happens. A family that another run holds is left out."""
-    calls, started = worker.api.transport.calls, time.monotonic()
+    started = time.monotonic()
     async with AsyncExitStack() as stack:
         mine: list[Member] = []
         for member in members:
@@ -177,7 +178,7 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
                 await _consent_needed(worker, mine[0].family)
         except Exception as bug:
             _all_failed(mine, _bug(bug))
-        _count(worker, [member.summary for member in mine], calls, started)
+        _count(worker, [member.summary for member in mine], started)
         for member in mine:
             await _tell(worker, member)
 
