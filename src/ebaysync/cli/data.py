@@ -147,15 +147,24 @@ def _due(family: dict[str, Any]) -> str:
 def migrate(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Only say what is missing; exit 10 if anything is.")] = False,
+    grants: Annotated[
+        bool, typer.Option("--grants", help="Also make the roles owner, writer and reader, with their rights.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the schema up to date."""
     session: Session = context.obj
+    if check and grants:
+        raise UsageError("--check changes nothing: leave --grants out")
 
     async def work(stop: Stop) -> list[Migration]:
         async with session.database(admin=True, current=False) as db:
             if not check:
-                return await migrations.migrate(db)
+                known = await migrations.granted(db)
+                applied = await migrations.migrate(db)
+                if grants or (known and applied):
+                    await migrations.grant(db)
+                return applied
             if missing := await migrations.pending(db):
                 names = ", ".join(m.name for m in missing)
                 raise SchemaBehind(f"{db.where}: missing {names}", hint="run: ebaysync migrate")
@@ -169,3 +178,5 @@ def migrate(
             typer.echo(f"applied {migration.name}")
         if not applied:
             typer.echo("the schema is up to date")
+        if grants:
+            typer.echo("the roles ebaysync_owner, ebaysync_writer and ebaysync_reader have their rights")

@@ -45,6 +45,10 @@ class TransientDatabaseError(DatabaseError):
     """Worth another try of the whole transaction."""
 
 
+class PermissionRefused(DatabaseError):
+    """SQLSTATE 42501."""
+
+
 class RowRefused(DatabaseError):
     """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is at fault, or what it belongs to is gone."""
 
@@ -174,9 +178,9 @@ class Database:
                 hint="check user and password in EBAYSYNC_DATABASE_URL",
             )
         if state == "42501":
-            return DatabaseError(
+            return PermissionRefused(
                 f"{self.where}: permission denied ({state})",
-                hint="grant this login what INTERFACE asks, or use the owner's",
+                hint="the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login",
             )
         return DatabaseError(message, hint="see the server's log")
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import DatabaseError, SchemaBehind
-from ebaysync.store.database import OLDEST, Database
+from ebaysync.store.database import OLDEST, Database, PermissionRefused
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,14 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
+def _folder() -> Path:
+    inside = files("ebaysync") / "sql"
+    return Path(str(inside)) if inside.is_dir() else Path(__file__).resolve().parents[3] / "sql"
+
+
 def available() -> list[Migration]:
     """The files that this version of the program knows, in order."""
-    inside = files("ebaysync") / "sql"
-    folder = Path(str(inside)) if inside.is_dir() else Path(__file__).resolve().parents[3] / "sql"
+    folder = _folder()
     found = [
         Migration(int(path.stem[:4]), path.stem, path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.sql"))
@@ -86,6 +90,35 @@ async def migrate(db: Database) -> list[Migration]:
         log.info("schema: applied %s", one.name)
         applied.append(one)
     return applied
+
+
+async def grant(db: Database) -> None:
+    """Create the roles and give each its rights (sql/roles.sql). Raises DatabaseError where this login may not."""
+    sql = (_folder() / "roles.sql").read_text(encoding="utf-8")
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text(_LOCK))
+        await connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+    try:
+        await db.transact(work)
+    except PermissionRefused:
+        raise PermissionRefused(
+            f"{db.where}: this login may not create the roles, or does not own the tables",
+            hint="run sql/roles.sql with psql as a superuser, or name the owner in EBAYSYNC_ADMIN_DATABASE_URL",
+        ) from None
+
+
+async def granted(db: Database) -> bool:
+    """Whether the roles have been given their rights in this database: then new tables need theirs as well."""
+    rows = await db.rows(_GRANTED)
+    return bool(rows[0].granted)
+
+
+_GRANTED = """
+SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON r.oid = g.grantee
+    WHERE c.oid = to_regclass('ebay_accounts') AND r.rolname = 'ebaysync_writer') AS granted
+"""
 
 
 async def _apply_next(db: Database, connection: AsyncConnection) -> Migration | None:

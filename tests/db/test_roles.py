@@ -1,0 +1,191 @@
+"""The database's roles: what each may do, asked of PostgreSQL itself, and that the daily commands need no more than
+the writer's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.store import migrate
+from ebaysync.store.database import Database, PermissionRefused
+
+WRITER, READER = "ebaysync_writer", "ebaysync_reader"
+SECRET = {"refresh_token", "access_token", "private_key", "payload", "raw_payload"}
+
+
+@pytest.fixture
+async def granted(db: Database, database_url: str) -> str:
+    await migrate.grant(db)
+    return database_url
+
+
+@pytest.fixture
+def login(database_url: str) -> Iterator[Callable[[str], str]]:
+    """`login("ebaysync_writer")`: the URL of a login of this test's own with that role."""
+    made: list[str] = []
+
+    def make(role: str) -> str:
+        name = f"test_{uuid4().hex[:12]}"
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'test' IN ROLE {}").format(*map(sql.Identifier, (name, role)))
+            )
+        made.append(name)
+        parts = urlsplit(database_url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{name}:test@{host}"))
+
+    yield make
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        for name in made:
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def tables(url: str, kinds: str = "r") -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind::text = ANY(%s)",
+            [list(kinds)],
+        )
+        return sorted(row[0] for row in rows)
+
+
+def rights(url: str, role: str) -> dict[str, set[str]]:
+    """What a role may do with each table and view."""
+    kinds = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+    with psycopg.connect(url) as connection:
+        return {
+            name: {
+                kind
+                for kind in kinds
+                if connection.execute("SELECT has_table_privilege(%s, %s, %s)", [role, name, kind]).fetchone()
+                == (True,)
+            }
+            for name in tables(url, "rv")
+        }
+
+
+def readable(url: str, role: str) -> set[tuple[str, str]]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0"
+            " AND NOT a.attisdropped WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v')"
+            " AND has_column_privilege(%s, c.oid, a.attnum, 'SELECT')",
+            [role],
+        )
+        return {(table, column) for table, column in rows}
+
+
+async def test_the_writer_reads_inserts_and_updates_and_nothing_else(granted: str, login: Callable[[str], str]) -> None:
+    found = rights(granted, WRITER)
+    only_read = {"ebaysync_schema", "ebay_private_columns", *tables(granted, "v")}
+    assert {name for name, kinds in found.items() if kinds == {"SELECT"}} == only_read
+    assert all(kinds == {"SELECT", "INSERT", "UPDATE"} for name, kinds in found.items() if name not in only_read)
+    with psycopg.connect(login(WRITER), autocommit=True) as connection:
+        for statement in (
+            "DELETE FROM ebay_events",
+            "TRUNCATE ebay_events",
+            "CREATE TABLE own (x int)",
+            "ALTER TABLE ebay_orders ADD COLUMN x int",
+            "DROP TABLE ebay_orders",
+            "SELECT ebay_rebuild_history()",
+        ):
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+async def test_the_reader_sees_neither_secrets_nor_persons_and_writes_nothing(
+    granted: str, login: Callable[[str], str]
+) -> None:
+    assert not any(rights(granted, READER)[name] - {"SELECT"} for name in tables(granted, "rv"))
+    seen = readable(granted, READER)
+    assert not {column for _, column in seen} & SECRET
+    assert not {column for table, column in seen if table == "ebay_tokens"}
+    for column in ("buyer_username", "ship_to_full_name", "ship_to_email", "ship_to_address_line1"):
+        assert ("ebay_orders", column) not in seen
+    assert {("ebay_orders", "order_id"), ("ebay_orders", "total"), ("ebay_order_profit", "profit")} <= seen
+    with psycopg.connect(login(READER), autocommit=True) as connection:
+        connection.execute("SELECT order_id, total FROM ebay_orders").fetchall()
+        connection.execute("SELECT kind, status, total FROM ebay_problem_orders").fetchall()
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT buyer_username FROM ebay_orders")
+
+
+async def test_every_private_column_is_there_and_the_reader_sees_all_others(granted: str) -> None:
+    """A column that is new, or has another name, is noticed here."""
+    with psycopg.connect(granted) as connection:
+        private = set(connection.execute("SELECT table_name, column_name FROM ebay_private_columns").fetchall())
+    everything = readable(granted, "ebaysync_owner")
+    assert {pair for pair in private if pair[1] != "*"} <= everything
+    whole = {table for table, column in private if column == "*"}
+    assert whole <= {table for table, _ in everything}
+    hidden = {(t, c) for t, c in everything if t in whole or (t, c) in private or c == "raw_payload"}
+    assert readable(granted, READER) == everything - hidden
+
+
+async def test_a_column_of_bytes_is_never_the_readers(granted: str) -> None:
+    """Tokens, keys and payloads are bytea: a new one must be made private. Digests are not secret."""
+    with psycopg.connect(granted) as connection:
+        rows = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND data_type = 'bytea'"
+        ).fetchall()
+    digests = {("ebay_doubted_scan", "missing")}
+    assert readable(granted, READER) & set(rows) <= digests
+
+
+async def test_nobody_else_may_look_at_anything(granted: str) -> None:
+    with psycopg.connect(granted) as connection:
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_class c, aclexplode(c.relacl) g"
+            " WHERE c.relnamespace = 'public'::regnamespace AND g.grantee = 0"
+        ).fetchall()
+    assert rows == []
+
+
+async def test_granting_again_changes_nothing_and_a_later_table_gets_its_rights(granted: str, db: Database) -> None:
+    before = rights(granted, WRITER), readable(granted, READER)
+    assert await migrate.granted(db)
+    await migrate.grant(db)
+    assert (rights(granted, WRITER), readable(granted, READER)) == before
+    await db.execute("CREATE TABLE ebay_later (id int PRIMARY KEY, raw_payload jsonb)")
+    await migrate.grant(db)
+    assert rights(granted, WRITER)["ebay_later"] == {"SELECT", "INSERT", "UPDATE"}
+    assert ("ebay_later", "id") in readable(granted, READER)
+    assert ("ebay_later", "raw_payload") not in readable(granted, READER)
+
+
+async def test_a_login_that_may_not_grant_is_told_so_in_one_line(granted: str, login: Callable[[str], str]) -> None:
+    writer = Database(Secret(login(WRITER)))
+    with pytest.raises(PermissionRefused, match="may not create the roles"):
+        await migrate.grant(writer)
+    await writer.close()
+
+
+async def test_the_daily_commands_run_with_the_writers_rights(
+    granted: str, login: Callable[[str], str], program: Any, simulator: Any
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=5, things=30)
+    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_DATABASE_URL": login(WRITER)}
+    [name] = program.add_sellers(sim)
+    ended = program("run-all", "--json")
+    assert ended.code == 0, ended.err
+    [account] = ended.json["accounts"]
+    assert {run["family"]: run["status"] for run in account["runs"]} == dict.fromkeys(discover(), "completed")
+    for words in (
+        ("run", "orders", "--account", name),
+        ("backfill", "orders", "--days", "2"),
+        ("refresh-tokens", "--force"),
+        ("status",),
+        ("accounts", "list"),
+    ):
+        ended = program(*words)
+        assert ended.code == 0, (words, ended.err)
