@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ebaysync.errors import EbayError, XmlBroken
 from ebaysync.families.base import Family, Parts, Rows, Unusable
+from ebaysync.families.persons import Forgotten
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
@@ -74,6 +75,11 @@ class Reader:
     pending: dict[str, Pending] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     followed: set[str] = field(default_factory=set)
+    forgotten: Forgotten = Forgotten()
+
+    def rows(self, parts: Parts) -> Rows:
+        """The rows of a record, without the people who were erased. Raises Unusable."""
+        return self.family.rows(self.forgotten.cleaned(self.family.compose(parts)))
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
@@ -83,7 +89,7 @@ class Reader:
         for raw in records:
             try:
                 parts = Parts(listed=raw)
-                rows = self.family.rows(self.family.compose(parts))
+                rows = self.rows(parts)
                 batch.records.append(Record(_key(self.family, rows), parts, rows))
             except Unusable as error:
                 batch.unusable.append((raw, str(error)))
@@ -144,7 +150,7 @@ class Reader:
             if isinstance(answer, bytes):
                 parts = replace(record.parts, detail=answer)
                 try:
-                    rows = self.family.rows(self.family.compose(parts))
+                    rows = self.rows(parts)
                     batch.records.append(Record(key, parts, rows))
                     continue
                 except Unusable as error:
@@ -217,7 +223,8 @@ async def store(db: Database, writer: Writer, reader: Reader, batch: Batch, *, o
     else:
         touched = await _merge(writer, family, records)
     await _note_details(writer, reader, batch, touched)
-    await states.quarantine(writer, [*unusable, *batch.damaged])
+    kept = [(reader.forgotten.cleaned(raw), reason) for raw, reason in (*unusable, *batch.damaged)]
+    await states.quarantine(writer, kept)
     full = sum(_is_full(family, record) for record in records)
     return Outcome(
         len(touched),
@@ -249,7 +256,7 @@ async def _composed(writer: Writer, reader: Reader, batch: Batch, unusable: list
         if before := known.get(record.key):
             parts = replace(record.parts, stored=before.raw)
             try:
-                composed.append(Record(record.key, record.parts, family.rows(family.compose(parts))))
+                composed.append(Record(record.key, record.parts, reader.rows(parts)))
             except Unusable as error:
                 unusable.append((parts.newest, str(error)))
         else:

@@ -21,7 +21,7 @@ from ebaysync.families.base import Family
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
-from ebaysync.sync import snapshot
+from ebaysync.sync import forgotten, snapshot
 from ebaysync.sync import state as states
 from ebaysync.sync.batch import Batch, Reader
 from ebaysync.sync.lease import Lease
@@ -134,7 +134,15 @@ class Member:
 
     async def open(self, calls: Calls) -> None:
         pending = await states.pending_details(self.db, self.account.id, self.family.name) if self.family.detail else {}
-        self._reader = Reader(self.db, self.family, calls, self.account.id, self.progressed, pending)
+        self._reader = Reader(
+            self.db,
+            self.family,
+            calls,
+            self.account.id,
+            self.progressed,
+            pending,
+            forgotten=await forgotten.load(self.db),
+        )
 
     async def note(self, kind: str, facts: dict[str, Any]) -> None:
         """A line of the run's log."""

@@ -1,0 +1,85 @@
+"""forget."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ebaysync import log as logs
+from ebaysync.cli.session import AsJson, Session, answer_json
+from ebaysync.errors import UsageError
+from ebaysync.ops import forget as forgetting
+from ebaysync.ops.signals import Stop
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        short_help="Erase a person's data.",
+        epilog="\b\nExample: ebaysync forget some_buyer\n\nExample: ebaysync forget --from-file notices.jsonl",
+    )(forget)
+
+
+def forget(
+    context: typer.Context,
+    person: Annotated[
+        str | None, typer.Argument(metavar="[USERNAME_OR_ID]", help="eBay's user name or immutable id, of buyers too.")
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="eBay's deletion notices as they came (JSON, or one on each line); - is standard input.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person from every table, and do not let later reads bring the person back."""
+    session: Session = context.obj
+    if (person is None) == (from_file is None):
+        raise UsageError("name the person, or a file with --from-file", hint="see: ebaysync forget --help")
+    people = [[person]] if person is not None else forgetting.names_of_notices(_content(from_file))
+
+    async def work(stop: Stop) -> tuple[Counter[str], list[UsageError]]:
+        found: Counter[str] = Counter()
+        refused: list[UsageError] = []
+        async with session.database(admin=True) as db:
+            for names in people:
+                try:
+                    found.update(await forgetting.forget(db, names, stop.sleep))
+                except UsageError as error:
+                    if person is not None:
+                        raise
+                    refused.append(error)
+        return found, refused
+
+    found, refused = session.go(work)
+    if as_json:
+        answer_json(
+            {"people": len(people) - len(refused), "refused": len(refused), "erased": dict(sorted(found.items()))}
+        )
+    else:
+        for table, count in sorted(found.items()):
+            typer.echo(f"{table}: {count} rows")
+        typer.echo(
+            f"{len(people) - len(refused)} erased"
+            if from_file
+            else "erased"
+            if found
+            else "nothing is stored of this person"
+        )
+    for error in refused:
+        logs.tell(error.message, error.hint)
+    if refused:
+        raise typer.Exit(3)
+
+
+def _content(path: Path | None) -> bytes:
+    assert path
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--from-file: {path} cannot be read: {error.strerror}") from None

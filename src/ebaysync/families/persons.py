@@ -1,0 +1,127 @@
+"""What of a record tells of a person, and how it is taken out. Pure: a record in, a record out.
+
+eBay names people in many places: as the buyer of an order, as the sender of a message, within its text. A user name
+or id is therefore looked for as a whole word in every string; where the person is a party to the record, the fields
+that describe a person are erased with it, whatever they hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+ERASED = "[erased]"
+
+# eBay's user names are letters, digits and these signs; its immutable ids are letters, digits, - and _.
+_WORD = re.compile(r"[\w*-]+(?:\.[\w*-]+)*")
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|["\\/bfnrt])')
+SHORTEST, LONGEST = 3, 64
+
+# Fields that name a party to the record.
+_PARTY = {
+    *("username", "buyerUsername", "userId", "sellerId", "buyerLoginName", "sellerLoginName", "buyer", "seller"),
+    *("Sender", "RecipientUserID", "SendToName", "UserID", "BuyerUserID", "SellerUserID", "EIASToken"),
+}
+
+# Fields that describe a person, with all that is in them; of a string, only where no party is named by it.
+_PERSONAL = {
+    # Fulfillment: order
+    *("buyer", "shipTo", "finalDestinationAddress", "buyerRegistrationAddress", "taxAddress", "taxIdentifier"),
+    *("buyerCheckoutNotes", "giftDetails"),
+    # payment disputes, Post-Order
+    *("note", "notes", "comments", "returnAddress", "sellerReturnAddress", "returnDetails", "address"),
+    *("toEmailAddress", "firstName", "lastName", "fullName", "email", "primaryPhone"),
+    # Trading: messages, purchases
+    *("SendToName", "Subject", "Text", "Content", "ShippingAddress", "BuyerInfo", "Email", "ResponseURL"),
+}
+_PLACES = {"countryCode", "country", "stateOrProvince", "Country", "StateOrProvince", "CountryCode"}
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def words(document: bytes) -> set[str]:
+    """Every word of a document that could be a user name or id, in lower case."""
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", document.decode(errors="replace"))
+    found = (word.lower() for word in _WORD.findall(plain))
+    return {word for word in found if SHORTEST <= len(word) <= LONGEST}
+
+
+def pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Any of these names as a whole word."""
+    inner = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.compile(rf"(?<![\w*-])(?<![\w*-]\.)(?:{inner})(?![\w*-]|\.[\w*-])", re.IGNORECASE)
+
+
+def erase(document: bytes, names: Collection[str]) -> bytes:
+    """A JSON document without these people; of one that is no JSON, without their names."""
+    named = pattern(names)
+    try:
+        tree = _decode(document)
+    except (ValueError, RecursionError):
+        return named.sub(ERASED, document.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    return _encode(_without(tree, named, whole=False, party=_is_party(tree, named)))
+
+
+def is_party(document: bytes, names: Collection[str]) -> bool:
+    """Whether one of these people is a party to a record."""
+    try:
+        return _is_party(_decode(document), pattern(names))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_party(node: Any, named: re.Pattern[str]) -> bool:
+    """Whether a field that names a party holds one of the names."""
+    if isinstance(node, dict):
+        return any(
+            (name in _PARTY and isinstance(value, str) and named.fullmatch(value) is not None)
+            or _is_party(value, named)
+            for name, value in node.items()
+        )
+    return isinstance(node, list) and any(_is_party(each, named) for each in node)
+
+
+def _without(node: Any, named: re.Pattern[str], *, whole: bool, party: bool) -> Any:
+    """`whole`: every string in it goes; else only the names. `party`: what describes a person goes as a whole."""
+    if isinstance(node, dict):
+        return {
+            name: _without(
+                value, named, whole=name not in _PLACES and (whole or _goes(name, value, party)), party=party
+            )
+            for name, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_without(each, named, whole=whole, party=party) for each in node]
+    if isinstance(node, str):
+        return ERASED if whole and node else named.sub(ERASED, node)
+    return node
+
+
+def _goes(name: str, value: Any, party: bool) -> bool:
+    """Of a string that names a party, only the erased person's name goes: the other party stays."""
+    return party and name in _PERSONAL and not (name in _PARTY and isinstance(value, str))
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Who was erased, by digests: no name is kept."""
+
+    salt: bytes = b""
+    digests: frozenset[bytes] = frozenset()
+
+    def digest(self, name: str) -> bytes:
+        return hashlib.sha256(self.salt + name.lower().encode()).digest()
+
+    def cleaned(self, document: bytes) -> bytes:
+        """A record as it may be stored: without the people who were erased before it came again."""
+        if not self.digests:
+            return document
+        names = [word for word in words(document) if self.digest(word) in self.digests]
+        return erase(document, names) if names else document

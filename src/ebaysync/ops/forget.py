@@ -1,0 +1,200 @@
+"""Erases a person from everything that is stored, for eBay's account-deletion duty.
+
+    note     the digests of the person's names, so that no later read brings the person back
+    records  that mention the person are cleaned (families/persons) and written back with their typed columns
+    rest     events, logs, errors: every other text in which a name occurs; quarantined records are deleted
+    again    while runs go on that had begun before the note: they may still store the person
+
+It writes no event and logs no name. Repeating it does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.errors import UsageError
+from ebaysync.families import discover
+from ebaysync.families.base import Family, Rows, Unusable
+from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, pattern, words
+from ebaysync.store import erase as stored
+from ebaysync.store.database import Database
+from ebaysync.sync import forgotten
+
+log = logging.getLogger(__name__)
+
+WAITS = 240  # times two seconds, for runs that had begun before
+
+
+async def forget(db: Database, names: Collection[str], sleep: Callable[[float], Awaitable[None]]) -> dict[str, int]:
+    """Erase whoever has one of these user names or ids; how many rows of which table were changed. Raises UsageError
+    for what is no name, or a seller of ours."""
+    names = sorted({_usable(name) for name in names})
+    await _refuse_sellers(db, names)
+    began = await forgotten.note(db, names)
+    found: Counter[str] = Counter()
+    for _ in range(WAITS):
+        busy = bool(await db.rows(_BUSY, began=began))
+        found.update(await _once(db, names))
+        if not busy:
+            return {table: count for table, count in sorted(found.items()) if count}
+        log.info("a run that had begun before is still at work; looking once more when it has ended")
+        await sleep(2.0)
+    log.warning("runs that had begun before are still at work: repeat this when they have ended")
+    return {table: count for table, count in sorted(found.items()) if count}
+
+
+_BUSY = """
+SELECT FROM ebay_worker_run r JOIN ebay_lease l ON l.run_id = r.id
+WHERE r.status = 'running' AND r.started_at <= :began AND l.lease_until > clock_timestamp()
+"""
+
+
+def _usable(name: str) -> str:
+    name = name.strip()
+    if words(name.encode()) != {name.lower()}:
+        raise UsageError(
+            "this is no eBay user name or id",
+            hint=f"it has {SHORTEST} to {LONGEST} letters, digits and the signs . _ - *",
+        )
+    return name
+
+
+async def _refuse_sellers(db: Database, names: Collection[str]) -> None:
+    rows = await db.rows(
+        "SELECT name FROM ebay_accounts WHERE lower(username) = ANY(:names) OR lower(ebay_user_id) = ANY(:names)",
+        names=[name.lower() for name in names],
+    )
+    if rows:
+        raise UsageError(
+            f"this is the seller of the account {rows[0].name}, not a person in its data",
+            hint=f"ebaysync accounts remove {rows[0].name}",
+        )
+
+
+async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    private = {(row.table_name, row.column_name) for row in await db.rows(_PRIVATE)}
+    for family in discover().values():
+        async for batch in stored.mentioning(db, family.table, names):
+            for account_id, raw, kept in batch:
+                found.update(await _clean(db, family, account_id, raw, kept, names, private))
+    named = pattern(names)
+    for table, column, kind in await stored.columns_of_text(db):
+
+        def changed(value: str, kind: str = kind) -> str:
+            if kind == "jsonb" and named.search(value):
+                return erase(value.encode(), names).decode()
+            return value if kind == "jsonb" else named.sub(ERASED, value)
+
+        found[table] += await stored.replace(db, table, column, kind, names, changed)
+    found["ebay_quarantine"] += await stored.drop_quarantined(db, lambda payload: _mentions(payload, names))
+    return found
+
+
+_PRIVATE = "SELECT table_name, column_name FROM ebay_private_columns"
+
+
+def _mentions(document: bytes, names: Collection[str]) -> bool:
+    return pattern(names).search(document.decode(errors="replace")) is not None
+
+
+async def _clean(
+    db: Database,
+    family: Family,
+    account_id: UUID,
+    raw: bytes,
+    kept: Mapping[str, Any],
+    names: Collection[str],
+    private: Collection[tuple[str, str]],
+) -> Mapping[str, int]:
+    """A record and its parts without the person, and what the events say of them."""
+    if not any(_mentions(each, names) for each in (raw, *(str(value).encode() for value in kept.values()))):
+        return {}  # the name is but a part of another word
+    party = is_party(raw, names)
+    try:
+        rows = family.rows(erase(raw, names))
+    except Unusable:  # it cannot be read any more: nothing but the names can be taken out, as everywhere
+        return {}
+    record = dict(rows[family.table.name][0])
+    for column, value in kept.items():
+        if record[column] is None and isinstance(value, str):
+            record[column] = ERASED if party else pattern(names).sub(ERASED, value)
+    whole: Rows = {**rows, family.table.name: [record]}
+
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        counts = {}
+        for table in family.tables:
+            counts[table.name] = await stored.rewrite(connection, table, account_id, whole[table.name])
+            if party:
+                for row in whole[table.name]:
+                    columns = [column for name, column in private if name == table.name]
+                    counts["ebay_events"] = counts.get("ebay_events", 0) + await _clean_events(
+                        connection, account_id, table.name, "/".join(table.text_key(row)), columns
+                    )
+        return counts
+
+    return await db.transact(work)
+
+
+async def _clean_events(
+    connection: AsyncConnection, account_id: UUID, table: str, key: str, columns: Collection[str]
+) -> int:
+    """The old and new values of a person's columns, in all events of a record. Fields that have no column of their
+    own (eBay's names) go as a whole."""
+    rows = await connection.execute(text(_EVENTS), {"account": account_id, "table": table, "key": key})
+    count = 0
+    for row in rows.all():
+        cleaned = {
+            field: [ERASED, ERASED] if field in columns or not field.islower() else values
+            for field, values in row.changes.items()
+        }
+        if cleaned != row.changes:
+            values = {"id": row.id, "changes": msgspec.json.encode(cleaned).decode()}
+            await connection.execute(
+                text("UPDATE ebay_events SET changes = CAST(:changes AS jsonb) WHERE id = :id"), values
+            )
+            count += 1
+    return count
+
+
+_EVENTS = """
+SELECT id, changes FROM ebay_events
+WHERE ebay_account_id = :account AND table_name = :table AND entity_key = :key AND changes <> '{}'
+"""
+
+
+def names_of_notices(document: bytes) -> list[list[str]]:
+    """The names in eBay's deletion notices: one JSON object, a list of them, or one on each line. The user's name, id
+    and eiasToken are of one person. Raises UsageError, naming the notice that is none."""
+    try:
+        notices = _decode(document)
+    except ValueError:
+        raise UsageError("this is no JSON", hint="one notice, a list of notices, or one notice on each line") from None
+    return [_of_notice(number, notice) for number, notice in enumerate(notices, 1)]
+
+
+def _decode(document: bytes) -> list[Any]:
+    try:
+        found = msgspec.json.decode(document)
+        return found if isinstance(found, list) else [found]
+    except ValueError:
+        return [msgspec.json.decode(line) for line in document.splitlines() if line.strip()]
+
+
+def _of_notice(number: int, notice: Any) -> list[str]:
+    try:
+        topic, data = notice["metadata"]["topic"], notice["notification"]["data"]
+        names = [data.get(name) for name in ("username", "userId")]
+    except (KeyError, TypeError, AttributeError):
+        topic, names = None, []
+    if topic != "MARKETPLACE_ACCOUNT_DELETION" or not any(names):
+        raise UsageError(f"notice {number} is no MARKETPLACE_ACCOUNT_DELETION with a username or userId")
+    return [name for name in names if name]

@@ -1,0 +1,146 @@
+"""Takes people out of what is stored: reads rows that mention them, writes them back without, and tells nobody: no
+event, no version. Beside `merge` the only module that composes SQL from names; it needs the owner's rights."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.store.database import Database, driver
+from ebaysync.store.table import Row, Table
+
+BATCH = 200
+
+
+async def mentioning(
+    db: Database, table: Table, names: Collection[str]
+) -> AsyncIterator[list[tuple[UUID, bytes, dict[str, Any]]]]:
+    """Batches of rows in which one of the names occurs, be it as a part of a word: account, raw_payload, and the
+    columns that are not made of raw_payload alone."""
+    kept = [column.name for column in table.columns if column.kept]
+    key = [*table.key]
+    after: tuple[Any, ...] | None = None
+    while True:
+        query = sql.SQL(
+            "SELECT ebay_account_id, raw_payload::text, {key} {kept} FROM {table} t"
+            " WHERE t::text ILIKE ANY(%s) {after} ORDER BY ebay_account_id, {key} LIMIT {batch}"
+        ).format(
+            key=_names(key),
+            kept=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in kept),
+            table=sql.Identifier(table.name),
+            after=sql.SQL("AND (ebay_account_id, {}) > ({})").format(
+                _names(key), sql.SQL(", ").join(sql.Placeholder() * (len(key) + 1))
+            )
+            if after
+            else sql.SQL(""),
+            batch=sql.Literal(BATCH),
+        )
+
+        async def read(
+            connection: AsyncConnection, query: sql.Composed = query, after: tuple[Any, ...] = after or ()
+        ) -> list[tuple[Any, ...]]:
+            pg = await driver(connection)
+            return await (await pg.execute(query, ([_like(name) for name in names], *after))).fetchall()
+
+        rows = await db.transact(read)
+        if not rows:
+            return
+        after = (rows[-1][0], *rows[-1][2 : 2 + len(key)])
+        yield [(row[0], (row[1] or "null").encode(), dict(zip(kept, row[2 + len(key) :], strict=True))) for row in rows]
+
+
+async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:
+    """Set every column of known rows, without an event; the number of rows that were there."""
+    pg = await driver(connection)
+    names = [column.name for column in table.columns if column.name not in table.key] + ["raw_payload"]
+    types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
+    statement = sql.SQL(
+        "UPDATE {table} t SET {assignments} FROM json_to_recordset(%(rows)s::json) AS s ({record})"
+        " WHERE t.ebay_account_id = %(account)s AND {same} AND ({mine}) IS DISTINCT FROM ({theirs})"
+    ).format(
+        table=sql.Identifier(table.name),
+        assignments=sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in names),
+        record=sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in types.items()
+        ),
+        same=sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
+        mine=sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in names),
+        theirs=sql.SQL(", ").join(sql.SQL("s.{}").format(sql.Identifier(name)) for name in names),
+    )
+    values = {"account": account_id, "rows": msgspec.json.encode(list(rows)).decode()}
+    return (await pg.execute(statement, values)).rowcount
+
+
+async def columns_of_text(db: Database) -> list[tuple[str, str, str]]:
+    """Table, column and type of everything in which a name could stand: text, jsonb, text[], bytea."""
+    rows = await db.rows(_COLUMNS)
+    return [(row.relname, row.attname, row.kind) for row in rows]
+
+
+_COLUMNS = """
+SELECT c.relname, a.attname, a.atttypid::regtype::text AS kind
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
+    AND (c.relname LIKE 'ebay\\_%' OR c.relname = 'order_line_items')
+    AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype)
+    AND a.attname NOT IN ('id', 'name') AND c.relname <> 'ebay_accounts'
+    AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY(i.indkey))
+ORDER BY 1, 2
+"""
+
+
+async def replace(
+    db: Database, table: str, column: str, kind: str, names: Collection[str], changed: Callable[[str], str]
+) -> int:
+    """Each value of a column in which a name occurs, as `changed` makes it (of jsonb: as text); how many there were."""
+    find = sql.SQL(
+        "SELECT ctid::text, {column}::text FROM {table} WHERE {column}::text ILIKE ANY(%s) FOR UPDATE"
+    ).format(column=sql.Identifier(column), table=sql.Identifier(table))
+    put = sql.SQL("UPDATE {table} SET {column} = %s::{kind} WHERE ctid = %s::tid").format(
+        column=sql.Identifier(column), table=sql.Identifier(table), kind=sql.SQL("jsonb" if kind == "jsonb" else "text")
+    )
+
+    async def work(connection: AsyncConnection) -> int:
+        pg = await driver(connection)
+        count = 0
+        for place, value in await (await pg.execute(find, ([_like(name) for name in names],))).fetchall():
+            if (new := changed(value)) != value:
+                await pg.execute(put, (new, place))
+                count += 1
+        return count
+
+    return await db.transact(work)
+
+
+async def drop_quarantined(db: Database, mentions: Callable[[bytes], bool]) -> int:
+    """Delete what is in quarantine and mentions someone: its bytes cannot be mended with certainty."""
+
+    async def work(connection: AsyncConnection) -> int:
+        pg = await driver(connection)
+        count, after = 0, 0
+        while rows := await (
+            await pg.execute("SELECT id, payload FROM ebay_quarantine WHERE id > %s ORDER BY id LIMIT 100", (after,))
+        ).fetchall():
+            after = rows[-1][0]
+            gone = [number for number, payload in rows if mentions(bytes(payload))]
+            if gone:
+                await connection.execute(text("DELETE FROM ebay_quarantine WHERE id = ANY(:ids)"), {"ids": gone})
+                count += len(gone)
+        return count
+
+    return await db.transact(work)
+
+
+def _names(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _like(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

@@ -1,0 +1,162 @@
+"""A person is erased: from tables, raw payloads, events and quarantine, and no later read brings the person back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ebaysync.errors import UsageError
+from ebaysync.families import discover
+from ebaysync.ops.forget import forget, names_of_notices
+
+Query = Callable[..., list[Any]]
+# Where people are named, one column of each kind.
+PEOPLE = {
+    "ebay_orders": "buyer_username",
+    "ebay_finances_transactions": "buyer_username",
+    "ebay_disputes": "buyer_username",
+    "ebay_messages": "sender",
+    "ebay_buyer": "seller_user_id",
+    "ebay_cases": "buyer",
+    "ebay_inquiries": "buyer",
+    "ebay_returns": "buyer_login_name",
+}
+
+
+def everything(url: str) -> str:
+    """The whole database as text, bytes as they are: what a dump would hold."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        text = "\n".join(row[0] for (name,) in names for row in connection.execute(f"SELECT t::text FROM {name} t"))
+        payloads = connection.execute("SELECT payload FROM ebay_quarantine").fetchall()
+    return (text + b"\n".join(bytes(row[0]) for row in payloads).decode(errors="replace")).lower()
+
+
+async def read_all(b: Any, account: Any, **asked: Any) -> None:
+    for family in discover().values():
+        options = {name: value for name, value in asked.items() if name != "sweep" or family.sweep}
+        summary = await b.run(account, family.name, **options)
+        assert summary.status == "completed", summary.as_dict()
+
+
+async def test_whoever_is_erased_is_nowhere_and_does_not_come_back(
+    bench: Callable[..., Any], query: Query, database_url: str
+) -> None:
+    b = bench(seed=3, sellers=1, orders_per_seller=40, things=30)
+    account = await b.add()
+    await read_all(b, account)
+    [seller] = b.sim.world.sellers
+    for order_id in list(seller.orders)[:20]:
+        b.sim.world.touch(seller, order_id)
+    await read_all(b, account)
+    own = {seller.username.lower(), seller.user_id.lower(), "ebay"}
+    people = set()
+    for table, column in PEOPLE.items():
+        found = {name for (name,) in query(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL ORDER BY 1")}
+        people |= set(sorted(name for name in found if name.lower() not in own)[:2])
+    assert len(people) >= 8
+    addresses = query("SELECT ship_to_full_name FROM ebay_orders WHERE buyer_username = ANY(%s)", list(people))
+    assert addresses
+    query(
+        "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'orders', 'x', %s)",
+        account.id,
+        f"<a>{min(people)}</a>".encode(),
+    )
+    before = everything(database_url)
+    assert all(name.lower() in before for name in people)
+    events = query("SELECT count(*) FROM ebay_events")
+    others = query("SELECT count(*) FROM ebay_orders WHERE buyer_username <> ALL(%s)", list(people))
+
+    counts = {}
+    for name in sorted(people):
+        counts[name] = await forget(b.db, [name.upper() if name.isascii() else name], b.sleep)
+        assert counts[name], name
+    after = everything(database_url)
+    assert [name for name in people if name.lower() in after] == []
+    assert query("SELECT count(*) FROM ebay_events") == events
+    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username <> '[erased]'") == others
+    erased = query(
+        "SELECT DISTINCT ship_to_full_name, ship_to_email, ship_to_city FROM ebay_orders"
+        " WHERE buyer_username = '[erased]'"
+    )
+    assert {value for row in erased for value in row} <= {"[erased]", None}
+    assert await forget(b.db, sorted(people), b.sleep) == {}
+
+    await read_all(b, account, sweep=True)
+    for family in discover().values():
+        if family.cursor_type == "window":
+            await b.run(account, family.name, walk="backfill", days=60)
+    again = everything(database_url)
+    assert [name for name in people if name.lower() in again] == []
+    assert query("SELECT count(*) FROM ebay_events") == events
+    totals = query("SELECT total FROM ebay_orders WHERE buyer_username = '[erased]'")
+    assert totals
+    assert None not in {total for (total,) in totals}
+
+
+async def test_a_change_of_an_erased_persons_order_is_stored_without_the_person(
+    bench: Callable[..., Any], query: Query, database_url: str
+) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=5)
+    account = await b.add()
+    await b.run(account)
+    [(order_id, name, full_name)] = query(
+        "SELECT order_id, buyer_username, ship_to_full_name FROM ebay_orders"
+        " WHERE ship_to_full_name IS NOT NULL ORDER BY 1 LIMIT 1"
+    )
+    await forget(b.db, [name], b.sleep)
+    [seller] = b.sim.world.sellers
+    b.sim.world.touch(seller, order_id)
+    summary = await b.run(account)
+    assert summary.stored >= 1
+    [row] = query("SELECT buyer_username, raw_payload::text FROM ebay_orders WHERE order_id = %s", order_id)
+    assert row[0] == "[erased]"
+    assert name not in row[1]
+    assert full_name not in row[1]
+    told = query("SELECT changes::text FROM ebay_events WHERE entity_key = %s", order_id)
+    assert told
+    assert not any(name in text for (text,) in told)
+
+
+async def test_a_part_of_a_longer_name_is_another_person(bench: Callable[..., Any], query: Query) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=5)
+    await b.run(await b.add())
+    [(name,)] = query("SELECT buyer_username FROM ebay_orders ORDER BY 1 LIMIT 1")
+    assert await forget(b.db, [name[:-1]], b.sleep) == {}
+    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", name) != [(0,)]
+
+
+async def test_a_seller_of_ours_and_what_is_no_name_are_refused(bench: Callable[..., Any]) -> None:
+    b = bench(sellers=1, orders_per_seller=1)
+    account = await b.add()
+    with pytest.raises(UsageError, match="is the seller of the account"):
+        await forget(b.db, [account.username], b.sleep)
+    for text in ("", "x", "two words", "a" * 65, "%", "semi;colon"):
+        with pytest.raises(UsageError, match="no eBay user name"):
+            await forget(b.db, [text], b.sleep)
+
+
+def notice(**data: str) -> dict[str, Any]:
+    return {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": data}}
+
+
+def test_notices_are_taken_as_they_come(shared: Path) -> None:
+    one, two = notice(username="first", userId="id1"), notice(userId="id2", eiasToken="x")
+    assert names_of_notices(json.dumps(one).encode()) == [["first", "id1"]]
+    assert names_of_notices(json.dumps([one, two]).encode()) == [["first", "id1"], ["id2"]]
+    assert names_of_notices(f"{json.dumps(one)}\n\n{json.dumps(two)}\n".encode()) == [["first", "id1"], ["id2"]]
+    sample = (shared / "ebay/samples/rest/marketplace_account_deletion_notification.json").read_bytes()
+    data = json.loads(sample)["notification"]["data"]
+    assert names_of_notices(sample) == [[data["username"], data["userId"]]]
+    for wrong, words in (
+        (b"nonsense", "no JSON"),
+        (b"[{}]", "notice 1"),
+        (json.dumps([one, notice()]).encode(), "notice 2"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            names_of_notices(wrong)
