@@ -56,7 +56,7 @@ def main() -> None:
     """The console script."""
     _settle_in()
     try:
-        sys.exit(app(_hoisted(sys.argv[1:]), prog_name="ebaysync", standalone_mode=False))
+        sys.exit(app(hoisted(sys.argv[1:]), prog_name="ebaysync", standalone_mode=False))
     except _Usage as error:
         _tell(_usage(error))
         sys.exit(UsageError.exit_code)
@@ -97,7 +97,7 @@ def _settle_in() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
 
 
-def _hoisted(arguments: list[str]) -> list[str]:
+def hoisted(arguments: list[str]) -> list[str]:
     """--verbose and --quiet in front, wherever they were written."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     general = [word for word in arguments[:end] if word in ("-v", "--verbose", "-q", "--quiet")]
