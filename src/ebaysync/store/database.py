@@ -30,6 +30,7 @@ from ebaysync.errors import ConfigError, DatabaseError
 from ebaysync.log import Secret
 
 OLDEST = 14
+LONGEST_COMMIT = 60.0  # seconds: behind a peer that is alive and silent, nothing else would end the wait
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ class Database:
                 async with self.translated(), self._engine.connect() as connection:
                     await connection.exec_driver_sql(_TIMEOUTS + _IDLE)
                     result = await work(connection)
-                    await (connection.commit() if commit else connection.rollback())
+                    async with asyncio.timeout(LONGEST_COMMIT):
+                        await (connection.commit() if commit else connection.rollback())
                     return result
         raise AssertionError("tenacity re-raises")
 

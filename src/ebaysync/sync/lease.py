@@ -13,11 +13,11 @@ import logging
 import os
 import platform
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
@@ -27,6 +27,7 @@ from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
 from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LASTS = 120  # seconds
 BEAT = 30.0
@@ -81,12 +82,26 @@ class Lease:
     def progressed(self) -> None:
         self._progress = time.monotonic()
 
-    async def fence(self, connection: AsyncConnection) -> None:
-        """Renew inside the caller's transaction. Raises LeaseLost when another run has taken over."""
-        renewed = await connection.execute(text(_RENEW), self._values)
-        if renewed.rowcount != 1:
+    async def fence(self, connection: AsyncConnection, mark: UUID | None = None) -> bool:
+        """Renew inside the caller's transaction, and mark it. True when a transaction with this mark has been committed
+        before: the answer to its COMMIT was lost. Raises LeaseLost when another run has taken over."""
+        renewed = (await connection.execute(text(_FENCE), self._values | {"mark": mark})).one_or_none()
+        if renewed is None:
             raise LeaseLost(f"{self.family}: another run has taken this account and family over")
         self.progressed()
+        return mark is not None and renewed.before == mark
+
+    async def transact(self, db: Database, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do it in a transaction under this lease. One that the database may have committed without our hearing of it
+        is looked for before it is repeated: then the first outcome is the result. Raises LeaseLost, DatabaseError."""
+        mark, outcomes = uuid4(), list[T]()
+
+        async def fenced(connection: AsyncConnection) -> T:
+            if not await self.fence(connection, mark):
+                outcomes.append(await work(connection))
+            return outcomes[-1]
+
+        return await db.transact(fenced)
 
     @property
     def _values(self) -> dict[str, Any]:
@@ -120,6 +135,13 @@ _MINE = "ebay_account_id = :account AND api_family = :family AND walk = :walk"
 _RENEW = f"""
 UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :lasts)
 WHERE {_MINE} AND token = :token
+"""  # noqa: S608
+_FENCE = f"""
+WITH mine AS (SELECT mark FROM ebay_lease WHERE {_MINE} AND token = :token FOR UPDATE)
+UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :lasts),
+    mark = coalesce(CAST(:mark AS uuid), ebay_lease.mark)
+FROM mine WHERE {_MINE} AND token = :token
+RETURNING mine.mark AS before
 """  # noqa: S608
 _MAKE = """
 INSERT INTO ebay_lease (ebay_account_id, api_family, walk) VALUES (:account, :family, :walk) ON CONFLICT DO NOTHING

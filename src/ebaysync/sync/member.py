@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import text
@@ -32,6 +32,7 @@ from ebaysync.sync.state import State
 from ebaysync.sync.walk import Slice
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Status = Literal["completed", "error", "skipped", "interrupted"]
 Move = Callable[[AsyncConnection], Awaitable[None]]
@@ -148,7 +149,7 @@ class Member:
         """A line of the run's log."""
         if self.lease:
             run_id = self.lease.run_id
-            await self.db.transact(lambda connection: states.note(connection, run_id, kind, facts))
+            await self.lease.transact(self.db, lambda connection: states.note(connection, run_id, kind, facts))
 
     def mine(self, records: Sequence[bytes]) -> Sequence[bytes]:
         return records if self.family.mine is None else [record for record in records if self.family.mine(record)]
@@ -201,8 +202,6 @@ class Member:
         assert reader
 
         async def work(connection: AsyncConnection, *, one_by_one: bool) -> batches.Outcome:
-            if self.lease:
-                await self.lease.fence(connection)
             outcome = await batches.store(self.db, self.writer(connection), reader, batch, one_by_one=one_by_one)
             if self.lease:
                 if move:
@@ -211,12 +210,11 @@ class Member:
                 summary.reason = await states.paused(connection)
             return outcome
 
-        commit = self.lease is not None
         try:
-            outcome = await self.db.transact(lambda c: work(c, one_by_one=False), commit=commit)
+            outcome = await self._transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
-            outcome = await self.db.transact(lambda c: work(c, one_by_one=True), commit=commit)
+            outcome = await self._transact(lambda c: work(c, one_by_one=True))
         summary.fetched += batch.fetched
         summary.stored += outcome.stored
         summary.unchanged += outcome.unchanged
@@ -227,6 +225,12 @@ class Member:
         if summary.incomplete is not None:
             summary.incomplete += len(batch.incomplete)
         self.progressed()
+
+    async def _transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Under the lease; of a dry run, undone."""
+        if self.lease:
+            return await self.lease.transact(self.db, work)
+        return await self.db.transact(work, commit=False)
 
     def writer(self, connection: AsyncConnection) -> Writer:
         return Writer(connection, self.account.id, self.family.name, self.run_id)
@@ -288,8 +292,6 @@ class Member:
         position, move = self.cursor_to(began.replace(microsecond=0), began)
 
         async def work(connection: AsyncConnection) -> int | TooMuchGone:
-            if self.lease:
-                await self.lease.fence(connection)
             removed: int | TooMuchGone = 0
             if self.family.cursor_type == "snapshot" and not self.seen.nameless:
                 gone, known = await snapshot.missing(connection, self.account.id, self.family, self.seen)
@@ -298,7 +300,7 @@ class Member:
                 await move(connection)
             return removed
 
-        removed = await self.db.transact(work, commit=self.lease is not None)
+        removed = await self._transact(work)
         if isinstance(removed, TooMuchGone):
             raise removed
         self.summary.removed = removed

@@ -218,8 +218,6 @@ async def _tell(worker: Worker, member: Member) -> None:
     live = lease.walk == "live" and not isinstance(error, LeaseLost)
 
     async def work(connection: AsyncConnection) -> None:
-        if live:
-            await lease.fence(connection)
         kind = "error" if summary.status == "error" else "done"
         facts = summary.facts()
         await states.note(connection, lease.run_id, kind, facts)
@@ -228,7 +226,7 @@ async def _tell(worker: Worker, member: Member) -> None:
         await states.end_run(connection, worker.account.id, name, lease.run_id, summary.status, said, facts, live=live)
 
     try:
-        await worker.db.transact(work)
+        await (lease.transact(worker.db, work) if live else worker.db.transact(work))
     except LeaseLost as lost:
         if error is None:
             _failed(summary, lost)
@@ -307,10 +305,11 @@ class _Run:
                 await self._sweep(source, span, self.family.sweep)
 
     async def _announce(self, span: Slice) -> None:
-        for member in self.members:
+        for member in list(self.members):
             summary = member.summary
             summary.window_from, summary.window_to, summary.reached = span.start, span.end, span.start
-            await member.note("start", {"from": states.iso(span.start), "to": states.iso(span.end)})
+            facts = {"from": states.iso(span.start), "to": states.iso(span.end)}
+            await self._guarded(member, member.note("start", facts))
 
     def _reached(self, position: datetime) -> None:
         for member in self.members:
