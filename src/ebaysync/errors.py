@@ -7,6 +7,7 @@
     │   └── SecretKeyError        2   a key that does not fit the stored secrets
     ├── DatabaseError            10   unreachable, too old, not migrated
     │   └── SchemaBehind         10
+    ├── OutOfMemory               1   EBAYSYNC_ACCOUNT_MEMORY_MB was not enough
     ├── LeaseHeld                11   another run holds this account and family
     ├── LeaseLost                11   another run took over; nothing more was written
     ├── ConsentNeeded            12   the seller must consent (again)
@@ -96,6 +97,11 @@ class DatabaseError(EbaysyncError):
 
 class SchemaBehind(DatabaseError):
     code = "schema"
+
+
+class OutOfMemory(EbaysyncError):
+    code = "memory"
+    hint = "raise EBAYSYNC_ACCOUNT_MEMORY_MB; what was stored stays, and the next run goes on from there"
 
 
 class LeaseHeld(EbaysyncError):

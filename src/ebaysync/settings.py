@@ -147,6 +147,9 @@ class Settings:
     account_timeout: int = _setting(
         "EBAYSYNC_ACCOUNT_TIMEOUT", 240, "seconds: one account's share of a run-all", _whole(1, 7 * 86_400)
     )
+    account_memory_mb: int = _setting(
+        "EBAYSYNC_ACCOUNT_MEMORY_MB", 512, "memory one account's process may take", _whole(128, 1_000_000)
+    )
     overlap_minutes: int = _setting(
         "EBAYSYNC_OVERLAP_MINUTES", 30, "how far a window reaches back before its cursor", _whole(0, 366 * 1440)
     )

@@ -1,6 +1,7 @@
-"""One account's families, one after the other: what `run` does for one family and an account's process for those
-that are due. As a program (`python -m ebaysync.ops.account`) it is that process: a job as one line of JSON on
-standard input, one line of JSON per finished family and a last one on standard output.
+"""One account's families, one after the other: what `run` does for one family and an account's process for those that are due. As a
+program (`python -m ebaysync.ops.account`) it is the forkserver of such processes. Each gets a job as one line of JSON
+on standard input, and says one line of JSON per finished family and a last one on a pipe of its own, which nothing that
+a library prints can disturb.
 
 The settings come over the pipe, because arguments and environment can be read by others. When standard input ends,
 the parent is gone, and so is this process.
@@ -11,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,6 +27,8 @@ from ebaysync.accounts.tokens import open_api
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
 from ebaysync.families.base import Family
+from ebaysync.ops import forkserver
+from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -82,7 +83,7 @@ class Job(msgspec.Struct):
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """An account's process, once it is forked."""
     job = msgspec.json.decode(_first_line(), type=Job)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "PGPASSWORD" in job.environ:
@@ -93,7 +94,7 @@ def main() -> None:
 
 
 async def _main(configured: Settings, job: Job) -> None:
-    stop = Stop()
+    stop = Stop(patient=True)
     stop.install()
     assert configured.database_url
     db = Database(configured.database_url)
@@ -113,8 +114,9 @@ async def _main(configured: Settings, job: Job) -> None:
 
 
 def _say(line: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
-    sys.stdout.buffer.flush()
+    said = msgspec.json.encode(line) + b"\n"
+    while said:
+        said = said[os.write(RESULTS, said) :]
 
 
 def _first_line() -> bytes:
@@ -136,4 +138,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    discover()
+    forkserver.serve(main)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,10 @@ import msgspec
 from ebaysync.accounts.accounts import Account
 from ebaysync.errors import ConfigError, DatabaseError, EbaysyncError, KeysetRejected, SecretKeyError, exit_codes
 from ebaysync.families import discover
+from ebaysync.ops import cgroup
 from ebaysync.ops.account import Job
+from ebaysync.ops.forkserver import OUT_OF_MEMORY
+from ebaysync.ops.process import Ending, Forkserver, ForkserverGone, Limits, Process
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -27,8 +30,11 @@ from ebaysync.sync import state as states
 
 log = logging.getLogger(__name__)
 
-LONGEST_LINE = 1_000_000  # bytes of one line of a process's answer
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+# Whose import is what an account's process needs; it becomes the forkserver.
+PROGRAM: Sequence[str] = (sys.executable, "-P", "-m", "ebaysync.ops.account")
+GRACE = 10.0  # seconds between the end of an account's time and of its process, which may finish its batch
+STOP_GRACE = 20.0  # the same after SIGINT or SIGTERM: all are gone within 30
+UNLIMITED = 7 * 86_400  # seconds of CPU time where no time limit is set: more than any backfill takes
 NO_NEW_SLICE = 0.8  # of the time limit
 ENVIRONMENT = (
     "PATH",
@@ -117,16 +123,14 @@ async def run_accounts(
     order = list(work)
     random.SystemRandom().shuffle(order)
     places = asyncio.Semaphore(jobs)
-    environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
-    if password := os.environ.get("PGPASSWORD"):
-        environ["PGPASSWORD"] = password
+    pool = _Pool(settings, db, stop, verbose=verbose, quiet=quiet)
 
     async def one(part: Work) -> Outcome | None:
         async with places:
             if stop.signum is not None:
                 return None
             try:
-                outcome = await _process(environ, part, stop, verbose=verbose, quiet=quiet)
+                outcome = await _process(pool, part)
             except Exception as error:  # whatever it is, it is this account's matter alone
                 log.error("%s: its process failed: %s", part.account.name, type(error).__name__, exc_info=error)
                 outcome = Outcome(part.account.name, error=_failed(f"{part.account.name}: {type(error).__name__}"))
@@ -137,90 +141,137 @@ async def run_accounts(
             told(outcome)
             return outcome
 
-    outcomes = await asyncio.gather(*(one(part) for part in order))
+    try:
+        outcomes = await asyncio.gather(*(one(part) for part in order))
+    finally:
+        await pool.server.close()
     return sorted((outcome for outcome in outcomes if outcome), key=lambda outcome: outcome.account)
 
 
-async def _process(environ: dict[str, str], work: Work, stop: Stop, *, verbose: bool, quiet: bool) -> Outcome:
-    seconds = work.time_limit * NO_NEW_SLICE if work.time_limit else None
-    job = Job(
-        environ, work.account.id, list(work.families), work.trigger, work.walk, work.days, seconds, verbose, quiet
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "ebaysync.ops.account",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if _is_passed_on(name)},
-        start_new_session=True,
-        limit=LONGEST_LINE,
-    )
+class _Pool:
+    """What all of its accounts' processes have in common."""
+
+    def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool, quiet: bool) -> None:
+        self.stop = stop
+        self.memory_mb = settings.account_memory_mb
+        self.server = Forkserver(PROGRAM, {name: value for name, value in os.environ.items() if _is_passed_on(name)})
+        self.cgroup = cgroup.delegated()
+        self._verbose, self._quiet = verbose, quiet
+        self._environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
+        if password := os.environ.get("PGPASSWORD"):
+            self._environ["PGPASSWORD"] = password
+
+    def job(self, work: Work) -> Job:
+        return Job(
+            self._environ,
+            work.account.id,
+            list(work.families),
+            work.trigger,
+            work.walk,
+            work.days,
+            seconds=work.time_limit * NO_NEW_SLICE if work.time_limit else None,
+            verbose=self._verbose,
+            quiet=self._quiet,
+        )
+
+
+async def _process(pool: _Pool, work: Work) -> Outcome:
+    """An account's process, from its start to its end."""
     outcome = Outcome(work.account.name)
-    reading = asyncio.create_task(_read(process, job, outcome))
-    stopping = asyncio.create_task(stop.wait())
+    said = _Said(outcome)
+    group = cgroup.group_of(pool.cgroup, str(work.account.id), pool.memory_mb)
+    limit = math.ceil(work.time_limit) if work.time_limit else UNLIMITED
+    process = None
     try:
-        await asyncio.wait({reading, stopping}, timeout=work.time_limit, return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            await _end(process, reading, gently=stopping.done())
-            if not stopping.done():
-                outcome.error = _failed(f"{outcome.account}: ended after {work.time_limit} s, its time limit")
-                return outcome
-        done = reading.result() if reading.done() and not reading.cancelled() else False
-        if not done:
-            _kill(process, signal.SIGKILL)  # it said what is no result, or closed its output: nothing to wait for
-        code = await process.wait()
-        if not done and stop.signum is None:
-            outcome.error = _failed(f"{outcome.account}: its process ended {_how(code)} without a result")
+        process = await pool.server.start(Limits(pool.memory_mb, limit), said.line)
+        group.take(process.pid)
+        process.give(msgspec.json.encode(pool.job(work)))
+        in_time = await _watched(process, said, work, pool.stop)
+        ending = await process.ended
+        await process.last_words()
+        if not in_time:
+            outcome.error = _failed(f"{outcome.account}: ended after {work.time_limit} s, its time limit")
+        elif not said.done and pool.stop.signum is None:
+            short = group.ran_out_of_memory()
+            outcome.error = _failed(f"{outcome.account}: {_why(ending.status, pool.memory_mb, limit, short=short)}")
+        elif said.done and outcome.error is None and (fault := _misconduct(process, ending)):
+            outcome.error = _failed(f"{outcome.account}: {fault}")
+        return outcome
+    except ForkserverGone:
+        outcome.error = _failed(f"{outcome.account}: the process that the accounts' are forked from was killed")
         return outcome
     finally:
+        if process is not None:
+            process.kill(signal.SIGKILL)
+            process.close()
+        if pool.cgroup:
+            await asyncio.to_thread(group.end)
+
+
+async def _watched(process: Process, said: _Said, work: Work, stop: Stop) -> bool:
+    """Until the process has ended, of itself or by us; False when it had to be, because its time was up."""
+    stopping, silent = asyncio.create_task(stop.wait()), asyncio.create_task(process.silent.wait())
+    try:
+        waited: set[asyncio.Future[Any]] = {process.ended, stopping, silent}
+        await asyncio.wait(waited, timeout=work.time_limit, return_when=asyncio.FIRST_COMPLETED)
+        in_time = process.ended.done() or stopping.done() or silent.done()
+        if stopping.done():
+            await _end(process, stop.signum or signal.SIGTERM, STOP_GRACE)
+        elif not in_time:
+            await _end(process, signal.SIGTERM, GRACE)
+        elif said.done:
+            await asyncio.wait({process.ended}, timeout=GRACE)
+        if not process.ended.done():  # it hangs, or said what is no result, or closed its output
+            process.kill(signal.SIGKILL)
+            await asyncio.wait({process.ended})
+        return in_time
+    finally:
         stopping.cancel()
-        reading.cancel()
-        _kill(process, signal.SIGKILL)  # whatever it may have left behind in its session
-        await process.wait()
+        silent.cancel()
+
+
+async def _end(process: Process, signum: int, grace: float) -> None:
+    """Ask the process to end after its batch, and give it time to."""
+    process.kill(signum)
+    await asyncio.wait({process.ended}, timeout=grace)
+
+
+class _Said:
+    """What a process says on its results: each line is a finished family, the last one says that it is."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome, self.done = outcome, False
+
+    def line(self, line: bytes) -> None:
+        said = msgspec.json.decode(line)
+        if "run" in said:
+            self.outcome.runs.append(said["run"])
+        elif said.get("done"):
+            self.outcome.error, self.done = said["error"], True
+
+
+def _why(status: int, memory_mb: int, cpu_seconds: int, *, short: bool) -> str:
+    """How a process ended that gave no last result."""
+    if short or os.waitstatus_to_exitcode(status) == OUT_OF_MEMORY:
+        return f"its process needed more than {memory_mb} MB of memory (EBAYSYNC_ACCOUNT_MEMORY_MB)"
+    if not os.WIFSIGNALED(status):
+        return f"its process ended with code {os.waitstatus_to_exitcode(status)} without a result"
+    signum = os.WTERMSIG(status)
+    if signum == signal.SIGXCPU:
+        return f"its process was ended after {cpu_seconds} s of CPU time, its limit"
+    return f"its process was ended by {signal.Signals(signum).name} without a result"
+
+
+def _misconduct(process: Process, ending: Ending) -> str | None:
+    """What a process did that its results do not tell of."""
+    if ending.left:
+        return f"its process left {ending.left} other{'' if ending.left == 1 else 's'} behind, now ended"
+    return "its process wrote to its standard output without end" if process.flooded else None
 
 
 def _is_passed_on(name: str) -> bool:
     """What a process needs of our environment: nothing of ours, and of libpq's what is no secret."""
     return name in ENVIRONMENT or (name.startswith("PG") and name != "PGPASSWORD")
-
-
-async def _read(process: asyncio.subprocess.Process, job: Job, outcome: Outcome) -> bool:
-    """Give the process its job and read what it says; True when it came to its last line."""
-    assert process.stdin
-    assert process.stdout
-    with suppress(ConnectionError):
-        process.stdin.write(msgspec.json.encode(job) + b"\n")
-        await process.stdin.drain()
-    try:
-        async for line in process.stdout:
-            said = msgspec.json.decode(line)
-            if "run" in said:
-                outcome.runs.append(said["run"])
-            elif said.get("done"):
-                outcome.error = said["error"]
-                return True
-    except (ValueError, KeyError, TypeError, AttributeError):
-        log.error("%s: its process said something that is no result", outcome.account)
-    return False
-
-
-async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[bool], *, gently: bool) -> None:
-    """SIGTERM to the process's session, then SIGKILL. `gently`: it may finish its batch."""
-    _kill(process, signal.SIGTERM)
-    await asyncio.wait({reading}, timeout=GRACE * (2.5 if gently else 1))
-    if not reading.done():
-        _kill(process, signal.SIGKILL)
-
-
-def _kill(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signum)
-
-
-def _how(code: int) -> str:
-    return f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
 
 
 def _failed(message: str) -> dict[str, str | None]:
@@ -230,11 +281,12 @@ def _failed(message: str) -> dict[str, str | None]:
 
 
 async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
-    """What a process could not tell itself, in the state of the families that it did not get to."""
+    """What a process could not tell itself, in the state of the families that it did not get to; where it got to all
+    of them, at all of them."""
     if outcome.error is None or work.walk != "live":
         return
     told = {run["family"] for run in outcome.runs if run["status"] != "interrupted"}
-    for family in set(work.families) - told:
+    for family in set(work.families) - told or work.families:
         await states.ensure(db, work.account, discover()[family])
         await db.execute(
             "UPDATE ebay_sync_state SET last_status = 'error', last_error = :error, updated_at = clock_timestamp()"

@@ -16,7 +16,9 @@ T = TypeVar("T")
 class Stop:
     """Set by a signal; runs look at it between slices, and no one sleeps past it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        """`patient`: a further signal changes nothing; somebody else ends the process when it takes too long."""
+        self._patient = patient
         self.signum: int | None = None
         self._set = asyncio.Event()
 
@@ -27,7 +29,9 @@ class Stop:
 
     def request(self, signum: int) -> None:
         if self.signum is not None:
-            os._exit(128 + signum)
+            if not self._patient:
+                os._exit(128 + signum)
+            return
         self.signum = signum
         self._set.set()
 

@@ -41,6 +41,7 @@ from ebaysync.errors import (
     Interrupted,
     LeaseHeld,
     LeaseLost,
+    OutOfMemory,
     XmlBroken,
 )
 from ebaysync.families.base import Family
@@ -177,7 +178,7 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
             if isinstance(caught, ConsentNeeded):
                 await _consent_needed(worker, mine[0].family)
         except Exception as bug:
-            _all_failed(mine, _bug(bug))
+            _all_failed(mine, unexpected(bug))
         _count(worker, [member.summary for member in mine], started)
         for member in mine:
             await _tell(worker, member)
@@ -234,8 +235,10 @@ async def _tell(worker: Worker, member: Member) -> None:
         log.warning("%s: how the run ended could not be stored: %s", summary.family, untold)
 
 
-def _bug(error: Exception) -> EbaysyncError:
+def unexpected(error: Exception) -> EbaysyncError:
     """An unexpected error, told without its text, which may quote a record."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the memory that an account's process may take is not enough")
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected %s\n%s", type(error).__name__, frames)
     return EbaysyncError(f"unexpected {type(error).__name__}", hint="this is a bug of ebaysync; the log has the place")
@@ -488,4 +491,4 @@ def _after(moment: datetime, earliest: datetime | None) -> datetime:
     return moment if earliest is None else max(moment, earliest)
 
 
-__all__ = ["Asked", "Stop", "Summary", "Worker", "run"]
+__all__ = ["Asked", "Stop", "Summary", "Worker", "run", "unexpected"]

@@ -1,0 +1,326 @@
+"""Processes forked from the forkserver, as the pool sees them: started with a job and limits, listened to, ended.
+
+What a process says is bounded: its standard output and error are passed on to our standard error, line by line, up to
+a cap, and read and dropped beyond it, so that one that says too much neither fills a disk nor waits for ever. Does not
+know accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from ebaysync.log import redact
+from ebaysync.ops.forkserver import MESSAGE, Notice, Request
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+OUTPUT_CAP = 10_000_000  # bytes of standard error, which are log lines
+STRAY_CAP = 100_000  # bytes of standard output, where nothing of ours writes
+LONGEST_LINE = 1_000_000  # bytes of one result
+LONGEST_PIECE = 65_536  # bytes without a newline that are passed on as they are
+LAST_WORDS = 5.0  # seconds, at most, to read what a process that has ended had written
+
+
+class ForkserverGone(Exception):
+    """The forkserver has ended; so do its processes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    memory_mb: int
+    cpu_seconds: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended: what os.wait() said, and how many other processes it left behind."""
+
+    status: int
+    left: int
+
+
+class Forkserver:
+    """Starts when it is first needed, and again where it was killed. `close` ends all of its processes."""
+
+    def __init__(self, program: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._program, self._environ = program, environ
+        self._server: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
+        self._launching = asyncio.Lock()
+        self._number = 0
+        self._starting: dict[int, asyncio.Future[int]] = {}
+        self._running: dict[int, asyncio.Future[Ending]] = {}
+
+    def launch(self) -> None:
+        """By exec, and so without any descriptor, thread or lock of ours."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._server = subprocess.Popen(  # noqa: S603 - our own program
+                list(self._program),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=dict(self._environ),
+                start_new_session=True,
+            )
+        ours.setblocking(False)
+        self._link = ours
+        asyncio.get_running_loop().add_reader(ours, self._hear, ours)
+
+    async def start(self, limits: Limits, result: Callable[[bytes], None]) -> Process:
+        """A process that waits for its job. Raises ForkserverGone, OSError."""
+        async with self._launching:
+            if self._link is None:
+                await self.close()
+                self.launch()
+        process = Process(self, result)
+        self._number += 1
+        number, loop = self._number, asyncio.get_running_loop()
+        self._starting[number] = loop.create_future()
+        request = Request(number, limits.memory_mb, limits.cpu_seconds)
+        try:
+            with process.far_ends() as descriptors:
+                self._ask(request, descriptors)
+            process.pid = await self._starting[number]
+        except BaseException:
+            process.close()
+            raise
+        finally:
+            self._starting.pop(number, None)
+        process.ended = self._running[process.pid]
+        await process.listen()
+        return process
+
+    def kill(self, pid: int, signum: int) -> None:
+        """A signal to the process and its group, while it is there."""
+        if pid in self._running and self._link is not None:
+            with suppress(ForkserverGone):
+                self._ask(Request(kill=pid, signum=signum), [])
+
+    def _ask(self, request: Request, descriptors: list[int]) -> None:
+        if self._link is None:
+            raise ForkserverGone
+        try:
+            socket.send_fds(self._link, [msgspec.json.encode(request)], descriptors)
+        except OSError:
+            raise ForkserverGone from None
+
+    def _hear(self, link: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            try:
+                message = link.recv(MESSAGE)
+            except ConnectionError:
+                message = b""
+            if not message:
+                self._lost(link)
+                return
+            notice = msgspec.json.decode(message, type=Notice)
+            if notice.ended:
+                _settle(self._running.pop(notice.ended), Ending(notice.status, notice.left))
+            elif notice.pid == 0:
+                self._starting[notice.number].set_exception(OSError("no process could be forked"))
+            else:
+                self._running[notice.pid] = asyncio.get_running_loop().create_future()
+                if (starting := self._starting.get(notice.number)) and not starting.done():
+                    starting.set_result(notice.pid)
+                else:
+                    self.kill(notice.pid, signal.SIGKILL)
+
+    def _lost(self, link: socket.socket) -> None:
+        """It ended; as its processes have no parent now that kills them when we are gone, they end too."""
+        asyncio.get_running_loop().remove_reader(link)
+        link.close()
+        self._link = None
+        for pid, ended in self._running.items():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            _settle(ended, None)
+        for starting in self._starting.values():
+            _settle(starting, None)
+        self._running.clear()
+
+    async def close(self) -> None:
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link)
+            self._link.close()
+            self._link = None
+        if self._server is not None:
+            try:
+                await asyncio.to_thread(self._server.wait, LAST_WORDS)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                await asyncio.to_thread(self._server.wait)
+            self._server = None
+
+
+def _settle(future: asyncio.Future[T], result: T | None) -> None:
+    """With the result; with ForkserverGone where there is none."""
+    if future.done():
+        return
+    if result is not None:
+        future.set_result(result)
+        return
+    future.set_exception(ForkserverGone())
+    future.exception()  # whoever waits hears of it; if nobody does, nothing is wrong
+
+
+class Process:
+    """One of the forkserver's processes, and our ends of its pipes."""
+
+    ended: asyncio.Future[Ending]
+
+    def __init__(self, server: Forkserver, result: Callable[[bytes], None]) -> None:
+        self._server, self.pid = server, 0
+        self.silent = asyncio.Event()
+        """it has closed its results, or said something else on them: there is nothing more to wait for"""
+        self._ours: list[int] = []
+        self._theirs: list[int] = []
+        self._transports: list[asyncio.BaseTransport] = []
+        self._output, self._errors = _Passed(STRAY_CAP, "output"), _Passed(OUTPUT_CAP, "error")
+        self._results = _Lines(result, self.silent)
+
+    def far_ends(self) -> _Closing:
+        """The process's ends of its pipes: job, stdout, stderr, results. Ours no more after the block."""
+        for number in range(4):
+            reading, writing = os.pipe()
+            self._theirs.append(reading if number == 0 else writing)
+            self._ours.append(writing if number == 0 else reading)
+        return _Closing(self._theirs)
+
+    async def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        write, *read = (os.fdopen(fd, "wb" if number == 0 else "rb", 0) for number, fd in enumerate(self._ours))
+        self._ours = []
+        self._job, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, write)
+        self._transports.append(self._job)
+        for file, reader in zip(read, (self._output, self._errors, self._results), strict=True):
+            self._transports.append((await loop.connect_read_pipe(partial(_same, reader), file))[0])
+
+    def give(self, line: bytes) -> None:
+        """Its job. Our end stays open: its end says that we are gone."""
+        self._job.write(line + b"\n")
+
+    @property
+    def flooded(self) -> bool:
+        """It wrote more to its standard output than is passed on."""
+        return self._output.is_full
+
+    def kill(self, signum: int) -> None:
+        self._server.kill(self.pid, signum)
+
+    async def last_words(self) -> None:
+        """Until all that a process that has ended had written is read."""
+        waits = [reader.closed.wait() for reader in (self._output, self._errors, self._results)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await asyncio.gather(*waits)
+
+    def close(self) -> None:
+        for transport in self._transports:
+            if not transport.is_closing():
+                transport.abort() if isinstance(transport, asyncio.WriteTransport) else transport.close()
+        for descriptor in self._ours:
+            os.close(descriptor)
+        self._ours = []
+        for reader in (self._output, self._errors):
+            reader.flush()
+
+
+def _same(reader: asyncio.Protocol) -> asyncio.Protocol:
+    return reader
+
+
+class _Closing:
+    """Descriptors that are closed at the block's end."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+
+    def __enter__(self) -> list[int]:
+        return list(self._descriptors)
+
+    def __exit__(self, *_: object) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+class _Lines(asyncio.Protocol):
+    """Calls `result` for each line; ValueError and the like, from it or of too long a line, end the listening."""
+
+    def __init__(self, result: Callable[[bytes], None], silent: asyncio.Event) -> None:
+        self._result, self._silent = result, silent
+        self._rest = b""
+        self._broken = False
+        self.closed = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            for line in lines:
+                self._result(line)
+            if len(self._rest) > LONGEST_LINE:
+                raise ValueError("too long a line")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            log.error("a process said something that is no result")
+            self._broken = True
+            self._silent.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._silent.set()
+        self.closed.set()
+
+
+class _Passed(asyncio.Protocol):
+    """Passes on whole lines to standard error, up to a cap; what comes after it is read and dropped."""
+
+    def __init__(self, cap: int, what: str) -> None:
+        self._room, self._what = cap, what
+        self._rest = b""
+        self.closed = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        return self._room <= 0
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_full:
+            return
+        kept = data[: self._room]
+        self._room -= len(data)
+        head, newline, self._rest = (self._rest + kept).rpartition(b"\n")
+        _pass_on(head + newline)
+        if len(self._rest) > LONGEST_PIECE or self.is_full:
+            self.flush()
+        if self.is_full:
+            log.warning("a process says too much on its standard %s: the rest of it is dropped", self._what)
+
+    def flush(self) -> None:
+        if self._rest:
+            _pass_on(self._rest + b"\n")
+            self._rest = b""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.flush()
+        self.closed.set()
+
+
+def _pass_on(said: bytes) -> None:
+    if said:
+        with suppress(OSError, ValueError):  # nobody reads our standard error: no reason to stop
+            sys.stderr.write(redact(said.decode(errors="replace")))
+            sys.stderr.flush()
