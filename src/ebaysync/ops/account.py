@@ -1,4 +1,4 @@
-"""One account's families, one after the other: what `run` does for one family and an account's process for those that are due. As a
+"""One account's families: what `run` does for one family and an account's process for those that are due. As a
 program (`python -m ebaysync.ops.account`) it is the forkserver of such processes. Each gets a job as one line of JSON
 on standard input, and says one line of JSON per finished family and a last one on a pipe of its own, which nothing that
 a library prints can disturb.
@@ -33,7 +33,10 @@ from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states
-from ebaysync.sync.run import Asked, Summary, Worker, run
+from ebaysync.sync.run import Asked, Summary, Worker, run, unexpected
+
+GROUPS = 4  # of families at the same time; eBay has IN_FLIGHT requests of the account at most, from all of them
+CONNECTIONS = 5  # to PostgreSQL: one for each group, which never needs a second one at the same time, and the beats
 
 
 async def run_families(
@@ -50,11 +53,38 @@ async def run_families(
         if not families and not await db.transact(states.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         worker = Worker(configured, db, api, account, stop, progress)
-        for together in by_source(families):
-            if stop.signum is not None:
-                return
-            for summary in await run(worker, together, asked):
+        async for summary in _together(worker, by_source(families), asked):
+            yield summary
+
+
+async def _together(worker: Worker, groups: Sequence[Sequence[Family]], asked: Asked) -> AsyncIterator[Summary]:
+    """Some groups at the same time, begun in their order, each told of when it is done: while one waits for eBay,
+    another one stores. They share the account's connections, token and call limit."""
+    places = asyncio.Semaphore(GROUPS)
+
+    async def one(group: Sequence[Family]) -> list[Summary]:
+        async with places:
+            return [] if worker.stop.signum is not None else await _isolated(worker, group, asked)
+
+    tasks = [asyncio.create_task(one(group)) for group in groups]
+    try:
+        for next_done in asyncio.as_completed(tasks):
+            for summary in await next_done:
                 yield summary
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _isolated(worker: Worker, group: Sequence[Family], asked: Asked) -> list[Summary]:
+    """A bug in one group is no matter of the others."""
+    try:
+        return await run(worker, group, asked)
+    except Exception as error:
+        failure = unexpected(error)
+        name = worker.account.name
+        return [Summary(name, family.name, status="error", failure=failure) for family in group]
 
 
 def by_source(families: Sequence[Family]) -> list[list[Family]]:
@@ -97,7 +127,7 @@ async def _main(configured: Settings, job: Job) -> None:
     stop = Stop(patient=True)
     stop.install()
     assert configured.database_url
-    db = Database(configured.database_url)
+    db = Database(configured.database_url, pool_size=CONNECTIONS)
     last: dict[str, Any] = {"done": True, "error": None}
     try:
         account = await accounts.by_id(db, job.account_id)
