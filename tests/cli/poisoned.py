@@ -1,0 +1,99 @@
+"""The real program, some of whose accounts misbehave: `poisoned.py '{"alice": "segfault"}' run-all …`. What does so is
+the account's own process, in the midst of its work; the program itself is started as always.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ebaysync.cli import app
+from ebaysync.ops import account, forkserver, pool
+from ebaysync.sync.run import Summary
+
+ROLE = "accounts"
+
+
+def segfault() -> None:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave() -> None:
+    os._exit(0)
+
+
+def loop() -> None:
+    while True:
+        pass
+
+
+def hog() -> None:
+    kept = []
+    while True:
+        kept.append(bytearray(2**24))
+
+
+def flood() -> None:
+    piece = b"x" * 2**20
+    for _ in range(10 * 2**10):
+        os.write(1, piece)
+
+
+def grandchild() -> None:
+    """It is in a session of its own, and holds all of the pipes."""
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(600)
+    os._exit(0)
+
+
+def litter() -> None:
+    """The account itself goes on."""
+    if os.fork() == 0:
+        time.sleep(600)
+
+
+def chatter() -> None:
+    os.write(1, b'{"run": "no", "done": true}\n')
+    os.write(3, b"")
+
+
+def deaf() -> None:
+    """It notices nothing: no signal that can be caught, no end of its standard input."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+    print("deaf", file=sys.stderr, flush=True)
+    ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock held
+
+
+POISONS = {poison.__name__: poison for poison in (segfault, leave, loop, hog, flood, grandchild, litter, chatter, deaf)}
+
+
+def be_accounts(poisons: dict[str, str]) -> None:
+    run_families = account.run_families
+
+    async def poisoned(settings: Any, db: Any, whose: Any, *rest: Any) -> AsyncIterator[Summary]:
+        if poison := poisons.get(whose.name):
+            POISONS[poison]()
+        async for summary in run_families(settings, db, whose, *rest):
+            yield summary
+
+    account.run_families = poisoned  # type: ignore[assignment]
+    forkserver.serve(account.main)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == ROLE:
+        be_accounts(json.loads(sys.argv[2]))
+    else:
+        pool.PROGRAM = (sys.executable, "-P", __file__, ROLE, sys.argv.pop(1))
+        pool.GRACE = float(os.environ.get("TEST_GRACE", pool.GRACE))
+        pool.STOP_GRACE = float(os.environ.get("TEST_STOP_GRACE", pool.STOP_GRACE))
+        app.main()
