@@ -66,7 +66,10 @@ class Account:
             (self.path / name).write_text(value)
 
     def take(self, pid: int) -> None:
-        (self.path / "cgroup.procs").write_text(str(pid))
+        try:
+            (self.path / "cgroup.procs").write_text(str(pid))
+        except OSError as error:  # it has ended already, or the kernel refuses: rlimits hold
+            log.debug("%s: %s", self.path, error.strerror)
 
     def ran_out_of_memory(self) -> bool:
         try:
