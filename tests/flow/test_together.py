@@ -1,0 +1,70 @@
+"""An account's families at the same time: one token, one pool of connections, and each family's troubles its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.ops import account as accounts
+from ebaysync.store.database import Database
+from ebaysync.sync import run as runs
+from ebaysync.sync.run import Asked, Summary
+
+TOKEN_PATH = "/identity/v1/oauth2/token"
+Query = Callable[..., list[Any]]
+
+
+async def run_all(b: Any, account: Any) -> dict[str, Summary]:
+    families = list(discover().values())
+    found = accounts.run_families(b.settings, b.db, account, families, Asked("run-all"), b.stop)
+    return {summary.family: summary async for summary in found}
+
+
+async def test_families_that_meet_a_401_at_once_renew_the_token_once(bench: Callable[..., Any], query: Query) -> None:
+    b = bench(sellers=1, orders_per_seller=5, days=5).with_settings(max_window_hours=2400)
+    account = await b.add()
+    b.sim.journal.clear()
+    for path in ("/order$", "/search$", "ws/api.dll", "/transaction$", "/payout$"):
+        b.sim.faults.add("slow", path=path, seconds=0.2)
+    b.sim.faults.add("expire_tokens", path="/(order|search|transaction|payout)$|ws/api.dll")
+    summaries = await run_all(b, account)
+    assert {name: summary.status for name, summary in summaries.items()} == dict.fromkeys(discover(), "completed")
+    assert len([entry for entry in b.sim.journal if entry.status == 401]) > 1
+    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+    renewals = query("SELECT triggered_by FROM ebay_token_refresh_log WHERE triggered_by = 'unauthorized'")
+    assert renewals == [("unauthorized",)]
+    assert query("SELECT count(*) FROM ebay_lease WHERE token IS NOT NULL") == [(0,)]
+
+
+async def test_a_bug_in_one_family_ends_none_of_the_others(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench(sellers=1, orders_per_seller=3, days=5).with_settings(max_window_hours=2400)
+    account = await b.add()
+
+    async def run(worker: Any, group: Sequence[Any], asked: Asked) -> list[Summary]:
+        if group[0].name == "payouts":
+            raise ZeroDivisionError("a secret record")
+        return await runs.run(worker, group, asked)
+
+    monkeypatch.setattr(accounts, "run", run)
+    summaries = await run_all(b, account)
+    bad = summaries.pop("payouts")
+    assert (bad.status, bad.failure and bad.failure.message) == ("error", "unexpected ZeroDivisionError")
+    assert {summary.status for summary in summaries.values()} == {"completed"}
+
+
+async def test_a_pool_of_one_connection_is_enough_for_all(bench: Callable[..., Any], database_url: str) -> None:
+    """Whoever holds a connection waits for nobody who needs one."""
+    b = bench(sellers=1, orders_per_seller=5, days=5).with_settings(max_window_hours=2400)
+    account = await b.add()
+    b.db = Database(Secret(database_url), pool_size=1)
+    try:
+        summaries = await run_all(b, account)
+    finally:
+        await b.db.close()
+    assert {summary.status for summary in summaries.values()} == {"completed"}
