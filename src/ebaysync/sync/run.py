@@ -216,7 +216,9 @@ async def _consent_needed(worker: Worker, family: Family) -> None:
 async def _tell(worker: Worker, member: Member) -> None:
     summary, lease, error = member.summary, member.lease, member.summary.failure
     assert lease
-    live = lease.walk == "live" and not isinstance(error, LeaseLost)
+    if isinstance(error, LeaseLost):
+        return  # whoever took over has told of it
+    live = lease.walk == "live"
 
     async def work(connection: AsyncConnection) -> None:
         kind = "error" if summary.status == "error" else "done"
@@ -227,7 +229,7 @@ async def _tell(worker: Worker, member: Member) -> None:
         await states.end_run(connection, worker.account.id, name, lease.run_id, summary.status, said, facts, live=live)
 
     try:
-        await (lease.transact(worker.db, work) if live else worker.db.transact(work))
+        await lease.transact(worker.db, work)
     except LeaseLost as lost:
         if error is None:
             _failed(summary, lost)
