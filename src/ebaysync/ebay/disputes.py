@@ -20,6 +20,7 @@ class DisputesPage(Answered, frozen=True):
     total: int
     payment_dispute_summaries: tuple[msgspec.Raw, ...] = ()
     next: str | None = None
+    limit: int | None = None
 
 
 async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) -> DisputesPage:

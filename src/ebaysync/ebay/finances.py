@@ -18,15 +18,17 @@ PAGE = 200
 
 
 class TransactionsPage(Answered, frozen=True):
-    total: int = 0
-    transactions: tuple[msgspec.Raw, ...] = ()
+    total: int | None = None
+    transactions: tuple[msgspec.Raw, ...] | None = None
     next: str | None = None
+    limit: int | None = None
 
 
 class PayoutsPage(Answered, frozen=True):
-    total: int = 0
-    payouts: tuple[msgspec.Raw, ...] = ()
+    total: int | None = None
+    payouts: tuple[msgspec.Raw, ...] | None = None
     next: str | None = None
+    limit: int | None = None
 
 
 async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0) -> TransactionsPage:

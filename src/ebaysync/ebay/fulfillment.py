@@ -23,6 +23,7 @@ class OrdersPage(Answered, frozen=True):
     total: int
     orders: list[msgspec.Raw]
     next: str | None = None
+    limit: int | None = None
 
 
 async def orders(api: Api, modified_from: datetime, modified_to: datetime, offset: int = 0) -> OrdersPage:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -71,10 +72,33 @@ def _bytes(records: Sequence[msgspec.Raw] | None) -> tuple[bytes, ...]:
     return tuple(bytes(record) for record in records or ())
 
 
+class _Envelope(Protocol):
+    @property
+    def total(self) -> int | None: ...
+
+    @property
+    def next(self) -> str | None: ...
+
+    @property
+    def limit(self) -> int | None: ...
+
+
+def _rest_page(page: _Envelope, records: Sequence[msgspec.Raw] | None, offset: int, asked: int) -> Page:
+    """A page of a REST list. eBay may give fewer records at once than were asked for, and says so in `limit`. Neither
+    `total` nor `next` is promised: a full page that leaves open whether another follows is not taken for the last."""
+    found = _bytes(records)
+    end, total = offset + len(found), page.total or 0
+    is_full = len(found) >= min(asked, page.limit or asked)
+    more = bool(page.next) or (is_full and (page.total is None or end < total))
+    if is_full or total < end:
+        total = max(total, end + int(more))
+    return Page(total, found, more=more)
+
+
 def _orders(api: Api) -> Calls:
     async def ask(window: Slice, offset: int) -> Page:
         page = await fulfillment.orders(api, window.start, window.end, offset)
-        return Page(page.total, _bytes(page.orders), more=bool(page.next))
+        return _rest_page(page, page.orders, offset, fulfillment.PAGE)
 
     detail = _each(lambda key: fulfillment.order(api, key))
     return Calls(ask, page_size=fulfillment.PAGE, details=detail, in_future=fulfillment.BOUND_IN_FUTURE)
@@ -83,7 +107,7 @@ def _orders(api: Api) -> Calls:
 def _transactions(api: Api) -> Calls:
     async def ask(window: Slice, offset: int) -> Page:
         page = await finances.transactions(api, window.start, window.end, offset)
-        return Page(page.total, _bytes(page.transactions), more=bool(page.next))
+        return _rest_page(page, page.transactions, offset, finances.PAGE)
 
     return Calls(ask, page_size=finances.PAGE)
 
@@ -91,7 +115,7 @@ def _transactions(api: Api) -> Calls:
 def _payouts(api: Api) -> Calls:
     async def ask(window: Slice, offset: int) -> Page:
         page = await finances.payouts(api, window.start, window.end, offset)
-        return Page(page.total, _bytes(page.payouts), more=bool(page.next))
+        return _rest_page(page, page.payouts, offset, finances.PAGE)
 
     return Calls(ask, page_size=finances.PAGE)
 
@@ -99,7 +123,7 @@ def _payouts(api: Api) -> Calls:
 def _disputes(api: Api) -> Calls:
     async def ask(window: Slice, offset: int) -> Page:
         page = await disputes.disputes(api, window.start, window.end, offset)
-        return Page(page.total, _bytes(page.payment_dispute_summaries), more=bool(page.next))
+        return _rest_page(page, page.payment_dispute_summaries, offset, disputes.PAGE)
 
     return Calls(ask, page_size=disputes.PAGE, details=_each(lambda key: disputes.dispute(api, key)))
 
