@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ebaysync.families import discover
 from ebaysync.families.base import Detail, Family, Parts
 from ebaysync.families.orders import FAMILY, ORDERS
 from ebaysync.store.merge import Writer
@@ -105,3 +106,18 @@ async def test_a_detail_that_fails_is_asked_for_once_in_a_run(bench: Callable[..
     for _ in range(2):
         await d.take(d.reader.batches([LISTED], []))
     assert (d.calls, d.reader.tried) == (1, {"1"})
+
+
+async def test_a_record_that_cannot_be_put_together_is_a_record_in_quarantine(bench: Callable[..., Any]) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+
+    async def details(keys: Sequence[str]) -> Mapping[str, bytes]:
+        return dict.fromkeys(keys, b"[]")
+
+    family = discover()["disputes"]
+    reader = batches.Reader(b.db, family, Calls(details=details), account.id, lambda: None)
+    records = [b"null", b'{"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN"}']
+    [(batch, _)] = [prepared async for prepared in reader.batches(records, [])]
+    assert [record.key for record in batch.records] == ["1"]
+    assert (len(batch.unusable), len(batch.damaged), list(batch.incomplete)) == (1, 1, ["1"])

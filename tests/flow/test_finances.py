@@ -260,3 +260,27 @@ async def test_a_family_that_lags_behind_is_brought_along_from_the_oldest_cursor
     assert finances.cursor == transactions.cursor
     assert query("SELECT count(*) FROM ebay_transactions") == [(40,)]
     assert query("SELECT count(*) FROM ebay_events") == [(0,)]
+
+
+@pytest.mark.parametrize("lines", ["none", ["none"], [{"marketplaceFees": "none"}], [{"marketplaceFees": ["none"]}]])
+async def test_fees_that_cannot_be_read_spoil_their_transaction_alone(
+    opened: Callable[..., Any], query: Query, lines: Any
+) -> None:
+    b = opened()
+    enter(b, "SALE", "01-1", "20.5", "CREDIT", orderId="01-1", orderLineItems=lines)
+    enter(b, "SALE", "01-2", "7.5", "CREDIT", orderId="01-2", orderLineItems=[line("1", FINAL_VALUE_FEE="1.0")])
+    account = await b.add()
+    done = await all_three(b, account)
+    completed = [("completed", 1, 1), ("completed", 2, 0), ("completed", 0, 0)]
+    assert [(s.status, s.stored, s.quarantined) for s in done] == completed
+    assert query("SELECT transaction_id FROM ebay_finances_fees") == [("01-2",)]
+
+
+async def test_a_line_item_or_fee_that_is_null_is_left_out(opened: Callable[..., Any], query: Query) -> None:
+    b = opened()
+    lines = [None, {"lineItemId": "1"}, line("2", AD_FEE="1.0")]
+    lines[2]["marketplaceFees"].append(None)  # type: ignore[index]
+    enter(b, "SALE", "01-1", "20.5", "CREDIT", orderId="01-1", orderLineItems=lines)
+    account = await b.add()
+    assert [s.quarantined for s in await all_three(b, account)] == [0, 0, 0]
+    assert query("SELECT fee_line FROM ebay_finances_fees") == [("2/AD_FEE",)]

@@ -110,6 +110,14 @@ class Family:
         """The table of the records themselves; the others hold their parts."""
         return self.tables[0]
 
+    def composed(self, parts: Parts, cleaned: Callable[[bytes], bytes] = lambda raw: raw) -> Rows:
+        """The rows of a record that is put together from these, and `cleaned`. Raises Unusable with the reason."""
+        try:
+            raw = cleaned(self.compose(parts))
+        except (ValueError, RecursionError) as error:
+            raise Unusable(str(error) or type(error).__name__) from None
+        return self.rows(raw)
+
     def rows(self, raw: bytes) -> Rows:
         """The rows of a record. Raises Unusable with the reason."""
         try:

@@ -80,18 +80,38 @@ TRANSACTIONS = Table(
 )
 
 
+class _Line(msgspec.Struct, rename="camel"):
+    line_item_id: str | int | None = None
+    marketplace_fees: list[dict[str, Any] | None] | None = None
+
+
+class _Charged(msgspec.Struct, rename="camel"):
+    order_line_items: list[_Line | None] | None = None
+    fee_type: str | int | None = None
+    amount: Any = msgspec.UNSET
+    fee_jurisdiction: Any = msgspec.UNSET
+    transaction_memo: Any = None
+
+
+_read = msgspec.json.Decoder(_Charged, float_hook=Decimal).decode
+
+
 def fee_lines(record: bytes) -> Sequence[bytes]:
     """The fees of each line item, and the transaction itself where it is a fee. A line is named by the line item, the
-    kind of fee and, where that comes several times, its number, so that one that goes does not rename the others."""
-    found = msgspec.json.Decoder(float_hook=Decimal).decode(record)
+    kind of fee and, where that comes several times, its number, so that one that goes does not rename the others.
+    Raises ValueError for what is no list of fees."""
+    found = _read(record)
     fees: list[dict[str, Any]] = [
-        {**fee, "lineItemId": item.get("lineItemId")}
-        for item in found.get("orderLineItems") or ()
-        for fee in item.get("marketplaceFees") or ()
+        {**fee, "lineItemId": item.line_item_id}
+        for item in found.order_line_items or ()
+        if item
+        for fee in item.marketplace_fees or ()
+        if fee
     ]
-    if found.get("feeType"):
-        own = ("feeType", "amount", "feeJurisdiction")
-        fees.append({name: found[name] for name in own if name in found} | {"feeMemo": found.get("transactionMemo")})
+    if found.fee_type:
+        own = {"feeType": found.fee_type, "amount": found.amount, "feeJurisdiction": found.fee_jurisdiction}
+        told = {name: value for name, value in own.items() if value is not msgspec.UNSET}
+        fees.append(told | {"feeMemo": found.transaction_memo})
     seen: Counter[str] = Counter()
     for fee in fees:
         name = f"{fee.get('lineItemId') or '-'}/{fee.get('feeType') or '-'}"

@@ -79,7 +79,7 @@ class Reader:
 
     def rows(self, parts: Parts) -> Rows:
         """The rows of a record, without the people who were erased. Raises Unusable."""
-        return self.family.rows(self.forgotten.cleaned(self.family.compose(parts)))
+        return self.family.composed(parts, self.forgotten.cleaned)
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
