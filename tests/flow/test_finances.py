@@ -284,3 +284,17 @@ async def test_a_line_item_or_fee_that_is_null_is_left_out(opened: Callable[...,
     account = await b.add()
     assert [s.quarantined for s in await all_three(b, account)] == [0, 0, 0]
     assert query("SELECT fee_line FROM ebay_finances_fees") == [("2/AD_FEE",)]
+
+
+async def test_a_fee_has_its_sign_also_where_its_line_item_has_no_number(
+    opened: Callable[..., Any], query: Query
+) -> None:
+    b = opened()
+    unnamed = [{"marketplaceFees": [{"feeType": "FINAL_VALUE_FEE", "amount": money("1.5")}]}]
+    enter(b, "SALE", "01-1", "20.5", "CREDIT", orderId="01-1", orderLineItems=unnamed)
+    enter(b, "REFUND", "R-1", "20.5", "DEBIT", orderId="01-1", orderLineItems=unnamed)
+    enter(b, "REFUND", "R-2", "20.5", "CREDIT", orderId="01-1", orderLineItems=unnamed)
+    account = await b.add()
+    await all_three(b, account)
+    expected = [("01-1", "1.5"), ("R-1", "-1.5"), ("R-2", "1.5")]
+    assert query("SELECT transaction_id, amount::text FROM ebay_finances_fees ORDER BY 1") == expected

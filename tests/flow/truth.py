@@ -369,7 +369,8 @@ def _fees(record: Json) -> list[Json]:
 
 def _cost(fee: Json) -> Any:
     above, value = fee["^"], Decimal(fee["amount"]["value"])
-    back = above["transactionType"] == "REFUND" if "lineItemId" in fee else above["bookingEntry"] == "CREDIT"
+    refunded = above["transactionType"] == "REFUND" and above["bookingEntry"] == "DEBIT"
+    back = refunded if "lineItemId" in fee else above["bookingEntry"] == "CREDIT"
     return -value if back else value
 
 

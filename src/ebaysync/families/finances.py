@@ -124,7 +124,9 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
 def cost(row: Row) -> Decimal | None:
     """What the fee costs the seller: one that is given back, as with a refund, is negative."""
     amount: Decimal | None = row["amount"]
-    given_back = (row["transaction_type"] == "REFUND") if row["line_item_id"] else (row["booking_entry"] == "CREDIT")
+    kind, booked = row["transaction_type"], row["booking_entry"]
+    is_part = row["line_item_id"] or kind in ("SALE", "REFUND")
+    given_back = (kind == "REFUND" and booked != "CREDIT") if is_part else booked == "CREDIT"
     return -amount if amount and given_back else amount
 
 
