@@ -349,3 +349,17 @@ async def test_a_404_without_ebays_envelope_is_an_error_and_not_the_end_of_every
     finally:
         object.__setattr__(route, "handler", answers)
     assert (summary.status, summary.failure.code, gone(query, table)) == ("error", "not_understood", 0)
+
+
+async def test_a_dry_run_counts_each_change_once_where_something_is_gone(opened: Callable[..., Any]) -> None:
+    b = opened()
+    items(b, 5)
+    account = await b.add()
+    await b.run(account, "inventory")
+    [seller] = b.sim.world.sellers
+    b.sim.world.add_thing(seller, "inventory_item", thing_id="NEW", body={"sku": "NEW"})
+    b.sim.world.move_thing(things(b, "inventory_item")[0], "delete")
+    dry = await b.run(account, "inventory", dry_run=True)
+    assert (dry.status, dry.fetched, dry.stored, dry.removed) == ("completed", 5, 1, 1)
+    done = await b.run(account, "inventory")
+    assert (done.status, done.stored, done.removed) == ("completed", 1, 1)

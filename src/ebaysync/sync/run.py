@@ -442,8 +442,8 @@ class _Run:
                     return
 
     async def _scan(self) -> None:
-        """All there is, and what of a snapshot is gone. Before anything is marked as removed the list is read a second
-        time, because a row may have slipped from one page to another while it was read."""
+        """All there is, and what of a snapshot is gone. Before anything is marked as removed (never in a dry run) the
+        list is read a second time, because a row may have slipped from one page to another while it was read."""
         scan, clock = self.calls.scan, self.worker.api.transport.clock
         assert scan
         started = time.monotonic()
@@ -452,7 +452,7 @@ class _Run:
                 return
             began = _whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
             snapshots = [member for member in self.members if member.family.cursor_type == "snapshot"]
-            if turn or not [member for member in snapshots if await member.gone()]:
+            if turn or self.asked.dry_run or not [member for member in snapshots if await member.gone()]:
                 break
         for member in list(self.members):
             try:
