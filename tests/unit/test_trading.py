@@ -18,6 +18,7 @@ from ebaysync.ebay import trading
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Hosts, Transport
 from ebaysync.errors import (
+    AccessDenied,
     AnswerNotUnderstood,
     ConsentNeeded,
     EbayBusy,
@@ -288,7 +289,38 @@ async def test_what_is_no_xml_is_its_own_error(
     assert caught.value.status == status
 
 
-@pytest.mark.parametrize("code", [931, 932, 21916984, 21917053, None])
+@pytest.mark.parametrize(
+    ("status", "code", "error", "times"),
+    [
+        (500, 518, QuotaSpent, 1),
+        (500, 340, PageOutOfRange, 1),
+        (400, 5, EbayRejected, 1),
+        (429, 21919144, EbayBusy, 5),
+        (429, 5, EbayBusy, 5),
+        (403, 5, AccessDenied, 1),
+        (500, 10007, EbayBusy, 5),
+    ],
+)
+async def test_a_failure_is_told_by_its_code_whatever_the_http_status(
+    api: Api, httpx_mock: HTTPXMock, status: int, code: int, error: type[EbayError], times: int
+) -> None:
+    httpx_mock.add_response(status_code=status, content=refusal(CALL, code), headers=XML, is_reusable=True)
+    with pytest.raises(error) as caught:
+        await trading.my_ebay_selling_active(api, 1)
+    assert type(caught.value) is error
+    assert caught.value.status == status
+    assert len(httpx_mock.get_requests()) == times
+
+
+async def test_a_token_that_is_refused_with_another_status_is_renewed_as_well(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=500, content=refusal(CALL, 21917053), headers=XML)
+    httpx_mock.add_response(content=answer(CALL, ""), headers=XML)
+    assert (await trading.my_ebay_selling_active(api, 1)).records == ()
+    sent = [request.headers["x-ebay-api-iaf-token"] for request in httpx_mock.get_requests()]
+    assert sent == ["token-1", "token-2"]
+
+
+@pytest.mark.parametrize("code", [931, 932, 21916984, 21917053, 21917055, None])
 async def test_a_refused_token_is_renewed_once_then_the_seller_must_consent(
     api: Api, httpx_mock: HTTPXMock, code: int | None
 ) -> None:

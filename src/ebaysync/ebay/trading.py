@@ -72,7 +72,7 @@ SITES = {
     "EBAY_SG": 216,
 }
 
-TOKEN_REFUSED = {931, 932, 21916984, 21917053}
+TOKEN_REFUSED = {931, 932, 21916984, 21917053, 21917055}  # the last one by hearsay
 OVER_THE_LIMIT = 518
 TOO_FAST = 21919144
 INTERNAL = 10007
@@ -164,7 +164,7 @@ def _fill(parent: etree._Element, fields: Fields) -> None:
 def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
     def check(answer: Answer) -> Reply:
         if answer.status != 200:
-            raise refusal(answer, api.transport)
+            raise _refused(name, answer, refusal(answer, api.transport))
         if not isinstance(answer.fed, Document):
             raise wrong_type(answer, "XML")
         return _judged(name, answer.fed)
@@ -173,6 +173,25 @@ def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
 
 
 def _judged(name: str, document: Document) -> Reply:
+BY_STATUS = (401, 403, 429)
+"""what these say holds beside a code that says nothing here"""
+
+
+def _refused(name: str, answer: Answer, by_status: EbayError) -> EbayError:
+    """The error that an answer with another status than 200 is: by its own document, where it is one of a failure."""
+    document = Document(name, (), LISTS)
+    try:
+        document.feed(answer.body)
+        document.close()
+        _judged(name, document)
+    except EbayError as error:
+        if error.error_id is None or (type(error) is EbayRejected and answer.status in BY_STATUS):
+            return by_status
+        error.status, error.retry_after = answer.status, by_status.retry_after
+        return error
+    return by_status
+
+
     """By Ack. Raises EbayError."""
     if document.root != f"{name}Response":
         raise AnswerNotUnderstood(f"{name}: the answer is a {document.root[:80]!r}", status=200)
