@@ -191,13 +191,15 @@ class AnswerNotUnderstood(EbayError):
 
 
 class XmlBroken(AnswerNotUnderstood):
-    """`document` is the body as it came, where it is small enough to be kept."""
+    """`document` is the body as it came, where it is small enough to be kept. `by_a_record`: one record may be to
+    blame, so that it helps to ask for less; what the whole document says of itself no record is to blame for."""
 
     code = "bad_xml"
 
-    def __init__(self, message: str, *, document: bytes | None = None) -> None:
+    def __init__(self, message: str, *, document: bytes | None = None, by_a_record: bool = True) -> None:
         super().__init__(message)
         self.document = document
+        self.by_a_record = by_a_record
 
 
 class TooMuchGone(EbayError):

@@ -36,6 +36,8 @@ TAIL = 200  # bytes in which the root's end tag is looked for
 DIGITS = 64  # of a character reference; more is left to the parser
 
 DOCTYPE = "the XML has a DOCTYPE, which is refused"
+OTHER_CODING = "the XML says that it is not UTF-8"
+OF_THE_WHOLE = (DOCTYPE, OTHER_CODING)
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
 _NONCHARACTERS = re.compile("[\ufffe\uffff]")
@@ -132,7 +134,9 @@ class Document:
         if self._fault is None:
             self._finish()
         if isinstance(self._fault, str):
-            raise XmlBroken(f"{self.name}: {self._fault}", document=None if self._raw is None else bytes(self._raw))
+            document = None if self._raw is None else bytes(self._raw)
+            by_a_record = self._fault not in OF_THE_WHOLE
+            raise XmlBroken(f"{self.name}: {self._fault}", document=document, by_a_record=by_a_record)
         if self._fault:
             raise self._fault
         self._raw = None
@@ -213,7 +217,7 @@ class Document:
         assert self._tree is not None
         coding = self._tree.getroottree().docinfo.encoding or "UTF-8"
         if coding.upper() not in ("UTF-8", "UTF8"):
-            self._fault = "the XML says that it is not UTF-8"
+            self._fault = OTHER_CODING
             return
         _remove(self._spent)
         head = self._value(self._tree, "")

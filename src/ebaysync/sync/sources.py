@@ -58,6 +58,8 @@ def concerns_one_record(error: EbayError) -> bool:
     a scope, a limit or a connection is no matter of one record."""
     if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
         return False
+    if isinstance(error, XmlBroken) and not error.by_a_record:
+        return False
     return not (isinstance(error, EbayBusy) and error.status == 429)
 
 
@@ -193,7 +195,9 @@ async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> tradi
 
 
 def _trimmed(error: XmlBroken) -> XmlBroken:
-    return XmlBroken(error.message, document=error.document and _record_in(error.document))
+    """With the record's bytes alone; with none where the document has no record that could be to blame."""
+    record = error.document and _record_in(error.document)
+    return XmlBroken(error.message, document=record, by_a_record=error.by_a_record)
 
 
 def _looks_full(page: trading.HeaderPage) -> bool:
@@ -273,6 +277,8 @@ async def _mended(
         return await ask(page, size), ()
     except XmlBroken as error:
         whole = error
+    if not whole.by_a_record:
+        return await ask(page, size), ()  # once more, and not for less
     if size not in SMALLER:
         if whole.document is None:
             raise whole
@@ -306,13 +312,13 @@ def _said(document: bytes, element: str) -> int | None:
 
 def _broken(document: bytes, reason: str) -> Broken:
     ids = set(re.findall(rb"<ItemID>([0-9]{1,20})</ItemID>", document))
-    return Broken(_record_in(document), reason, ids.pop().decode() if len(ids) == 1 else None)
+    return Broken(_record_in(document) or document, reason, ids.pop().decode() if len(ids) == 1 else None)
 
 
-def _record_in(document: bytes) -> bytes:
+def _record_in(document: bytes) -> bytes | None:
     """What is of the record and not of the answer, whose Timestamp would make the same record another each time."""
-    found = re.search(rb"<(OrderTransaction|Item|Message)>.*</\1>", document, re.DOTALL)
-    return found[0] if found else document
+    found = re.search(rb"<((?:\w+:)?(?:OrderTransaction|Item|Message))>.*</\1>", document, re.DOTALL)
+    return found[0] if found else None
 
 
 class _TooMany(Exception):

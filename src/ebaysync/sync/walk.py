@@ -144,6 +144,8 @@ async def read(
             done = line.popleft()
             if isinstance(page, XmlBroken):
                 unreadable += 1
+                if not page.by_a_record:
+                    raise page
                 if done.slice.width > FINEST and unreadable <= UNREADABLE:
                     line.extendleft(_Asked(part) for part in reversed(done.slice.cut(2)))
                 elif page.document is not None and done.slice.width <= FINEST:
