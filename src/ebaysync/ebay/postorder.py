@@ -24,15 +24,26 @@ SLACK = timedelta(seconds=1)  # eBay may round the bounds
 
 class Paging(msgspec.Struct, rename="camel", frozen=True):
     total_entries: int = 0
+    limit: int = 0
 
 
 class SearchPage(msgspec.Struct, rename="camel", frozen=True):
     members: list[msgspec.Raw] | None = None
     pagination_output: Paging | None = None
+    total_number_of_cases: int | None = None
+    total_number_of_inquiries: int | None = None
 
     @property
     def total(self) -> int:
-        return self.pagination_output.total_entries if self.pagination_output else 0
+        paging = self.pagination_output.total_entries if self.pagination_output else 0
+        return max(paging, self.total_number_of_cases or 0, self.total_number_of_inquiries or 0)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is as long as a page can be, without being all that is counted: where nothing is counted, too."""
+        limit = (self.pagination_output.limit if self.pagination_output else 0) or PAGE
+        records = len(self.members or ())
+        return records >= limit and records != self.total
 
 
 class _Moment(msgspec.Struct, frozen=True):

@@ -135,14 +135,20 @@ def _post_order(resource: Resource) -> Callable[[Api], Calls]:
         listed: set[str | None] = set()  # returns whose summary the search has shown in this run
 
         async def ask(window: Slice, offset: int) -> Page:
-            total, records = 0, list[bytes]()
+            total, records, is_cut = 0, list[bytes](), False
             for place in postorder.offsets(offset):
-                page = await postorder.search(api, resource, window.start, window.end, place)
+                try:
+                    page = await postorder.search(api, resource, window.start, window.end, place)
+                except EbayRejected as error:
+                    if not place or isinstance(error, Unauthorized | AccessDenied):
+                        raise
+                    continue  # rows where eBay counts pages: there is no such page
                 total = max(total, page.total)
                 records += _bytes(page.members)
+                is_cut = is_cut or page.is_cut
             if resource is postorder.RETURNS:
                 listed.update(map(postorder.return_key, records))
-            return Page(total, tuple(records), more=False)
+            return Page(total, tuple(records), more=is_cut)
 
         detail = _each(lambda key: postorder.detail(api, resource, key, listed=key in listed))
         return Calls(ask, page_size=postorder.PAGE, details=detail)
