@@ -15,6 +15,7 @@ and what repeats are those of eBaySvc.wsdl 1379; what is used here has not chang
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,7 +173,6 @@ def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
     return check
 
 
-def _judged(name: str, document: Document) -> Reply:
 BY_STATUS = (401, 403, 429)
 """what these say holds beside a code that says nothing here"""
 
@@ -192,6 +192,7 @@ def _refused(name: str, answer: Answer, by_status: EbayError) -> EbayError:
     return by_status
 
 
+def _judged(name: str, document: Document) -> Reply:
     """By Ack. Raises EbayError."""
     if document.root != f"{name}Response":
         raise AnswerNotUnderstood(f"{name}: the answer is a {document.root[:80]!r}", status=200)
@@ -347,6 +348,8 @@ class ListPage:
     more: bool | None = None
     """HasMoreItems, of GetSellerList alone"""
     partial: EbayError | None = None
+    length: int = 0
+    """how many entries the page has: less than records, where an order has several transactions"""
 
 
 async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
@@ -411,12 +414,15 @@ def _list_page(
     records: tuple[bytes, ...],
     partial: EbayError | None,
     more: bool | None = None,
+    length: int | None = None,
 ) -> ListPage:
     totals = container.get("PaginationResult")
     pages, entries = (_number(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
     if not records and totals is None and partial is None and not more:
         pages, entries = 0, 0
-    return ListPage(records, pages, entries, more, partial)
+    if records:
+        pages, entries = pages or None, entries or None  # a 0 beside records was seen, and says nothing
+    return ListPage(records, pages, entries, more, partial, len(records) if length is None else length)
 
 
 # ---- GetMyeBayBuying
@@ -442,8 +448,12 @@ async def my_ebay_buying(
     for path, record in reply.records:
         won = path[0] in _IN_TRANSACTIONS
         found[path[0]] += _transactions(path[0], record) if won else [_tagged(path[0], Item=msgspec.Raw(record))]
+    lengths = Counter(path[0] for path, _ in reply.records)
     return {
-        each: _list_page(name, _container(name, reply.head, each), tuple(found[each]), reply.partial) for each in asked
+        each: _list_page(
+            name, _container(name, reply.head, each), tuple(found[each]), reply.partial, length=lengths[each]
+        )
+        for each in asked
     }
 
 

@@ -35,16 +35,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of a list: its records, how many the whole list is said to have, and the next page's name (None: none)."""
+    """A page of a list: its records, how many the whole list is said to have (None: not said), and the next page's
+    name (None: none). `doubt`: why this is not all of the page."""
 
     records: tuple[bytes, ...]
-    total: int
+    total: int | None
     next: str | None
     broken: tuple[Broken, ...] = ()
+    doubt: EbayError | None = None
 
 
-MOVED = Listed((), -1, None)
-"""There is no such page any more: the pass that met it is worth nothing."""
+BEHIND_THE_LAST = Listed((), None, None)
+"""There is no such page: the list ended with the one before. Whether that was all, the pages' totals say."""
 
 
 async def numbered(
@@ -55,17 +57,20 @@ async def numbered(
     for _ in range(PASSES):
         seen: set[str | bytes] = set()
         totals: set[int] = set()
+        doubt: EbayError | None = None
         name: str | None = first
         names: set[str] = set()
         while name is not None:
             page = await ask(name)
-            totals.add(page.total)
+            totals |= set() if page.total is None else {page.total}
+            doubt = doubt or page.doubt
             names.add(name)
             fresh = {key(record) or record: record for record in page.records}
             broken = {each.key or each.document: each for each in page.broken}
             yield Found(
                 [record for found, record in fresh.items() if found not in seen],
                 [each for found, each in broken.items() if found not in seen],
+                page.doubt,
             )
             came = fresh.keys() | broken.keys()
             if page.next in names or (came and came <= seen):
@@ -73,7 +78,7 @@ async def numbered(
                 break
             seen |= came
             name = page.next
-        if totals == {len(seen)}:
+        if doubt or totals <= {len(seen)}:
             return
     raise AnswerNotUnderstood(
         f"eBay's list kept moving or repeats its pages: {len(seen)} records came, {max(totals)} were announced",

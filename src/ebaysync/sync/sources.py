@@ -24,6 +24,7 @@ from ebaysync.errors import (
     AnswerNotUnderstood,
     EbayBusy,
     EbayError,
+    EbayRejected,
     EbayUnreachable,
     PageOutOfRange,
     QuotaSpent,
@@ -31,7 +32,7 @@ from ebaysync.errors import (
     XmlBroken,
 )
 from ebaysync.families.base import Family
-from ebaysync.sync.scan import MOVED, Broken, Found, Listed, numbered
+from ebaysync.sync.scan import BEHIND_THE_LAST, Broken, Found, Listed, numbered
 from ebaysync.sync.walk import FINEST, Page, Slice, Source, read
 
 Scanned = Mapping[str, Found]
@@ -171,7 +172,7 @@ def _messages(api: Api) -> Calls:
             found = {_message_id(record) or record: record for record in page.records}
             if window.width <= FINEST:
                 found |= await _behind(api, folder, window, page, found)
-            elif _looks_full(page) or (page.entries or 0) > len(found):
+            elif _looks_full(len(page.records)) or (page.entries or 0) > len(found):
                 more = True
             partial = partial or page.partial
             records |= found
@@ -206,8 +207,9 @@ def _trimmed(error: XmlBroken) -> XmlBroken:
     return XmlBroken(error.message, document=record, by_a_record=error.by_a_record)
 
 
-def _looks_full(page: trading.HeaderPage) -> bool:
-    return len(page.records) > 0 and len(page.records) % CAP == 0
+def _looks_full(records: int) -> bool:
+    """Of a page of an answer that does not say how many there are."""
+    return records > 0 and records % CAP == 0
 
 
 async def _behind(
@@ -217,7 +219,7 @@ async def _behind(
     error or the last one again: the first without anything new ends it."""
     found: dict[str | bytes, bytes] = {}
     number = 1
-    while _looks_full(page):
+    while _looks_full(len(page.records)):
         number += 1
         page = await _headers(api, folder, window, number)
         new = {_message_id(record) or record: record for record in page.records}
@@ -241,8 +243,6 @@ def _message_id(record: bytes) -> str | None:
 def _active_inventory(api: Api) -> Calls:
     async def ask(page: int, size: int) -> trading.ListPage:
         found = await trading.my_ebay_selling_active(api, page, size)
-        if found.partial:
-            raise found.partial
         if (found.entries or 0) >= trading.ACTIVE_CAP:
             raise _TooMany
         return found
@@ -254,10 +254,9 @@ def _active_inventory(api: Api) -> Calls:
         except PageOutOfRange:
             if number == 1:
                 raise
-            return MOVED
-        last = page.pages if page.pages is not None else number
-        total = page.entries or len(page.records) + len(broken)
-        return Listed(page.records, total, str(number + 1) if number < last else None, broken)
+            return BEHIND_THE_LAST
+        more = number < page.pages if page.pages is not None else _looks_full(page.length + len(broken))
+        return Listed(page.records, page.entries, str(number + 1) if more else None, broken, page.partial)
 
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
         try:
@@ -293,6 +292,7 @@ async def _mended(
     parts = size // SMALLER[size]
     records: list[bytes] = []
     broken: list[Broken] = []
+    length, doubt = 0, None
     last: trading.ListPage | None = None
     for part in range((page - 1) * parts + 1, page * parts + 1):
         try:
@@ -301,6 +301,8 @@ async def _mended(
             break
         records += last.records
         broken += some
+        length += last.length
+        doubt = doubt or last.partial
         if len(broken) > MOST_BROKEN:
             raise whole
         if last.pages is not None and part >= last.pages:
@@ -308,7 +310,8 @@ async def _mended(
     if last is None:
         raise whole
     pages = last.pages and -(-last.pages // parts)
-    return trading.ListPage(tuple(records), pages, last.entries, last.more, last.partial), tuple(broken)
+    whole_page = trading.ListPage(tuple(records), pages, last.entries, last.more, doubt, length)
+    return whole_page, tuple(broken)
 
 
 def _said(document: bytes, element: str) -> int | None:
@@ -348,10 +351,8 @@ async def _by_end_time(api: Api) -> AsyncGenerator[Found]:
     source = Source(ask, lambda record: _item_id(record) or record, trading.PAGE)
     async with aclosing(read(source, Slice(now, now + FARTHEST_END), NEXT_END)) as portions:
         async for portion in portions:
-            if portion.partial:
-                raise portion.partial
             broken = [_broken(document, reason) for document, reason in portion.broken]
-            yield Found([record for record in portion.records if _is_active(record)], broken)
+            yield Found([record for record in portion.records if _is_active(record)], broken, portion.partial)
 
 
 class _Item(msgspec.Struct):
@@ -389,8 +390,14 @@ def _buyer(api: Api) -> Calls:
         try:
             pages = await trading.my_ebay_buying(api, names, page)
             return {name: (part, ()) for name, part in pages.items()}
-        except XmlBroken:
-            return {name: await _mended(partial(one_list, name), page) for name in names}
+        except (XmlBroken, PageOutOfRange):
+            return {name: await alone(name, page) for name in names}
+
+    async def alone(name: str, page: int) -> tuple[trading.ListPage, tuple[Broken, ...]]:
+        try:
+            return await _mended(partial(one_list, name), page)
+        except PageOutOfRange:
+            return trading.ListPage((), 0, None), ()
 
     async def one_list(name: str, page: int, size: int) -> trading.ListPage:
         return (await trading.my_ebay_buying(api, [name], page, size))[name]
@@ -398,18 +405,23 @@ def _buyer(api: Api) -> Calls:
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
         found: dict[str, list[bytes]] = {name: [] for name in trading.BUYING}
         broken: list[Broken] = []
+        doubt: EbayError | None = None
         lists: Collection[str] = trading.BUYING
         page = 1
         while lists:
             pages = await lists_of(lists, page)
+            lists = [name for name, (part, some) in pages.items() if has_more(page, part, len(some), found[name])]
             for name, (part, some) in pages.items():
-                if part.partial:
-                    raise part.partial
                 found[name] += part.records
                 broken += some
+                doubt = doubt or part.partial
             page += 1
-            lists = [name for name, (part, _) in pages.items() if (part.pages or 0) >= page]
-        yield {"buyer": Found([record for name in OLD_TO_NEW for record in found[name]], broken)}
+        yield {"buyer": Found([record for name in OLD_TO_NEW for record in found[name]], broken, doubt)}
+
+    def has_more(page: int, part: trading.ListPage, broken: int, before: Sequence[bytes]) -> bool:
+        if part.pages is not None:
+            return page < part.pages
+        return _looks_full(part.length + broken) and not set(part.records) <= set(before)
 
     return Calls(scan=scan)
 

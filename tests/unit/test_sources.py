@@ -1,0 +1,245 @@
+"""How lists are read whose totals are missing, wrong or partial: the sources over answers as eBay may send them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from pytest_httpx import HTTPXMock
+
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.transport import Hosts, Transport
+from ebaysync.errors import XmlBroken
+from ebaysync.log import Secret
+from ebaysync.sync.scan import Found
+from ebaysync.sync.sources import SOURCES
+from ebaysync.sync.walk import Portion, Slice, Source, read
+
+NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+Respond = Callable[[httpx.Request], httpx.Response]
+
+
+class Tokens:
+    async def access_token(self) -> Secret:
+        return Secret("token")
+
+    renewed: Any = None
+
+
+@pytest.fixture
+async def api() -> Any:
+    async def no_wait(_: float) -> None:
+        return
+
+    hosts = Hosts("https://api.ebay.com", "https://apiz.ebay.com", "https://auth.ebay.com")
+    async with Transport(hosts, sleep=no_wait) as transport:
+        yield Api(transport, Tokens(), "EBAY_US")
+
+
+def xml(call: str, inner: str, ack: str = "Success", head: str = "") -> httpx.Response:
+    body = f'{head}<{call}Response xmlns="{NAMESPACE}"><Ack>{ack}</Ack>{inner}</{call}Response>'
+    return httpx.Response(200, content=body.encode(), headers={"content-type": "text/xml"})
+
+
+def error(code: int) -> str:
+    return f"<Errors><ErrorCode>{code}</ErrorCode><SeverityCode>Error</SeverityCode></Errors>"
+
+
+def asked(request: httpx.Request, name: str) -> int:
+    found = re.search(rf"<{name}>(\d+)</{name}>".encode(), request.content)
+    assert found
+    return int(found[1])
+
+
+def ids(records: Sequence[bytes]) -> list[str]:
+    return [re.findall(rb'"ItemID":"(\d+)"', record)[0].decode() for record in records]
+
+
+def totals(**counts: int | None) -> str:
+    told = "".join(f"<TotalNumberOf{name}>{n}</TotalNumberOf{name}>" for name, n in counts.items() if n is not None)
+    return f"<PaginationResult>{told}</PaginationResult>" if told else ""
+
+
+def listing(numbers: Sequence[int]) -> str:
+    return "".join(f"<Item><ItemID>{n}</ItemID></Item>" for n in numbers)
+
+
+def active(count: int, pages: int | None, entries: int | None, most: int = 200) -> Respond:
+    """A seller's listings, with the totals that the test wants told, and error 340 behind the last page."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        size, number = min(asked(request, "EntriesPerPage"), most), asked(request, "PageNumber")
+        some = range(count)[(number - 1) * size : number * size]
+        if not some:
+            return xml("GetMyeBaySelling", error(340), "Failure")
+        items = f"<ItemArray>{listing(some)}</ItemArray>{totals(Pages=pages, Entries=entries)}"
+        return xml("GetMyeBaySelling", f"<ActiveList>{items}</ActiveList>")
+
+    return respond
+
+
+async def scanned(api: Api, name: str) -> list[Found]:
+    scan = SOURCES[name](api).scan
+    assert scan
+    return [found[name] async for found in scan([name])]
+
+
+@pytest.mark.parametrize(("pages", "entries"), [(None, None), (None, 450), (3, None), (0, 450), (7, 450)], ids=str)
+@pytest.mark.parametrize("most", [25, 200])
+async def test_all_listings_are_read_whatever_the_list_says_of_its_length(
+    api: Api, httpx_mock: HTTPXMock, pages: int | None, entries: int | None, most: int
+) -> None:
+    if pages:
+        pages *= 200 // most  # of the last two: as many as there are, or some too many
+    httpx_mock.add_callback(active(450, pages, entries, most), is_reusable=True)
+    found = await scanned(api, "active_inventory")
+    came = [key for each in found for key in ids(each.records)]
+    assert came == [str(n) for n in range(450)]
+    assert [each.doubt for each in found if each.doubt] == []
+
+
+async def test_of_a_partial_failure_the_listings_are_kept_and_the_scan_is_in_doubt(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    inner = f"<ActiveList><ItemArray>{listing(range(3))}</ItemArray>{totals(Pages=1, Entries=4)}</ActiveList>"
+    httpx_mock.add_response(
+        content=xml("GetMyeBaySelling", inner + error(5), "PartialFailure").content,
+        headers={"content-type": "text/xml"},
+    )
+    (found,) = await scanned(api, "active_inventory")
+    assert ids(found.records) == ["0", "1", "2"]
+    assert found.doubt is not None
+    assert found.doubt.error_id == 5
+
+
+def won(numbers: Sequence[int]) -> str:
+    return "".join(
+        f"<OrderTransaction><Transaction><Item><ItemID>{n}</ItemID></Item></Transaction></OrderTransaction>"
+        for n in numbers
+    )
+
+
+def bought(count: int, pages: int | None, ack: str = "Success") -> Respond:
+    """A buyer's won list; error 340 behind the last page."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        size, number = asked(request, "EntriesPerPage"), asked(request, "PageNumber")
+        some = range(count)[(number - 1) * size : number * size]
+        if number > 1 and not some:
+            return xml("GetMyeBayBuying", error(340), "Failure")
+        rows = f"<OrderTransactionArray>{won(some)}</OrderTransactionArray>{totals(Pages=pages)}"
+        return xml("GetMyeBayBuying", f"<WonList>{rows}</WonList>{error(5) if ack != 'Success' else ''}", ack)
+
+    return respond
+
+
+@pytest.mark.parametrize(("count", "pages"), [(450, None), (400, None), (450, 0), (450, 4)])
+async def test_all_purchases_are_read_whatever_the_list_says_of_its_length(
+    api: Api, httpx_mock: HTTPXMock, count: int, pages: int | None
+) -> None:
+    httpx_mock.add_callback(bought(count, pages), is_reusable=True)
+    (found,) = await scanned(api, "buyer")
+    assert ids(found.records) == [str(n) for n in range(count)]
+    assert found.doubt is None
+
+
+async def test_of_a_partial_failure_the_purchases_are_kept(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_callback(bought(3, 1, "PartialFailure"))
+    (found,) = await scanned(api, "buyer")
+    assert ids(found.records) == ["0", "1", "2"]
+    assert found.doubt is not None
+
+
+@pytest.mark.parametrize("head", ['<?xml version="1.0" encoding="ISO-8859-1"?>', "<!DOCTYPE x>"])
+@pytest.mark.parametrize("name", ["active_inventory", "buyer"])
+async def test_what_a_document_says_of_itself_is_blamed_on_no_record(
+    api: Api, httpx_mock: HTTPXMock, name: str, head: str
+) -> None:
+    call = {"active_inventory": "GetMyeBaySelling", "buyer": "GetMyeBayBuying"}[name]
+    inner = f"<ActiveList><ItemArray>{listing([1])}</ItemArray></ActiveList>"
+    content = xml(call, inner, head=head).content
+    httpx_mock.add_response(content=content, headers={"content-type": "text/xml"}, is_reusable=True)
+    with pytest.raises(XmlBroken) as caught:
+        await scanned(api, name)
+    assert not caught.value.by_a_record
+    assert len(httpx_mock.get_requests()) <= 3
+
+
+async def test_an_unreadable_answer_without_a_message_in_it_is_no_record_for_the_quarantine(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    folders = xml("GetMyMessages", "<Summary/>").content
+    httpx_mock.add_response(content=folders, headers={"content-type": "text/xml"})
+    broken = xml("GetMyMessages", "<Messages/>&nbsp;").content
+    httpx_mock.add_response(content=broken, headers={"content-type": "text/xml"})
+    ask = SOURCES["messages"](api).ask
+    assert ask
+    with pytest.raises(XmlBroken) as caught:
+        await ask(Slice(NOON, NOON + timedelta(seconds=1)), 0)
+    assert caught.value.document is None
+
+
+def cases(created: Sequence[datetime], reading: str, counted: str, most: int = 200) -> Respond:
+    """A search of cases that reads `offset` in one way and tells its totals in another. Behind the last page it is
+    refused, where it counts pages."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        query = request.url.params
+        start, end = (datetime.fromisoformat(query[f"case_creation_date_range_{edge}"]) for edge in ("from", "to"))
+        found = [number for number, moment in enumerate(created) if start <= moment <= end]
+        limit, offset = min(int(query["limit"]), most), int(query["offset"])
+        if reading == "pages" and offset > max(1, -(-len(found) // limit)):
+            refused = {"errorMessage": {"error": [{"errorId": 1, "longMessage": "offset"}]}}
+            return httpx.Response(400, json=refused)
+        at = offset if reading == "rows" else (max(offset, 1) - 1) * limit
+        members = [
+            {"caseId": number, "creationDate": {"value": created[number].isoformat()}}
+            for number in found[at : at + limit]
+        ]
+        answer: dict[str, Any] = {"members": members}
+        if counted in ("both", "paging"):
+            answer["paginationOutput"] = {"limit": limit, "totalEntries": len(found)}
+        if counted == "zeros":
+            answer["paginationOutput"] = {"limit": 0, "offset": 0, "totalEntries": 0, "totalPages": 0}
+        if counted in ("both", "number"):
+            answer["totalNumberOfCases"] = len(found)
+        return httpx.Response(200, json=answer)
+
+    return respond
+
+
+def case_id(record: bytes) -> str:
+    return str(msgspec.json.decode(record)["caseId"])
+
+
+async def searched(api: Api) -> set[str]:
+    ask = SOURCES["cases"](api).ask
+    assert ask
+    span, found = Slice(NOON - timedelta(days=90), NOON), list[Portion]()
+    async for portion in read(Source(ask, case_id, 200), span, timedelta(days=90)):
+        found.append(portion)
+    return {case_id(record) for portion in found for record in portion.records}
+
+
+@pytest.mark.parametrize(("counted", "most"), [("paging", 25), ("number", 200), ("zeros", 200), ("not at all", 200)])
+async def test_all_cases_are_read_whatever_the_search_counts(
+    api: Api, httpx_mock: HTTPXMock, counted: str, most: int
+) -> None:
+    created = [NOON - timedelta(days=40, hours=n) for n in range(250)]
+    httpx_mock.add_callback(cases(created, "rows", counted, most), is_reusable=True)
+    assert await searched(api) == {str(n) for n in range(250)}
+
+
+@pytest.mark.parametrize("reading", ["rows", "pages"])
+async def test_cases_of_one_second_are_read_though_a_page_behind_the_last_is_refused(
+    api: Api, httpx_mock: HTTPXMock, reading: str
+) -> None:
+    created = [NOON - timedelta(days=40)] * 450
+    httpx_mock.add_callback(cases(created, reading, "both"), is_reusable=True)
+    assert await searched(api) == {str(n) for n in range(450)}
