@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -133,3 +136,25 @@ async def test_a_lease_whose_row_is_locked_is_held_and_nobody_waits_for_it(
             with pytest.raises(LeaseHeld):
                 async with held(db, account):
                     pass
+
+
+def test_a_holder_whom_proc_hides_from_us_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under hidepid or systemd's ProtectProc=invisible, where the holder is another user's."""
+    other = "|".join([*leases.holder().split("|")[:3], "1", "17"])
+    monkeypatch.setattr(leases, "_started", lambda pid: "")
+    assert not leases.is_gone(other)
+
+
+def test_a_holder_that_is_stopped_is_not_gone() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        held_by = "|".join([*leases.holder().split("|")[:3], str(process.pid), leases._started(process.pid) or ""])
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert not leases.is_gone(held_by)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert leases.is_gone(held_by), "though nobody has taken notice of its end"
+    finally:
+        process.kill()
+        process.wait()

@@ -50,22 +50,40 @@ def _here() -> tuple[str, str]:
         return "", ""
 
 
+_HIDDEN = ""
+
+
 def _started(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot: field 22 of /proc/PID/stat; None when it is gone."""
+    """Start time of a process in clock ticks since boot: field 22 of /proc/PID/stat. None: it is dead, though its
+    parent has not taken notice; _HIDDEN: we may not see it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
+        return _HIDDEN
+    return None if fields[0] in ("Z", "X") else fields[19]
 
 
 def is_gone(other: str) -> bool:
-    """Whether that holder was a process of this host, boot and pid namespace that no longer exists."""
+    """Whether that holder was a process of this host, boot and pid namespace that no longer exists. A stopped one
+    does."""
     try:
         node, boot, namespace, pid, started = other.split("|")
-        return bool(boot) and (node, boot, namespace) == (platform.node(), *_here()) and _started(int(pid)) != started
-    except ValueError:
+        if not boot or (node, boot, namespace) != (platform.node(), *_here()):
+            return False
+        return not _exists(int(pid)) or _started(int(pid)) not in (started, _HIDDEN)
+    except (ValueError, OverflowError):
         return False
+
+
+def _exists(pid: int) -> bool:
+    """Asked of the kernel, because /proc may hide other users' processes (hidepid, systemd's ProtectProc)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @dataclass
