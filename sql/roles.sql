@@ -55,6 +55,7 @@ BEGIN
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO ebaysync_owner', one.signature);
     END LOOP;
+    GRANT EXECUTE ON FUNCTION ebay_without(jsonb, text[]) TO ebaysync_writer;  -- part of every upsert of orders
 
     FOR one IN
         SELECT c.relname, string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) AS readable

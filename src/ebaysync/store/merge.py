@@ -5,6 +5,10 @@ is unchanged is dropped, the rest is upserted in the order of the key (so that t
 the statement's answer is the old and new version of each row that was touched: old, because the outer SELECT of a
 data-modifying CTE sees the table as it was before. Unlike a temporary stage table this leaves no dead rows in the
 catalogue, which a timer firing for years would pile up.
+
+A row whose raw_payload was taken out (JSON null: store/age) is compared by its typed columns alone, and what
+does not come now, or comes with asterisks, stays as it is: what it would be put together from is gone. One whose
+personal data was erased (store/age) stays without them, whatever comes.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
-from ebaysync.store.table import Row, Stored, Table
+from ebaysync.store.table import Column, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -156,18 +160,20 @@ def _told(
 
 
 def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """{field: [old, new]} of two versions of a row: the typed columns, and of raw_payload those top-level fields
-    that neither a column nor a table of their own stands for. What moves by itself is left out."""
+    """{field: [old, new]} of two stored versions of a row: the typed columns, and of raw_payload, where there was one,
+    those top-level fields that neither a column nor a table of their own stands for. What moves by itself is left
+    out."""
+    names = [column.name for column in table.columns]
     kept = {column.name for column in table.columns if column.kept}
     found = {
         name: [old.get(name), new[name]]
-        for name in new
-        if name != "raw_payload"
-        and old.get(name) != new[name]
-        and not (name in kept and None in (old.get(name), new[name]))
+        for name in names
+        if old.get(name) != new[name] and not (name in kept and None in (old.get(name), new[name]))
     }
-    before, after = _steady(table, old.get("raw_payload") or {}), _steady(table, new["raw_payload"])
-    columns = {name.replace("_", "") for name in new} | {name.lower() for name in table.elsewhere}
+    if old.get("raw_payload") is None:
+        return found
+    before, after = _steady(table, old["raw_payload"]), _steady(table, new["raw_payload"])
+    columns = {name.replace("_", "") for name in names} | {name.lower() for name in table.elsewhere}
     for name in {**before, **after}:
         if before.get(name) != after.get(name) and name.replace("_", "").lower() not in columns:
             found[name] = [before.get(name), after.get(name)]
@@ -190,11 +196,12 @@ def _steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
-    """What is stored of rows, by key (of tables with a one-column key)."""
+    """What is stored of rows, by key (of tables with a one-column key); of a row whose payload was taken out, `{}`."""
     pg = await driver(connection)
     kept = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in table.columns if column.kept]
     query = sql.SQL(
-        "SELECT {key}, raw_payload::text, {kept} FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
+        "SELECT {key}, CASE WHEN jsonb_typeof(raw_payload) = 'null' THEN '{{}}' ELSE raw_payload::text END, {kept}"
+        " FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
     ).format(
         key=sql.Identifier(table.key[0]),
         kept=sql.SQL(" OR ").join(kept) if kept else sql.SQL("false"),
@@ -270,8 +277,16 @@ def _statement(table: Table) -> sql.Composed:
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     key = sql.SQL(", ").join(map(sql.Identifier, table.key))
     written = [name for name in names if name not in table.key]
-    changed = sql.SQL("({}) IS DISTINCT FROM ({})").format(
-        _compared("t", written, table), _compared("", written, table)
+    typed = [name for name in written if name != "raw_payload"]
+    changed = sql.SQL("CASE WHEN {emptied} THEN {some} ELSE ({old}) IS DISTINCT FROM ({new}) END").format(
+        emptied=_EMPTIED,
+        some=sql.SQL("({}) IS DISTINCT FROM ({})").format(
+            of("t", typed), sql.SQL(", ").join(_remaining(name, table) for name in typed)
+        )
+        if typed
+        else sql.SQL("false"),
+        old=_compared("t", written, table),
+        new=_compared("", written, table),
     )
     if table.removable:
         changed = sql.SQL("({} OR t.removed_at IS NOT NULL)").format(changed)
@@ -281,10 +296,13 @@ def _statement(table: Table) -> sql.Composed:
         touched AS (
             INSERT INTO {table} AS t (ebay_account_id, {columns})
             SELECT %(account)s, {columns} FROM s ORDER BY {key}
-            ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET {assignments}, updated_at = clock_timestamp() {returned}
+            ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET ({written}) = (
+                SELECT {assigned} FROM (SELECT {emptied} AS emptied OFFSET 0) was),
+                updated_at = clock_timestamp() {returned}
             WHERE {changed} {guard}
-            RETURNING {key}, (xmax = 0) AS inserted)
-        SELECT ARRAY[{key_text}], touched.inserted, to_jsonb(o)::text, to_jsonb(s)::text
+            RETURNING {key}, (xmax = 0) AS inserted, CASE WHEN xmax <> 0 THEN to_jsonb(t)::text END AS now)
+        SELECT ARRAY[{key_text}], touched.inserted,
+            CASE WHEN NOT touched.inserted THEN to_jsonb(o)::text END, touched.now
         FROM s LEFT JOIN touched USING ({key})
         LEFT JOIN {table} o ON o.ebay_account_id = %(account)s AND ({old_key}) = ({s_key})
         WHERE touched.inserted IS NOT NULL OR {stale}
@@ -294,8 +312,11 @@ def _statement(table: Table) -> sql.Composed:
         table=sql.Identifier(table.name),
         columns=columns,
         key=key,
-        assignments=sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(name), _incoming(name, table)) for name in written
+        written=sql.SQL(", ").join(map(sql.Identifier, written)),
+        emptied=_EMPTIED,
+        assigned=sql.SQL(", ").join(
+            sql.SQL("CASE WHEN was.emptied THEN {} ELSE {} END").format(_remaining(name, table), _incoming(name, table))
+            for name in written
         ),
         returned=sql.SQL(", removed_at = NULL" if table.removable else ""),
         changed=changed,
@@ -304,20 +325,52 @@ def _statement(table: Table) -> sql.Composed:
         else sql.SQL(""),
         stale=sql.SQL("s.{0} < o.{0}").format(sql.Identifier(table.version)) if table.version else sql.SQL("false"),
         key_text=sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in table.key),
-        old_key=_of("o", table.key),
-        s_key=_of("s", table.key),
+        old_key=of("o", table.key),
+        s_key=of("s", table.key),
     )
 
 
-def _of(alias: str, names: Sequence[str]) -> sql.Composed:
+_EMPTIED = sql.SQL("jsonb_typeof(t.raw_payload) = 'null'")
+
+
+def of(alias: str, names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) for name in names)
 
 
-def _incoming(name: str, table: Table) -> sql.Composed:
+def _incoming(name: str, table: Table) -> sql.Composable:
     """What a column is set to: what comes; or of one that is kept, where nothing comes, what is there."""
-    kept = any(column.name == name and column.kept for column in table.columns)
-    form = "coalesce(excluded.{0}, t.{0})" if kept else "excluded.{0}"
-    return sql.SQL(form).format(sql.Identifier(name))
+    column = next((column for column in table.columns if column.name == name), None)
+    form = "coalesce(excluded.{0}, t.{0})" if column and column.kept else "excluded.{0}"
+    return _unless_erased(table, column, sql.SQL(form).format(sql.Identifier(name)))
+
+
+def _remaining(name: str, table: Table) -> sql.Composable:
+    """The same of a row whose payload was taken out."""
+    column = next((column for column in table.columns if column.name == name), None)
+    if column is None:
+        return _incoming(name, table)
+    form = "coalesce(excluded.{0}, t.{0})"
+    if column.personal:  # eBay's asterisks
+        form = "coalesce(CASE WHEN excluded.{0} NOT LIKE '%%**%%' THEN excluded.{0} END, t.{0})"
+    return _unless_erased(table, column, sql.SQL(form).format(sql.Identifier(name)))
+
+
+def _unless_erased(table: Table, column: Column | None, value: sql.Composable) -> sql.Composable:
+    """A personal column's value, or (None) raw_payload, as far as it may be stored."""
+    if column is None and table.personal:
+        return sql.SQL("CASE WHEN t.personal_erased_at IS NULL THEN {} ELSE {} END").format(
+            value, impersonal(table, value)
+        )
+    if column and column.personal:
+        return sql.SQL("CASE WHEN t.personal_erased_at IS NULL THEN {} END").format(value)
+    return value
+
+
+def impersonal(table: Table, document: sql.Composable) -> sql.Composable:
+    """A payload without what tells of a person."""
+    for path in table.personal:
+        document = sql.SQL("ebay_without({}, {})").format(document, sql.Literal(list(path)))
+    return document
 
 
 def _compared(alias: str, names: Sequence[str], table: Table) -> sql.Composed:
@@ -356,8 +409,8 @@ def _removal(table: Table, names: tuple[str, ...]) -> sql.Composed:
         elements=_elements(len(names)),
         key_text=_texts(table.key),
         key_elements=_elements(len(table.key)),
-        t_key=_of("t", table.key),
-        gone_key=_of("gone", table.key),
+        t_key=of("t", table.key),
+        gone_key=of("gone", table.key),
     )
 
 
@@ -392,8 +445,8 @@ def _naming(table: Table) -> sql.Composed:
         column=sql.Identifier(column),
         stand_in=sql.Literal(stand_in),
         others=sql.SQL(", ").join(map(sql.Identifier, others)),
-        t_others=_of("t", others),
-        n_others=_of("n", others),
-        s_others=_of("s", others),
-        o_others=_of("o", others),
+        t_others=of("t", others),
+        n_others=of("n", others),
+        s_others=of("s", others),
+        o_others=of("o", others),
     )

@@ -32,6 +32,7 @@ class Column:
 
     `derived` makes its value of the row as it was read and of the derived columns before it.
     `kept`: what is stored stays where a record brings nothing.
+    `personal`: erased with the table's `personal` paths.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     required: bool = False
     derived: Callable[[Row], Any] | None = None
     kept: bool = False
+    personal: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -76,6 +78,9 @@ class Table:
     `apart` lists top-level fields of the record that are kept in columns alone and not in raw_payload.
     `unnamed` is a key column and the value that stands in it until eBay gives the real one: a row with that real one
     takes the place of the row without.
+    `personal` lists paths in raw_payload to what tells of a person, '*' being every element of a list; such tables
+    have `personal_erased_at`. `dated` is the column by which the age of what is personal counts; of parts, it is that
+    of their record.
     """
 
     name: str
@@ -89,6 +94,8 @@ class Table:
     elsewhere: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     unnamed: tuple[str, str] | None = None
+    personal: tuple[tuple[str, ...], ...] = ()
+    dated: str | None = None
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self.key)
