@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,3 +216,19 @@ _INTERRUPTED = """
 UPDATE ebay_worker_run SET status = 'interrupted', finished_at = clock_timestamp()
 WHERE id = :run AND status = 'running'
 """
+
+
+async def take_away(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
+    """Take every lease of an account and hold it for an hour: runs that are at work write nothing more, and none
+    begins. Waits for a commit that is under way."""
+    await connection.execute(
+        text(
+            "INSERT INTO ebay_lease AS l (ebay_account_id, api_family, walk, token, holder, lease_until)"
+            " SELECT :account, family, walk, gen_random_uuid(), 'accounts remove',"
+            " clock_timestamp() + interval '1 hour'"
+            " FROM unnest(CAST(:families AS text[])) family, unnest(ARRAY['live', 'backfill']) walk"
+            " ORDER BY family, walk ON CONFLICT (ebay_account_id, api_family, walk) DO UPDATE"
+            " SET token = excluded.token, holder = excluded.holder, lease_until = excluded.lease_until"
+        ),
+        {"account": account_id, "families": sorted(families)},
+    )

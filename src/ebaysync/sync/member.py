@@ -41,6 +41,10 @@ Race = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Waits for something, until SIGTERM comes."""
 
 
+class Halted(Exception):
+    """A family was told to stop in the middle of something; its summary has the reason."""
+
+
 @dataclass
 class Summary:
     """What a run has done: the object that `run --json` prints, and `summary_json` of its row."""
@@ -110,10 +114,10 @@ class Summary:
 
 
 class Member:
-    """A family in a run. Without a lease (a dry run) what is written is undone."""
+    """A family in a run. Without a lease (a dry run) what is written is undone. `force`: although it is disabled."""
 
-    def __init__(self, db: Database, account: Account, family: Family, state: State) -> None:
-        self.db, self.account, self.family, self.state = db, account, family, state
+    def __init__(self, db: Database, account: Account, family: Family, state: State, *, force: bool = False) -> None:
+        self.db, self.account, self.family, self.state, self.force = db, account, family, state, force
         self.summary = Summary(account.name, family.name, cursor=state.cursor)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
@@ -121,6 +125,8 @@ class Member:
         self.seen = Seen()
         self.doubt: EbayError | None = None
         """why a scan that came to its end is not all there is"""
+        self.halted = False
+        """whether somebody has paused or disabled it, or removed the account; the summary has the reason"""
         self._broken: set[str] = set()
         self._reader: Reader | None = None
         self._key = key_reader(family)
@@ -132,6 +138,15 @@ class Member:
     def progressed(self) -> None:
         if self.lease:
             self.lease.progressed()
+
+    async def may_run(self, connection: AsyncConnection) -> str | None:
+        """None, or why not."""
+        return await states.halted(connection, self.account.id, self.family.name, force=self.force)
+
+    def halt(self, reason: str | None) -> None:
+        if reason and not self.halted:
+            self.halted, self.summary.reason = True, reason
+            log.info("%s %s stops: %s", self.account.name, self.family.name, reason)
 
     async def open(self, calls: Calls) -> None:
         pending = await states.pending_details(self.db, self.account.id, self.family.name) if self.family.detail else {}
@@ -191,30 +206,34 @@ class Member:
         move: Move | None,
         race: Race,
     ) -> None:
-        """Each batch in a transaction, and `move` in that of the last."""
+        """Each batch in a transaction, and `move` in that of the last. Raises Halted before that."""
         while (found := await race(anext(prepared, None))) is not None:
             batch, last = found
             await self._store(batch, slice_, move if last else None)
+            if self.halted and not last:
+                raise Halted
 
     async def _store(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
         """The batch's records, its log line and the position after it: one transaction, fenced."""
         reader, summary = self._reader, self.summary
         assert reader
 
-        async def work(connection: AsyncConnection, *, one_by_one: bool) -> batches.Outcome:
+        async def work(connection: AsyncConnection, *, one_by_one: bool) -> tuple[batches.Outcome, str | None]:
+            reason = None
             outcome = await batches.store(self.db, self.writer(connection), reader, batch, one_by_one=one_by_one)
             if self.lease:
                 if move:
                     await move(connection)
                 await states.note(connection, self.lease.run_id, "page", _page_facts(slice_, batch, outcome))
-                summary.reason = await states.paused(connection)
-            return outcome
+                reason = await self.may_run(connection)
+            return outcome, reason
 
         try:
-            outcome = await self._transact(lambda c: work(c, one_by_one=False))
+            outcome, reason = await self._transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
-            outcome = await self._transact(lambda c: work(c, one_by_one=True))
+            outcome, reason = await self._transact(lambda c: work(c, one_by_one=True))
+        self.halt(reason)
         summary.fetched += batch.fetched
         summary.stored += outcome.stored
         summary.unchanged += outcome.unchanged

@@ -24,7 +24,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,25 +48,16 @@ from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
+from ebaysync.sync.halt import Stop, watched
 from ebaysync.sync.lease import Walk
-from ebaysync.sync.member import Member, Move, Summary
+from ebaysync.sync.member import Halted, Member, Move, Summary
 from ebaysync.sync.sources import SOURCES, Calls, key_reader
 from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach
 CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
-
-
-class Stop(Protocol):
-    """Whether SIGINT or SIGTERM has come."""
-
-    @property
-    def signum(self) -> int | None: ...
-
-    async def race(self, work: Awaitable[T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -109,9 +99,9 @@ async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[
         summary = Summary(worker.account.name, family.name)
         try:
             state = await states.load(worker.db, worker.account, family)
-            member = Member(worker.db, worker.account, family, state)
+            member = Member(worker.db, worker.account, family, state, force=asked.force)
             summary = member.summary
-            if reason := await _refusal(worker, family, state, asked):
+            if reason := await _refusal(worker, member):
                 summary.status, summary.reason = "skipped", reason
             else:
                 members.append(member)
@@ -135,15 +125,11 @@ def _count(worker: Worker, summaries: Sequence[Summary], started: float) -> None
             summary.reason = summary.reason or f"read with {read_[0].family}, where the calls are counted"
 
 
-async def _refusal(worker: Worker, family: Family, state: states.State, asked: Asked) -> str | None:
-    if reason := await worker.db.transact(states.paused):
+async def _refusal(worker: Worker, member: Member) -> str | None:
+    if reason := await worker.db.transact(member.may_run):
         return reason
-    if worker.account.environment in family.absent_in:
-        return f"eBay has no {family.name} in its {worker.account.environment}"
-    if not asked.force and not worker.account.is_active:
-        return "the account is disabled"
-    if not asked.force and not state.enabled:
-        return "the family is disabled for this account"
+    if worker.account.environment in member.family.absent_in:
+        return f"eBay has no {member.family.name} in its {worker.account.environment}"
     return None
 
 
@@ -172,13 +158,18 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
         if not mine:
             return
         try:
-            await _Run(worker, mine, asked).walk()
+            async with watched(worker.db, mine, worker.stop) as stop:
+                await _Run(replace(worker, stop=stop), mine, asked).walk()
+        except Halted:
+            pass  # each family's summary has the reason
         except EbaysyncError as caught:
             _all_failed(mine, caught)
             if isinstance(caught, ConsentNeeded):
                 await _consent_needed(worker, mine[0].family)
         except Exception as bug:
             _all_failed(mine, unexpected(bug))
+        for member in mine:
+            member.summary.caught_up &= not member.halted
         _count(worker, [member.summary for member in mine], started)
         for member in mine:
             await _tell(worker, member)
@@ -202,7 +193,7 @@ def _failed(summary: Summary, error: EbaysyncError) -> None:
 
 def _all_failed(members: Sequence[Member], error: EbaysyncError) -> None:
     for member in members:
-        if member.summary.failure is None:
+        if member.summary.failure is None and not member.halted:
             _failed(member.summary, error)
 
 
@@ -231,7 +222,7 @@ async def _tell(worker: Worker, member: Member) -> None:
     try:
         await lease.transact(worker.db, work)
     except LeaseLost as lost:
-        if error is None:
+        if error is None and not member.halted:
             _failed(summary, lost)
     except DatabaseError as untold:
         log.warning("%s: how the run ended could not be stored: %s", summary.family, untold)
@@ -282,9 +273,10 @@ class _Run:
         else:
             await self._live(self.source)
         if self.asked.walk == "live":
-            for member in self.members:
-                if self._go_on():
+            for member in list(self.members):
+                if self._go_on() and member in self.members:
                     await self._guarded(member, member.again(stop.race))
+                if self._go_on() and member in self.members:
                     await self._guarded(member, member.enrich())
         if stop.signum is not None:
             raise Interrupted(stop.signum)
@@ -330,7 +322,7 @@ class _Run:
             else:
                 position, move = end, self._backfill_to(member, end)
             await self._take(member, portion, None if portion.partial else move)
-            if self.asked.walk == "live" and not portion.partial:
+            if self.asked.walk == "live" and not portion.partial and member in self.members:
                 member.moved(position)
         if portion.partial:
             raise portion.partial
@@ -344,19 +336,27 @@ class _Run:
         return lambda connection: states.move_backfill(connection, account_id, name, position)
 
     async def _guarded(self, member: Member, work: Awaitable[None]) -> None:
-        """What happens to one family's lease is no matter of the others."""
+        """What happens to one family is no matter of the others: its lease was lost, or it was told to stop."""
         try:
             await work
         except LeaseLost as lost:
-            _failed(member.summary, lost)
-            self.members.remove(member)
+            member.halt(await self.worker.db.transact(member.may_run))  # taken away, where the account is removed
+            if not member.halted:
+                _failed(member.summary, lost)
+            self._leave(member)
             if not self.members:
                 raise
+        except Halted:
+            self._leave(member)
+
+    def _leave(self, member: Member) -> None:
+        self.members = [other for other in self.members if other is not member]
 
     def _go_on(self) -> bool:
+        """Whether to begin something new. Families that were told to stop are left behind."""
         late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
-        paused = any(member.summary.reason for member in self.members)
-        return self.worker.stop.signum is None and not late and not paused
+        self.members = [member for member in self.members if not member.halted]
+        return self.worker.stop.signum is None and not late and bool(self.members)
 
     def _progressed(self) -> None:
         for member in self.members:

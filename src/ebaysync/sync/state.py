@@ -47,22 +47,23 @@ def iso(moment: datetime | None) -> str | None:
 
 
 async def load(db: Database, account: Account, family: Family) -> State:
-    """The state of a family; of one that never ran: enabled, without a cursor."""
-    rows = await db.rows(
-        "SELECT enabled, cursor_value, sweep_cursor, sweep_done, sweep_width_seconds FROM ebay_sync_state"
-        " WHERE ebay_account_id = :account AND api_family = :family",
-        account=account.id,
-        family=family.name,
-    )
-    if not rows:
-        return State(enabled=True, cursor=None)
-    row = rows[0]
+    """The state of a family; of one that never ran: without a cursor."""
+    [row] = await db.rows(_LOAD, account=account.id, family=family.name)
     return State(
-        row.enabled,
+        row.enabled and row.enabled_for_all,
         _cursor(account, family, row.cursor_value),
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
         timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
     )
+
+
+_ENABLED = """coalesce(s.enabled, true) AS enabled,
+    coalesce(CAST(g.defaults #>> ARRAY['families', :family, 'enabled'] AS boolean), true) AS enabled_for_all"""
+_LOAD = f"""
+SELECT {_ENABLED}, s.cursor_value, s.sweep_cursor, s.sweep_done, s.sweep_width_seconds
+FROM ebay_worker_global_config g
+LEFT JOIN ebay_sync_state s ON s.ebay_account_id = :account AND s.api_family = :family
+"""  # noqa: S608
 
 
 def _cursor(account: Account, family: Family, text: str | None) -> datetime | None:
@@ -80,13 +81,21 @@ def _cursor(account: Account, family: Family, text: str | None) -> datetime | No
 
 async def ensure(db: Database, account: Account, family: Family) -> None:
     """Make the state's row, where it is not there yet."""
-    await db.execute(
-        "INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type)"
-        " VALUES (:account, :user, :family, :type) ON CONFLICT DO NOTHING",
-        account=account.id,
-        user=account.ebay_user_id,
-        family=family.name,
-        type=family.cursor_type,
+    await db.transact(lambda connection: _ensure(connection, account, family))
+
+
+async def _ensure(connection: AsyncConnection, account: Account, family: Family) -> None:
+    await connection.execute(
+        text(
+            "INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type)"
+            " VALUES (:account, :user, :family, :type) ON CONFLICT DO NOTHING"
+        ),
+        {
+            "account": account.id,
+            "user": account.ebay_user_id,
+            "family": family.name,
+            "type": family.cursor_type,
+        },
     )
 
 
@@ -94,6 +103,52 @@ async def paused(connection: AsyncConnection) -> str | None:
     """The reason for the pause of everything, or None while work may go on."""
     row = (await connection.execute(text("SELECT workers_enabled, reason FROM ebay_worker_global_config"))).one()
     return None if row.workers_enabled else f"paused: {row.reason}" if row.reason else "paused"
+
+
+async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, force: bool) -> str | None:
+    """Why this account's family may not run, or not any further; None while it may. `force`: though it is disabled."""
+    row = (await connection.execute(text(_MAY_RUN), {"account": account_id, "family": family})).one()
+    if row.is_active is None:
+        return "the account was removed"
+    if not row.workers_enabled:
+        return f"paused: {row.reason}" if row.reason else "paused"
+    if force or (row.is_active and row.enabled and row.enabled_for_all):
+        return None
+    if not row.is_active:
+        return "the account is disabled"
+    return f"the family is disabled for {'this account' if row.enabled_for_all else 'all accounts'}"
+
+
+_MAY_RUN = f"""
+SELECT g.workers_enabled, g.reason, a.is_active, {_ENABLED}
+FROM ebay_worker_global_config g
+LEFT JOIN ebay_accounts a ON a.id = :account
+LEFT JOIN ebay_sync_state s ON s.ebay_account_id = :account AND s.api_family = :family
+"""  # noqa: S608
+
+
+async def set_family(connection: AsyncConnection, account: Account, family: Family, *, enabled: bool) -> None:
+    """Enable or disable a family of one account."""
+    await _ensure(connection, account, family)
+    await connection.execute(
+        text(
+            "UPDATE ebay_sync_state SET enabled = :enabled, updated_at = clock_timestamp()"
+            " WHERE ebay_account_id = :account AND api_family = :family"
+        ),
+        {"account": account.id, "family": family.name, "enabled": enabled},
+    )
+
+
+async def set_interval(connection: AsyncConnection, account: Account, family: Family, minutes: int | None) -> None:
+    """How often a family of one account runs; None: as for all accounts."""
+    await _ensure(connection, account, family)
+    await connection.execute(
+        text(
+            "UPDATE ebay_sync_state SET every_minutes = :minutes, updated_at = clock_timestamp()"
+            " WHERE ebay_account_id = :account AND api_family = :family"
+        ),
+        {"account": account.id, "family": family.name, "minutes": minutes},
+    )
 
 
 async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime) -> None:
