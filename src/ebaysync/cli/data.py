@@ -75,8 +75,8 @@ def _rendered(found: dict[str, Any]) -> RenderableType:
             table.add_row(
                 account["account"],
                 family["family"],
-                _short(family["cursor"]),
-                _lasting(family["lag_seconds"]),
+                short(family["cursor"]),
+                lasting(family["lag_seconds"]),
                 _ago(family["last_run_at"]),
                 _state(account, family),
                 _due(family),
@@ -92,7 +92,7 @@ def _left(moment: str | None) -> str:
     if moment is None:
         return ""
     seconds = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
-    return f"{_lasting(seconds)} left" if seconds > 0 else "ended"
+    return f"{lasting(seconds)} left" if seconds > 0 else "ended"
 
 
 def _notes(account: dict[str, Any]) -> list[str]:
@@ -118,11 +118,11 @@ def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
     return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
 
 
-def _short(moment: str | None) -> str:
+def short(moment: str | None) -> str:
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%MZ") if moment else "–"
 
 
-def _lasting(seconds: float | None) -> str:
+def lasting(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -132,7 +132,7 @@ def _lasting(seconds: float | None) -> str:
 
 
 def _ago(moment: str | None) -> str:
-    return f"{_lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
+    return f"{lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
 
 
 def _due(family: dict[str, Any]) -> str:
@@ -141,7 +141,7 @@ def _due(family: dict[str, Any]) -> str:
     if family["next_due_at"] is None:
         return "now"
     seconds = (datetime.fromisoformat(family["next_due_at"]) - datetime.now(UTC)).total_seconds()
-    return "now" if seconds <= 0 else f"in {_lasting(seconds)}"
+    return "now" if seconds <= 0 else f"in {lasting(seconds)}"
 
 
 def migrate(

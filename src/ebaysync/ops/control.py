@@ -1,0 +1,288 @@
+"""Switching off and on: everything, a family, an account; and taking an account out. Each change is written down in
+`ebay_control_log` with who gave the command, when and why.
+
+Work that is under way sees it at its next batch (sync/state.halted), and within 15 seconds where none comes
+(sync/halt).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import pwd
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.families import discover
+from ebaysync.families.base import Family
+from ebaysync.ops.signals import Stop
+from ebaysync.store.age import account_tables, delete_of_account
+from ebaysync.store.database import Database
+from ebaysync.sync import state as states
+from ebaysync.sync.lease import take_away
+from ebaysync.sync.state import iso
+
+ROWS = 5000  # deleted in one transaction
+PAUSE = 0.05  # seconds between two of them
+
+
+def who() -> str:
+    """The login name, of sudo's caller where there is one, and the host."""
+    try:
+        name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    return f"{name}@{platform.node()}"
+
+
+async def _record(
+    connection: AsyncConnection,
+    action: str,
+    *,
+    account: Account | None = None,
+    family: str | None = None,
+    value: object = None,
+    reason: str | None = None,
+) -> None:
+    await connection.execute(
+        text(
+            "INSERT INTO ebay_control_log"
+            " (action, ebay_account_id, account_name, api_family, value, reason, changed_by)"
+            " VALUES (:action, :account, :name, :family, :value, :reason, :who)"
+        ),
+        {
+            "action": action,
+            "account": account.id if account else None,
+            "name": account.name if account else None,
+            "family": family,
+            "value": None if value is None else str(value),
+            "reason": reason,
+            "who": who(),
+        },
+    )
+
+
+async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
+    """Pause or resume everything; whether that changed anything. Pausing again gives another reason."""
+
+    async def work(connection: AsyncConnection) -> bool:
+        values = {"on": on, "reason": reason, "who": who()}
+        before = await connection.scalar(text("SELECT workers_enabled FROM ebay_worker_global_config FOR UPDATE"))
+        await connection.execute(text(_SWITCH), values)
+        await _record(connection, "resume" if on else "pause", reason=reason)
+        return before is not on
+
+    return await db.transact(work)
+
+
+_SWITCH = """
+UPDATE ebay_worker_global_config
+SET workers_enabled = :on, reason = :reason, changed_by = :who, changed_at = clock_timestamp()
+"""
+
+
+async def enable_family(
+    db: Database, family: Family, account: Account | None, *, enabled: bool, reason: str | None
+) -> bool:
+    """Enable or disable a family, of one account or for all. Whether it is enabled for all accounts."""
+
+    async def work(connection: AsyncConnection) -> bool:
+        if account:
+            await states.set_family(connection, account, family, enabled=enabled)
+        else:
+            await _set_default(connection, family.name, "enabled", "true" if enabled else "false")
+        action = f"families {'enable' if enabled else 'disable'}"
+        await _record(connection, action, account=account, family=family.name, reason=reason)
+        everywhere = await connection.scalar(text(_EVERYWHERE), {"family": family.name})
+        return everywhere is not False
+
+    return await db.transact(work)
+
+
+async def set_interval(db: Database, family: Family, account: Account | None, minutes: int | None) -> None:
+    """How often a family runs, of one account or for all; None: back to what goes without saying."""
+
+    async def work(connection: AsyncConnection) -> None:
+        if account:
+            await states.set_interval(connection, account, family, minutes)
+        else:
+            await _set_default(connection, family.name, "every_minutes", str(minutes) if minutes else None)
+        await _record(connection, "families every", account=account, family=family.name, value=minutes)
+
+    await db.transact(work)
+
+
+async def _set_default(connection: AsyncConnection, family: str, name: str, value: str | None) -> None:
+    values = {"family": family, "name": name, "value": value, "who": who()}
+    await connection.execute(text(_SET_DEFAULT if value else _UNSET_DEFAULT), values)
+
+
+_EVERYWHERE = """
+SELECT CAST(defaults #>> ARRAY['families', :family, 'enabled'] AS boolean) FROM ebay_worker_global_config
+"""
+_SET_DEFAULT = """
+UPDATE ebay_worker_global_config SET defaults = defaults || jsonb_build_object('families',
+    coalesce(defaults -> 'families', '{}') || jsonb_build_object(CAST(:family AS text),
+        coalesce(defaults #> ARRAY['families', :family], '{}')
+        || jsonb_build_object(CAST(:name AS text), CAST(:value AS jsonb))))
+"""
+_UNSET_DEFAULT = """
+UPDATE ebay_worker_global_config SET defaults = defaults #- ARRAY['families', :family, :name]
+"""
+
+
+async def enable_account(db: Database, account: Account, *, enabled: bool, reason: str | None) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": enabled})
+        await _record(connection, f"accounts {'enable' if enabled else 'disable'}", account=account, reason=reason)
+
+    await db.transact(work)
+
+
+_ENABLE_ACCOUNT = """
+UPDATE ebay_accounts SET is_active = :enabled, updated_at = clock_timestamp() WHERE id = :id
+"""
+
+
+async def owned(db: Database, account: Account) -> dict[str, int]:
+    """How many rows of an account each table has."""
+    return await db.transact(lambda connection: account_tables(connection, account.id))
+
+
+async def remove(
+    db: Database, account: Account, reason: str | None, stop: Stop, told: Callable[[int], None] = lambda _: None
+) -> dict[str, int]:
+    """Delete an account and all rows of it, some at a time; the number of each table. Runs that are at work have lost
+    their leases before the first row is gone. Interrupted, it leaves a disabled account, to be removed again.
+
+    Raises Interrupted between two batches.
+    """
+
+    async def begin(connection: AsyncConnection) -> None:
+        await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})
+        await take_away(connection, account.id, list(discover()))
+        await _record(connection, "accounts remove", account=account, reason=reason)
+
+    await db.transact(begin)
+    deleted: dict[str, int] = {}
+    for table in await owned(db, account):
+        if table == "ebay_lease":  # goes with the account, last of all
+            continue
+        while count := await db.transact(lambda c, name=table: delete_of_account(c, name, account.id, ROWS)):  # type: ignore[misc]
+            deleted[table] = deleted.get(table, 0) + count
+            told(sum(deleted.values()))
+            await stop.sleep(PAUSE)
+    await db.execute("DELETE FROM ebay_accounts WHERE id = :id", id=account.id)
+    return deleted
+
+
+async def overview(db: Database) -> dict[str, Any]:
+    """What `families` shows: of each family what holds for all accounts, and the accounts where it is otherwise."""
+    [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
+    exceptions = await db.rows(_EXCEPTIONS)
+    return {
+        "paused": await db.transact(states.paused) is not None,
+        "families": [
+            {
+                **_default(family, row.defaults),
+                "accounts": [
+                    {"account": one.name, "enabled": one.enabled, "every_minutes": one.every_minutes}
+                    for one in exceptions
+                    if one.api_family == family.name
+                ],
+            }
+            for family in discover().values()
+        ],
+    }
+
+
+async def of_account(db: Database, account: Account) -> dict[str, Any]:
+    """The same of one account: what holds for it, and where that comes from."""
+    [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
+    own = {one.api_family: one for one in await db.rows(_OWN, account=account.id)}
+    found = []
+    for family in discover().values():
+        default, mine = _default(family, row.defaults), own.get(family.name)
+        found.append(
+            {
+                "family": family.name,
+                "enabled": default["enabled"] and (mine is None or mine.enabled),
+                "enabled_for_all": default["enabled"],
+                "enabled_for_account": mine is None or mine.enabled,
+                "offered": account.environment not in family.absent_in,
+                "every_minutes": (mine and mine.every_minutes) or default["every_minutes"],
+                "every_from": "account" if mine and mine.every_minutes else default["every_from"],
+            }
+        )
+    return {
+        "paused": await db.transact(states.paused) is not None,
+        "account": account.name,
+        "active": account.is_active,
+        "families": found,
+    }
+
+
+def _default(family: Family, defaults: dict[str, Any]) -> dict[str, Any]:
+    said = defaults.get("families", {}).get(family.name, {})
+    return {
+        "family": family.name,
+        "enabled": said.get("enabled", True),
+        "every_minutes": said.get("every_minutes") or family.every_minutes,
+        "every_from": "all accounts" if said.get("every_minutes") else "family",
+    }
+
+
+_EXCEPTIONS = """
+SELECT a.name, s.api_family, s.enabled, s.every_minutes
+FROM ebay_sync_state s JOIN ebay_accounts a ON a.id = s.ebay_account_id
+WHERE NOT s.enabled OR s.every_minutes IS NOT NULL ORDER BY a.name
+"""
+_OWN = "SELECT api_family, enabled, every_minutes FROM ebay_sync_state WHERE ebay_account_id = :account"
+
+
+async def shown(db: Database, account: Account) -> dict[str, Any]:
+    """What `accounts show` shows: the consent, the last token refreshes, the last changes."""
+    [token] = await db.rows(_CONSENT, account=account.id)
+    return {
+        "account": account,
+        "added_at": iso(token.created_at),
+        "token": {
+            "access_expires_at": iso(token.access_expires_at),
+            "refresh_expires_at": iso(token.refresh_expires_at),
+            "scopes": token.scopes,
+            "consented_at": iso(token.consented_at),
+        },
+        "refreshes": [
+            _plain(row, "attempted_at", "success", "triggered_by", "error_code", "error_message")
+            for row in await db.rows(_REFRESHES, account=account.id)
+        ],
+        "changes": [
+            _plain(row, "at", "action", "api_family", "value", "reason", "changed_by", "database_user")
+            for row in await db.rows(_CHANGES, account=account.id)
+        ],
+    }
+
+
+def _plain(row: Any, *names: str) -> dict[str, Any]:
+    return {name: iso(value) if hasattr(value := getattr(row, name), "tzinfo") else value for name in names}
+
+
+_CONSENT = """
+SELECT a.created_at, t.access_expires_at, t.refresh_expires_at, c.scopes, c.consented_at
+FROM ebay_accounts a
+LEFT JOIN ebay_tokens t ON t.ebay_account_id = a.id
+LEFT JOIN ebay_authorizations c ON c.ebay_account_id = a.id
+WHERE a.id = :account
+"""
+_REFRESHES = """
+SELECT attempted_at, success, triggered_by, error_code, error_message FROM ebay_token_refresh_log
+WHERE ebay_account_id = :account ORDER BY attempted_at DESC LIMIT 10
+"""
+_CHANGES = """
+SELECT at, action, api_family, value, reason, changed_by, database_user FROM ebay_control_log
+WHERE ebay_account_id = :account ORDER BY at DESC LIMIT 10
+"""
