@@ -1,0 +1,171 @@
+"""What was: runs, their logs, changes of records. Newest first, and never by reading all there is.
+
+A question about some accounts or families is asked of each account and family (or table) by itself, for as many rows
+as are wanted: then the index on just that has the answer, however long ago it was. It is asked with BETWEEN and an
+ORDER BY of the whole index, because of two equal signs PostgreSQL would infer that the order of time is enough, and
+walk the index on time alone through all of the others' rows, to the end where there is nothing to find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ebaysync.errors import UsageError
+from ebaysync.families import discover
+from ebaysync.store.database import Database
+from ebaysync.sync.state import iso
+
+STATUSES = ("running", "completed", "error", "interrupted")
+
+
+async def runs(
+    db: Database, accounts: Sequence[UUID], family: str | None, status: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """The newest runs. No accounts: of all."""
+    picked = accounts or family or status in ("running", "error", "interrupted")
+    query = _RUNS_OF_EACH if picked else _RUNS
+    if status and status != "completed":
+        query = query.replace("/* status */", "AND status <> 'completed' AND status = :status")
+    elif status:
+        query = query.replace("/* status */", "AND status = :status")
+    families = [family] if family else list(discover())
+    ids = list(accounts) or await _all_accounts(db)
+    rows = await db.rows(query, accounts=ids, families=families, status=status, limit=limit)
+    return [
+        {
+            "run_id": str(row.id),
+            "account": row.name,
+            "family": row.api_family,
+            "status": row.status,
+            "trigger": row.trigger,
+            "started_at": iso(row.started_at),
+            "finished_at": iso(row.finished_at),
+            "seconds": row.seconds,
+            "summary": row.summary_json,
+        }
+        for row in rows
+    ]
+
+
+async def _all_accounts(db: Database) -> list[UUID]:
+    return [row.id for row in await db.rows("SELECT id FROM ebay_accounts")]
+
+
+_ROW = "r.*, extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS seconds"
+_RUNS = f"""
+SELECT a.name, {_ROW}
+FROM (SELECT * FROM ebay_worker_run WHERE true /* status */ ORDER BY started_at DESC LIMIT :limit) r
+JOIN ebay_accounts a ON a.id = r.ebay_account_id
+ORDER BY r.started_at DESC
+"""  # noqa: S608
+_RUNS_OF_EACH = f"""
+SELECT a.name, {_ROW}
+FROM (
+    SELECT one.* FROM unnest(CAST(:accounts AS uuid[])) account, unnest(CAST(:families AS text[])) family,
+        LATERAL (
+            SELECT * FROM ebay_worker_run
+            WHERE (ebay_account_id, api_family) BETWEEN (account, family) AND (account, family) /* status */
+            ORDER BY ebay_account_id, api_family, started_at DESC LIMIT :limit) one
+    ORDER BY one.started_at DESC LIMIT :limit) r
+JOIN ebay_accounts a ON a.id = r.ebay_account_id
+ORDER BY r.started_at DESC
+"""  # noqa: S608
+
+
+async def log(db: Database, run: str) -> dict[str, Any]:
+    """One run, by its id or the beginning of it, and its lines. Raises UsageError."""
+    digits = run.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
+        raise UsageError(f"{run!r} is no run's id, nor the beginning of one", hint="see: ebaysync runs")
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    found = await db.rows(_RUN, first=first, last=last)
+    if not found:
+        raise UsageError(f"there is no run {run}", hint="see: ebaysync runs; old ones are pruned")
+    if len(found) > 1:
+        raise UsageError(f"{run} is the beginning of several runs' ids", hint="give more of it")
+    [row] = found
+    lines = await db.rows(_LINES, run=row.id)
+    return {
+        "run_id": str(row.id),
+        "account": row.name,
+        "family": row.api_family,
+        "status": row.status,
+        "trigger": row.trigger,
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+        "lines": [{"at": iso(line.at), "kind": line.kind, "details": line.details} for line in lines],
+    }
+
+
+_RUN = """
+SELECT r.*, a.name FROM ebay_worker_run r JOIN ebay_accounts a ON a.id = r.ebay_account_id
+WHERE r.id BETWEEN :first AND :last LIMIT 2
+"""
+_LINES = "SELECT at, kind, details FROM ebay_api_worker_log WHERE run_id = :run ORDER BY id"
+
+
+async def events(
+    db: Database,
+    accounts: Sequence[UUID],
+    family: str | None,
+    table: str | None,
+    key: str | None,
+    since: datetime | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """The newest changes of records. No accounts: of all."""
+    tables = _tables(family, table)
+    query = _EVENTS_OF_KEY if key else _EVENTS_OF_EACH if accounts or family or table else _EVENTS
+    ids = list(accounts) or await _all_accounts(db)
+    rows = await db.rows(query, accounts=ids, tables=tables, key=key, since=since, limit=limit)
+    return [
+        {
+            "observed_at": iso(row.observed_at),
+            "account": row.name,
+            "family": row.api_family,
+            "table": row.table_name,
+            "key": row.entity_key,
+            "event": row.event,
+            "changes": row.changes,
+            "run_id": str(row.run_id) if row.run_id else None,
+        }
+        for row in rows
+    ]
+
+
+def _tables(family: str | None, table: str | None) -> list[str]:
+    known = [each.name for one in discover().values() if family in (None, one.name) for each in one.tables]
+    if table and table not in known:
+        raise UsageError(f"there is no table {table!r}", hint=f"tables: {', '.join(known)}")
+    return [table] if table else known
+
+
+_EVENTS = """
+SELECT a.name, e.* FROM (
+    SELECT * FROM ebay_events WHERE observed_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+    ORDER BY observed_at DESC LIMIT :limit) e
+JOIN ebay_accounts a ON a.id = e.ebay_account_id
+ORDER BY e.observed_at DESC, e.id DESC
+"""
+_EVENTS_OF_KEY = """
+SELECT a.name, e.* FROM ebay_events e JOIN ebay_accounts a ON a.id = e.ebay_account_id
+WHERE e.entity_key = :key AND e.observed_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+    AND e.ebay_account_id = ANY(:accounts) AND e.table_name = ANY(:tables)
+ORDER BY e.observed_at DESC, e.id DESC LIMIT :limit
+"""
+_EVENTS_OF_EACH = """
+SELECT a.name, e.* FROM (
+    SELECT one.* FROM unnest(CAST(:accounts AS uuid[])) account, unnest(CAST(:tables AS text[])) tab,
+        LATERAL (
+            SELECT * FROM ebay_events
+            WHERE (ebay_account_id, table_name) BETWEEN (account, tab) AND (account, tab)
+                AND observed_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+            ORDER BY ebay_account_id, table_name, observed_at DESC LIMIT :limit) one
+    ORDER BY one.observed_at DESC LIMIT :limit) e
+JOIN ebay_accounts a ON a.id = e.ebay_account_id
+ORDER BY e.observed_at DESC, e.id DESC
+"""
