@@ -107,7 +107,11 @@ class Settings:
         secret=True,
     )
     admin_database_url: Secret | None = _setting(
-        "EBAYSYNC_ADMIN_DATABASE_URL", None, "the owner's login, for migrate", _database_url, secret=True
+        "EBAYSYNC_ADMIN_DATABASE_URL",
+        None,
+        "the owner's login, for migrate, prune, accounts remove",
+        _database_url,
+        secret=True,
     )
     secret_key: Secret | None = _setting(
         "EBAYSYNC_SECRET_KEY",
@@ -161,6 +165,25 @@ class Settings:
     )
     initial_backfill_days: int = _setting(
         "EBAYSYNC_INITIAL_BACKFILL_DAYS", 90, "where a new cursor starts", _whole(1, 3660)
+    )
+    keep_runs_days: int = _setting(
+        "EBAYSYNC_KEEP_RUNS_DAYS", 90, "prune: runs, quarantine, token refreshes, counted calls", _whole(1, 36_600)
+    )
+    keep_logs_days: int = _setting("EBAYSYNC_KEEP_LOGS_DAYS", 30, "prune: the lines of a run's log", _whole(1, 36_600))
+    keep_events_days: int | None = _setting(
+        "EBAYSYNC_KEEP_EVENTS_DAYS", None, "prune: events; unset: for ever", _whole(1, 36_600)
+    )
+    keep_raw_days: int | None = _setting(
+        "EBAYSYNC_KEEP_RAW_DAYS",
+        None,
+        "prune: raw_payload of rows that were not updated since; at least 90; unset: for ever",
+        _whole(1, 36_600),
+    )
+    keep_addresses_days: int | None = _setting(
+        "EBAYSYNC_KEEP_ADDRESSES_DAYS",
+        None,
+        "prune: the buyer's address, notes, e-mail and phone, after the order's creation; unset: for ever",
+        _whole(1, 36_600),
     )
     log_format: str = _setting("EBAYSYNC_LOG_FORMAT", "text", "text or json, to standard error", _log_format)
 

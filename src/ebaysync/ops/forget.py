@@ -86,6 +86,7 @@ async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
         async for batch in stored.mentioning(db, family.table, names):
             for account_id, raw, kept in batch:
                 found.update(await _clean(db, family, account_id, raw, kept, names, private))
+        found.update(await _clean_emptied(db, family, names, private))
     named = pattern(names)
     for table, column, kind in await stored.columns_of_text(db):
 
@@ -142,6 +143,21 @@ async def _clean(
         return counts
 
     return await db.transact(work)
+
+
+async def _clean_emptied(
+    db: Database, family: Family, names: Collection[str], private: Collection[tuple[str, str]]
+) -> Mapping[str, int]:
+    """Records whose payload was pruned: there the columns alone say who is a party."""
+    name = family.table.name
+    columns = [column for table, column in private if table == name]
+    if not columns:
+        return {}
+    rows = await stored.erase_emptied(db, family.table, names, columns, ERASED)
+    events = 0
+    for account_id, key in rows:
+        events += await db.transact(lambda c, a=account_id, k=key: _clean_events(c, a, name, k, columns))  # type: ignore[misc]
+    return {name: len(rows), "ebay_events": events}
 
 
 async def _clean_events(

@@ -77,6 +77,39 @@ async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, r
     return (await pg.execute(statement, values)).rowcount
 
 
+async def erase_emptied(
+    db: Database, table: Table, names: Collection[str], columns: Sequence[str], erased: str
+) -> list[tuple[UUID, str]]:
+    """Of rows without a payload (store/age) one of whose columns is one of the names: `erased` into all of these
+    columns that have a value, but where that is a seller of ours. Account and key of each."""
+    query = sql.SQL(
+        """
+        WITH ours AS (
+            SELECT lower(username) AS name FROM ebay_accounts UNION SELECT lower(ebay_user_id) FROM ebay_accounts)
+        UPDATE {table} t SET {assigned} WHERE jsonb_typeof(t.raw_payload) = 'null' AND ({named})
+        RETURNING t.ebay_account_id, concat_ws('/', {key})
+        """
+    ).format(
+        table=sql.Identifier(table.name),
+        assigned=sql.SQL(", ").join(
+            sql.SQL(
+                "{0} = CASE WHEN lower({0}) IN (SELECT name FROM ours) THEN {0}"
+                " WHEN {0} IS NOT NULL THEN %(erased)s END"
+            ).format(sql.Identifier(name))
+            for name in columns
+        ),
+        named=sql.SQL(" OR ").join(sql.SQL("lower({}) = ANY(%(names)s)").format(sql.Identifier(n)) for n in columns),
+        key=_names(table.key),
+    )
+    values = {"names": [name.lower() for name in names], "erased": erased}
+
+    async def work(connection: AsyncConnection) -> list[tuple[UUID, str]]:
+        pg = await driver(connection)
+        return [(row[0], row[1]) for row in await (await pg.execute(query, values)).fetchall()]
+
+    return await db.transact(work)
+
+
 async def columns_of_text(db: Database) -> list[tuple[str, str, str]]:
     """Table, column and type of everything in which a name could stand: text, jsonb, text[], bytea."""
     rows = await db.rows(_COLUMNS)
