@@ -76,6 +76,8 @@ def test_every_declared_column_is_there_with_its_type(query: Callable[..., list[
             }
             if table.removable:
                 extra["removed_at"] = types["timestamptz"]
+            if table.personal:
+                extra["personal_erased_at"] = types["timestamptz"]
             assert found == declared | extra
             key = query(
                 "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"

@@ -123,6 +123,18 @@ async def test_a_change_of_an_erased_persons_order_is_stored_without_the_person(
     assert not any(name in text for (text,) in told)
 
 
+async def test_a_record_whose_payload_was_pruned_is_erased_by_its_columns(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=5)
+    await b.run(await b.add())
+    query("UPDATE ebay_orders SET raw_payload = 'null' RETURNING 1")
+    [(name,)] = query("SELECT buyer_username FROM ebay_orders WHERE ship_to_city IS NOT NULL ORDER BY 1 LIMIT 1")
+    assert await forget(b.db, [name], b.sleep) == {"ebay_orders": 1}
+    assert query("SELECT ship_to_city FROM ebay_orders WHERE buyer_username = '[erased]'") == [("[erased]",)]
+    assert await forget(b.db, [name], b.sleep) == {}
+
+
 async def test_a_part_of_a_longer_name_is_another_person(bench: Callable[..., Any], query: Query) -> None:
     b = bench(seed=5, sellers=1, orders_per_seller=5)
     await b.run(await b.add())

@@ -87,6 +87,9 @@ async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
             for account_id, raw, kept in batch:
                 found.update(await _clean(db, family, account_id, raw, kept, names, private))
         found.update(await _clean_emptied(db, family, names, private))
+        for each in family.tables:
+            columns = sorted(column for name, column in private if name == each.name)
+            found[each.name] += await stored.erase_columns(db, each, columns, names, ERASED)
     named = pattern(names)
     for table, column, kind in await stored.columns_of_text(db):
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import Database, driver
-from ebaysync.store.table import Row, Table
+from ebaysync.store.table import TEXT, Row, Table
 
 BATCH = 200
 
@@ -106,6 +106,28 @@ async def erase_emptied(
     async def work(connection: AsyncConnection) -> list[tuple[UUID, str]]:
         pg = await driver(connection)
         return [(row[0], row[1]) for row in await (await pg.execute(query, values)).fetchall()]
+
+    return await db.transact(work)
+
+
+async def erase_columns(db: Database, table: Table, columns: Sequence[str], names: Collection[str], erased: str) -> int:
+    """Of rows whose raw_payload was pruned: what tells of a person, where one of these columns is one of the names."""
+    own = {column.name for column in table.columns if column.type == TEXT and column.name not in table.key}
+    some = [name for name in columns if name in own]
+    if not some:
+        return 0
+    statement = sql.SQL("UPDATE {table} SET {set} WHERE raw_payload = 'null' AND ({named})").format(
+        table=sql.Identifier(table.name),
+        set=sql.SQL(", ").join(
+            sql.SQL("{0} = CASE WHEN {0} IS NOT NULL THEN {1} END").format(sql.Identifier(name), sql.Literal(erased))
+            for name in some
+        ),
+        named=sql.SQL(" OR ").join(sql.SQL("lower({}) = ANY(%(names)s)").format(sql.Identifier(name)) for name in some),
+    )
+
+    async def work(connection: AsyncConnection) -> int:
+        pg = await driver(connection)
+        return (await pg.execute(statement, {"names": [name.lower() for name in names]})).rowcount
 
     return await db.transact(work)
 
