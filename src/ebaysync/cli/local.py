@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ebaysync.cli.session import AsJson, Session, answer_json
-from ebaysync.errors import ConfigError, EbaysyncError, Interrupted
+from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
 from ebaysync.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -53,12 +53,22 @@ def simulator(
     sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each at the start.")] = 200,
     things: Annotated[int, typer.Option(min=0, help="Transactions, listings, messages … of each at the start.")] = 50,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RESOURCE=N", help="A small quota, such as sell.finances=20, or Trading=50."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the bundled eBay until it is interrupted. Prints its sellers with their refresh tokens."""
     session: Session = context.obj
     world = _world(seed, sellers, orders, things)
     from ebaysync.sim import control, server
+    from ebaysync.sim.quotas import Quotas
+
+    try:
+        quotas = Quotas({name: int(number) for name, _, number in (word.partition("=") for word in quota or ())})
+    except ValueError as error:
+        raise UsageError(f"--quota: {error}", hint="such as --quota sell.finances=20") from None
 
     def ready(url: str) -> None:
         listed = control.sellers(world)
@@ -71,7 +81,7 @@ def simulator(
         sys.stdout.flush()
 
     del session
-    signum = server.serve(world, host=host, port=port, ready=ready)
+    signum = server.serve(world, host=host, port=port, quotas=quotas, ready=ready)
     if signum:
         raise Interrupted(signum)
 

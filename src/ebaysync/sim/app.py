@@ -10,13 +10,14 @@ from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
 from ebaysync.sim import apis, control, faults, wire
-from ebaysync.sim.apis import oauth, trading_requests
+from ebaysync.sim.apis import analytics, oauth, trading_requests
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, no_such_resource
 from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.faults import Fault, Faults
 from ebaysync.sim.journal import SECRET_PARAMETERS, Entry, Journal
 from ebaysync.sim.moving import Mover
 from ebaysync.sim.orders import Seller
+from ebaysync.sim.quotas import Quotas
 from ebaysync.sim.world import World
 
 # eBay's hosts by path; everything else lives at api.
@@ -33,15 +34,16 @@ def routes() -> tuple[Route, ...]:
     return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
 
 
-def create_app(world: World, *, keyset: oauth.Keyset | None = None) -> App:
-    return App(world, keyset or oauth.Keyset())
+def create_app(world: World, *, keyset: oauth.Keyset | None = None, quotas: Quotas | None = None) -> App:
+    return App(world, keyset or oauth.Keyset(), quotas or Quotas())
 
 
 class App:
     """`hosts` maps a port to the eBay host that it stands for; any other port stands for all of them."""
 
-    def __init__(self, world: World, keyset: oauth.Keyset) -> None:
+    def __init__(self, world: World, keyset: oauth.Keyset, quotas: Quotas) -> None:
         self.world = world
+        self.quotas = quotas
         self.ledger = oauth.Ledger(world, keyset)
         self.journal = Journal()
         self.faults = Faults(world.seed)
@@ -82,6 +84,7 @@ class App:
         if host not in ("any", _host_of(call.path)):
             return Answer(404)  # no envelope, no body: seen by those who asked the wrong host
         try:
+            self.quotas.count(call)
             return self._route(call, stand_in)
         except Refusal as refusal:
             return refusal.answer
@@ -91,6 +94,8 @@ class App:
             return oauth.token(self.ledger, call)
         if call.path == "/oauth2/authorize" and call.method == "GET":
             return oauth.authorize(self.ledger, call)
+        if call.path == analytics.PATH and call.method == "GET":
+            return analytics.rate_limits(self.ledger, self.quotas, call)
         for route in routes():
             if call.method == route.method and (path := re.fullmatch(route.path, call.path)):
                 seller = route.authorize(self.ledger, call, route.scopes)

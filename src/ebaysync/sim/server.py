@@ -20,6 +20,7 @@ from ebaysync.sim.app import App, create_app
 from ebaysync.sim.faults import Faults
 from ebaysync.sim.journal import Journal
 from ebaysync.sim.orders import Seller
+from ebaysync.sim.quotas import Quotas
 from ebaysync.sim.world import World
 
 ROLES = ("api", "apiz", "auth")
@@ -93,8 +94,10 @@ class Simulator:
     application itself got wrong is raised when the block ends.
     """
 
-    def __init__(self, world: World, *, keyset: Keyset | None = None, split: bool = False) -> None:
-        self.app = create_app(world, keyset=keyset)
+    def __init__(
+        self, world: World, *, keyset: Keyset | None = None, split: bool = False, quotas: Quotas | None = None
+    ) -> None:
+        self.app = create_app(world, keyset=keyset, quotas=quotas)
         self.split = split
         self.url = self.apiz_url = self.auth_url = ""
         self._started = threading.Event()
@@ -109,6 +112,10 @@ class Simulator:
     @property
     def faults(self) -> Faults:
         return self.app.faults
+
+    @property
+    def quotas(self) -> Quotas:
+        return self.app.quotas
 
     @property
     def journal(self) -> Journal:
@@ -175,10 +182,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     keyset: Keyset | None = None,
+    quotas: Quotas | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> int:
     """Blocks until SIGINT or SIGTERM and returns that signal's number; `ready` is told the URL."""
-    app = create_app(world, keyset=keyset)
+    app = create_app(world, keyset=keyset, quotas=quotas)
     sock = _bind(host, port)
     received: list[int] = []
 
