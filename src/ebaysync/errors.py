@@ -14,7 +14,7 @@
     ├── EbayError                13   eBay refused or failed
     │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
     │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504, Trading's system errors
-    │   ├── QuotaSpent           13   the day's calls are used up (Trading 518)
+    │   ├── QuotaSpent           13   the day's calls are used up (Trading 518, some 429)
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
     │   │   ├── AccessDenied     13   403

@@ -429,7 +429,6 @@ ERRORS = {
     "error_401_1001.json": (401, "unauthorized"),
     "error_403_1100.json": (403, "missing_scope"),
     "error_403_215001.json": (403, "access_denied"),
-    "error_429_2001.json": (429, "busy"),
 }
 PATHS = {
     "orders": "/sell/fulfillment/v1/order",
@@ -438,7 +437,6 @@ PATHS = {
     "inventory": "/sell/inventory/v1/inventory_item",
 }
 TRADING_ERRORS = {
-    "error-call-limit-518.synthetic.xml": ("quota", 13, "518"),
     "error-internal-10007.synthetic.xml": ("busy", 13, "10007"),
     "error-expired-iaf.xml": ("needs_consent", 12, "21917053"),
     "error-multiple.synthetic.xml": ("rejected", 13, "Failure 11 first error"),
@@ -493,9 +491,11 @@ def test_no_sample_of_a_family_is_forgotten(shared: Path) -> None:
     used = {path.name for path in rest(shared).glob("transaction_*.json")} | {*TRANSACTION_PAGES, *DISPUTE_DETAILS}
     used |= {"payment_dispute_summaries_constructed.json", "inventory_items_page_constructed.json"}
     used |= {"offer_published_real.json", "offers_page_constructed.json", "error_404_25713_no_offer.json", *ERRORS}
+    used |= {"error_429_2001.json"}  # tests/flow/test_quota
     there = {path.name for path in rest(shared).glob("*.json") if not path.name.startswith(elsewhere)}
     assert there == used
     used = {*TRADING_ERRORS, *PURCHASES, *BODIES, DAMAGED, "warning.synthetic.xml", "GetMyMessages-headers.xml"}
+    used |= {"error-call-limit-518.synthetic.xml"}  # tests/flow/test_quota
     used |= {f"GetMyMessages-{name}.xml" for name in ("summary.synthetic", "empty.synthetic", "headers-soap-2005-real")}
     used |= {"GetMyeBaySelling-ActiveList-official.xml", "GetMyeBaySelling-variations.xml"}
     there = {path.name for path in (shared / "ebay/samples/trading-postorder").glob("*.xml")}

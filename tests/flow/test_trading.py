@@ -630,9 +630,10 @@ async def test_a_spent_quota_ends_the_family_and_is_not_asked_again(
     account = await b.add()
     b.sim.faults.add("trading_error", code=518, times=None)
     summary = await b.run(account, family)
-    assert (summary.status, summary.failure.code, summary.failure.exit_code) == ("error", "quota", 13)
+    assert (summary.status, summary.failure) == ("skipped", None)
+    assert "the quota of trading is spent until" in (summary.reason or "")
     assert len(calls(b, CALLS[family])) == 1
-    assert query("SELECT cursor_value, last_error FROM ebay_sync_state") == [(None, summary.failure.message)]
+    assert query("SELECT cursor_value, last_error, last_run_at FROM ebay_sync_state") == [(None, None, None)]
 
 
 @pytest.mark.parametrize("family", CALLS)

@@ -136,7 +136,8 @@ WITH token AS (
         access_token = excluded.access_token, access_expires_at = excluded.access_expires_at,
         refresh_expires_at = excluded.refresh_expires_at, updated_at = clock_timestamp()),
 logged AS (
-    INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, 'accounts add'))
+    INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, 'accounts add')),
+due AS (UPDATE ebay_sync_state SET failures = 0, retry_at = NULL WHERE ebay_account_id = :id)
 INSERT INTO ebay_authorizations (ebay_account_id, scopes, consented_at) VALUES (:id, :scopes, :consented)
 ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_at = excluded.consented_at
 """

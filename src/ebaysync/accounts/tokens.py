@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import vault as vaults
 from ebaysync.accounts.accounts import Account, has_tokens
+from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import Api
@@ -223,6 +224,7 @@ async def open_api(
     """An account's way to eBay. Raises ConfigError where its keyset, hosts or key are not set."""
     keyset = settings.keyset(account.environment)
     vault = vaults.load(settings, may_create=not await has_tokens(db))
-    async with Transport(hosts(settings, account.environment), sleep=sleep) as transport:
+    places = hosts(settings, account.environment)
+    async with Transport(places, sleep=sleep) as transport, metered(db, vault, keyset, transport):
         tokens = Tokens(db, vault, transport, keyset, account, trigger)
         yield Api(transport, tokens, account.marketplace_id), tokens

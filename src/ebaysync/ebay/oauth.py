@@ -1,7 +1,8 @@
-"""OAuth with eBay: the refresh grant. (RFC 6749; eBay's "Using a refresh token".)
+"""OAuth with eBay: the refresh grant, and the application's own token (client credentials). (RFC 6749; eBay's "Using a
+refresh token".)
 
-No scope is sent: left out, eBay grants what was consented; a superset would be refused. The answer has no refresh
-token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's envelope.
+No scope is sent to refresh: left out, eBay grants what was consented; a superset would be refused. The answer has no
+refresh token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's envelope.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ebaysync.settings import Keyset
 
 DEADLINE = 30.0  # seconds
 TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
+APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 
 class _Grant(msgspec.Struct, frozen=True):
@@ -42,13 +44,24 @@ async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -
     """A new access token, by one request: who asks holds a row lock, and waits without it.
 
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
-    form = urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
+    return await _granted(transport, keyset, {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
+
+
+async def application_token(transport: Transport, keyset: Keyset) -> Grant:
+    """A token of the application itself, by one request. eBay gives 1,000 a day: see accounts/application.
+
+    Raises KeysetRejected, EbayError."""
+    return await _granted(transport, keyset, {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE})
+
+
+async def _granted(transport: Transport, keyset: Keyset, form: dict[str, str]) -> Grant:
     headers = (
         ("Authorization", f"Basic {basic(keyset.client_id, keyset.client_secret).reveal()}"),
         ("Content-Type", "application/x-www-form-urlencoded"),
         ("Accept", "application/json"),
     )
-    request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, form.encode(), DEADLINE)
+    body = urlencode(form).encode()
+    request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, body, DEADLINE)
 
     def checked(answer: Answer) -> _Grant:
         if answer.status in (400, 401):

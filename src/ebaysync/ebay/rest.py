@@ -64,9 +64,9 @@ class Api:
         self.credentials = credentials
         self.marketplace_id = marketplace_id
 
-    def counted(self) -> Api:
-        """The same account, whose calls are counted apart."""
-        return Api(self.transport.counted(), self.credentials, self.marketplace_id)
+    def counted(self, part: float = 1.0) -> Api:
+        """The same account, whose calls are counted apart, and may use up this part of a quota."""
+        return Api(self.transport.counted(part), self.credentials, self.marketplace_id)
 
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
         """Send what `make` makes of the access token; when `check` raises Unauthorized, once more with a new one.

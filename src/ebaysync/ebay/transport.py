@@ -18,7 +18,8 @@ import logging
 import ssl
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -34,6 +35,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from ebaysync.ebay import limits
 from ebaysync.errors import AnswerNotUnderstood, ConfigError, EbayError, EbayUnreachable
 from ebaysync.settings import LOOPBACK, Settings
 
@@ -145,14 +147,30 @@ class Answer:
             return None
 
 
+class Meter(Protocol):
+    """Counts an application's calls against its quotas (accounts/usage)."""
+
+    def admit(self, api: str, part: float) -> None:
+        """A request is about to be sent. Raises QuotaSpent, when it must not be: `part` of the quota is used."""
+
+    def resting(self, apis: Iterable[str], part: float) -> str | None:
+        """Why no call of one of these APIs is to be made now; None: calls may be made."""
+
+    async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
+        """The error that an answer is, or QuotaSpent when it says that the day's calls are used up."""
+
+
 class Transport:
     """One connection pool to one environment's hosts. `calls` counts the requests that were sent through this view
-    of it (see `counted`)."""
+    of it (see `counted`), `spent` the same by API. The `meter`, of all views, may refuse one."""
 
     def __init__(self, hosts: Hosts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.hosts = hosts
         self.clock = Clock()
         self.calls = 0
+        self.spent: Counter[str] = Counter()
+        self.meter: Meter | None = None
+        self.part = 1.0
         self._allowed = hosts.names()
         self._sleep = sleep
         self._places = asyncio.Semaphore(IN_FLIGHT)
@@ -165,11 +183,16 @@ class Transport:
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
         )
 
-    def counted(self) -> Transport:
-        """The same pool and clock, with a count of its own: for one of several runs that go on at once."""
+    def counted(self, part: float = 1.0) -> Transport:
+        """The same pool, clock and meter, with a count of its own: for one of several runs that go on at once. It may
+        use up this part of a quota."""
         view = copy.copy(self)
-        view.calls = 0
+        view.calls, view.spent, view.part = 0, Counter(), part
         return view
+
+    def resting(self, apis: Iterable[str]) -> str | None:
+        """Why no call of one of these APIs is to be made now."""
+        return self.meter.resting(apis, self.part) if self.meter else None
 
     async def __aenter__(self) -> Transport:
         return self
@@ -184,7 +207,7 @@ class Transport:
         async def once() -> T:
             async with self._places:
                 answer = await self._exchange(request)
-            return check(answer)
+            return await self._checked(answer, check)
 
         return await self.persist(once)
 
@@ -205,13 +228,28 @@ class Transport:
 
     async def send_once(self, request: Request, check: Callable[[Answer], T]) -> T:
         """The same without another try. Raises EbayError."""
-        return check(await self._exchange(request))
+        return await self._checked(await self._exchange(request), check)
+
+    async def _checked(self, answer: Answer, check: Callable[[Answer], T]) -> T:
+        try:
+            return check(answer)
+        except EbayError as error:
+            if self.meter is None:
+                raise
+            judged = await self.meter.judged(_api(answer.request), answer, error)
+            if judged is error:
+                raise
+            raise judged from None
 
     async def _exchange(self, request: Request) -> Answer:
         parts = urlsplit(request.url)
         if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
+        api = _api(request)
+        if self.meter:
+            self.meter.admit(api, self.part)
         self.calls += 1
+        self.spent[api] += 1
         started = time.monotonic()
         try:
             async with asyncio.timeout(request.deadline):
@@ -250,6 +288,10 @@ def _trust(hosts: Hosts) -> ssl.SSLContext:
     context = ssl.create_default_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _api(request: Request) -> str:
+    return limits.api_of(request.url, request.headers, request.body)
 
 
 class _Kept:

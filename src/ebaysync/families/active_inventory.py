@@ -121,6 +121,7 @@ FAMILY = Family(
     source="active_inventory",
     calls="Trading GetMyeBaySelling ActiveList; GetSellerList from 25,000 listings on",
     every_minutes=60,
+    costs={"trading.GetMyeBaySelling": 2},
     cursor_type="snapshot",
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(LISTINGS, VARIATIONS),

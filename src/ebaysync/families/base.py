@@ -81,6 +81,8 @@ class Family:
     calls: str
     """eBay's names of the calls, for people"""
     every_minutes: int
+    costs: Mapping[str, float]
+    """calls of a usual run by API (ebay/limits), until they are measured"""
     cursor_type: Literal["window", "snapshot", "rolling"]
     scopes: tuple[str, ...]
     tables: tuple[Table, ...]

@@ -70,6 +70,7 @@ FAMILY = Family(
     source="buyer",
     calls="Trading GetMyeBayBuying",
     every_minutes=60,
+    costs={"trading.GetMyeBayBuying": 1},
     cursor_type="rolling",
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(PURCHASES,),

@@ -55,6 +55,7 @@ FAMILY = family(
         outdated=moved_on("case_status_enum"),
     ),
     name="cases",
+    api="post_order.case",
     about="cases of escalated inquiries and returns",
     calls="Post-Order casemanagement/search, casemanagement/{id}",
     normal=(

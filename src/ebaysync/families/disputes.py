@@ -91,6 +91,7 @@ FAMILY = Family(
     source="disputes",
     calls="payment_dispute_summary; payment_dispute where open or changed",
     every_minutes=30,
+    costs={"dispute_summary": 2, "dispute": 1},
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.payment.dispute",),
     tables=(DISPUTES,),

@@ -158,6 +158,7 @@ FAMILY = Family(
     source="transactions",
     calls=CALLS,
     every_minutes=15,
+    costs={"finances": 2},
     cursor_type="window",
     scopes=SCOPES,
     tables=(TRANSACTIONS, FEES),

@@ -60,6 +60,7 @@ FAMILY = family(
         outdated=moved_on("inquiry_status_enum"),
     ),
     name="inquiries",
+    api="post_order.inquiry",
     about="inquiries about items that did not arrive",
     calls="Post-Order inquiry/search, inquiry/{id}",
     normal=(

@@ -49,6 +49,7 @@ FAMILY = Family(
     source="inventory",
     calls="Inventory getOffers for each SKU",
     every_minutes=60,
+    costs={"inventory": 30},
     cursor_type="snapshot",
     scopes=inventory.SCOPES,
     tables=(OFFERS,),

@@ -133,7 +133,7 @@ class Pieces:
         )
 
 
-def family(pieces: Pieces, *, name: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
+def family(pieces: Pieces, *, name: str, api: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
     """What the three families do alike."""
     return Family(
         name=name,
@@ -141,6 +141,7 @@ def family(pieces: Pieces, *, name: str, about: str, calls: str, normal: tuple[s
         source=name,
         calls=calls,
         every_minutes=30,
+        costs={api: 3},
         cursor_type="window",
         scopes=SCOPES,
         tables=(pieces.table,),

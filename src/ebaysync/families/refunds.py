@@ -80,6 +80,7 @@ FAMILY = Family(
     source="transactions",
     calls=f"{finances.CALLS}, type REFUND",
     every_minutes=15,
+    costs={"finances": 2},
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(REFUNDS,),

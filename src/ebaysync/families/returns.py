@@ -78,6 +78,7 @@ FAMILY = family(
         outdated=differ("state", "status", "activity_due", "respond_by_date", "buyer_respond_by_date"),
     ),
     name="returns",
+    api="post_order.return",
     about="returns and replacements",
     calls="Post-Order return/search, return/{id}",
     normal=(

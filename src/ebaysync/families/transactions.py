@@ -30,6 +30,7 @@ FAMILY = Family(
     source="transactions",
     calls=finances.CALLS,
     every_minutes=15,
+    costs={"finances": 2},
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(TRANSACTIONS,),

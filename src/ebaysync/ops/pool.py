@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from ebaysync.ops.process import Ending, Forkserver, ForkserverGone, Limits, Pro
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
+from ebaysync.sync import cadence
 from ebaysync.sync import state as states
 
 log = logging.getLogger(__name__)
@@ -288,6 +290,9 @@ async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
     told = {run["family"] for run in outcome.runs if run["status"] != "interrupted"}
     for family in set(work.families) - told or work.families:
         await states.ensure(db, work.account, discover()[family])
+        if outcome.error["code"] not in _SETTINGS:
+            wait = partial(cadence.failed, account_id=work.account.id, family=discover()[family], error=None)
+            await db.transact(wait)
         await db.execute(
             "UPDATE ebay_sync_state SET last_status = 'error', last_error = :error, updated_at = clock_timestamp()"
             " WHERE ebay_account_id = :account AND api_family = :family",

@@ -121,6 +121,7 @@ class Member:
         self.summary = Summary(account.name, family.name, cursor=state.cursor)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
+        self.is_first = state.cursor is None
         self.lease: Lease | None = None
         self.seen = Seen()
         self.doubt: EbayError | None = None
@@ -134,6 +135,11 @@ class Member:
     @property
     def run_id(self) -> UUID | None:
         return self.lease.run_id if self.lease else None
+
+    @property
+    def imports(self) -> bool:
+        """Whether this is a first import, or goes on with one: it costs what no later run does."""
+        return self.is_first and self.family.cursor_type == "window"
 
     def progressed(self) -> None:
         if self.lease:

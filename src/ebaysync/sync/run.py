@@ -1,7 +1,7 @@
 """One run of the families of one source of one account, from top to bottom. `run` is the place to begin reading
 ebaysync.
 
-    refuse    paused, disabled, not in this environment: said, not done
+    refuse    paused, disabled, not in this environment, no quota left: said, not done
     lease     one run per account, family and walk at a time
     plan      the window: from the cursor less the overlap (or the first reach) to eBay's now less the settle time
     walk      slices of it, read ahead while the ones before are stored; or a scan, where eBay has no window
@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import note_refusal
+from ebaysync.ebay import limits
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import (
     ConsentNeeded,
@@ -41,11 +42,13 @@ from ebaysync.errors import (
     LeaseHeld,
     LeaseLost,
     OutOfMemory,
+    QuotaSpent,
     XmlBroken,
 )
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
+from ebaysync.sync import cadence
 from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
 from ebaysync.sync.halt import Stop, watched
@@ -92,7 +95,8 @@ async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[
     """Bring families of one source of one account up to date. Errors end up in the summaries, whose status says so;
     only a bug is raised."""
     started = time.monotonic()
-    worker = replace(worker, api=worker.api.counted())
+    part = limits.last_part(min(family.every_minutes for family in families))
+    worker = replace(worker, api=worker.api.counted(part))
     members: list[Member] = []
     summaries: list[Summary] = []
     for family in families:
@@ -130,12 +134,14 @@ async def _refusal(worker: Worker, member: Member) -> str | None:
         return reason
     if worker.account.environment in member.family.absent_in:
         return f"eBay has no {member.family.name} in its {worker.account.environment}"
-    return None
+    return worker.api.transport.resting(member.family.costs)
 
 
 async def _dry(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
     try:
         await _Run(worker, members, asked).walk()
+    except QuotaSpent as spent:
+        _all_rest(members, spent)
     except EbaysyncError as error:
         for member in members:
             _failed(member.summary, error)
@@ -162,6 +168,8 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
                 await _Run(replace(worker, stop=stop), mine, asked).walk()
         except Halted:
             pass  # each family's summary has the reason
+        except QuotaSpent as spent:
+            _all_rest(mine, spent)
         except EbaysyncError as caught:
             _all_failed(mine, caught)
             if isinstance(caught, ConsentNeeded):
@@ -197,6 +205,14 @@ def _all_failed(members: Sequence[Member], error: EbaysyncError) -> None:
             _failed(member.summary, error)
 
 
+def _all_rest(members: Sequence[Member], spent: QuotaSpent) -> None:
+    """The day's calls are used up: no failure. What was stored stays, and so does the cursor."""
+    for summary in (member.summary for member in members if member.summary.failure is None):
+        moved = summary.window_from and summary.reached and summary.reached > summary.window_from
+        summary.status = "completed" if summary.fetched or moved else "skipped"
+        summary.reason = spent.message
+
+
 async def _consent_needed(worker: Worker, family: Family) -> None:
     try:
         await note_refusal(worker.db, worker.account, family.name, family.scopes)
@@ -216,8 +232,17 @@ async def _tell(worker: Worker, member: Member) -> None:
         facts = summary.facts()
         await states.note(connection, lease.run_id, kind, facts)
         said = error.message if error and summary.status == "error" else None
-        name = member.family.name
-        await states.end_run(connection, worker.account.id, name, lease.run_id, summary.status, said, facts, live=live)
+        name, account_id = member.family.name, worker.account.id
+        rests = summary.status == "skipped"  # a run was begun, and found the quota spent: it stays due
+        status = "completed" if rests else summary.status
+        await states.end_run(connection, account_id, name, lease.run_id, status, said, facts, live=live and not rests)
+        if live and summary.status == "completed":
+            spent = {} if member.imports else worker.api.transport.spent
+            await cadence.succeeded(
+                connection, account_id, member.family, spent, whole=summary.caught_up and bool(spent)
+            )
+        elif live and summary.status == "error":
+            await cadence.failed(connection, account_id, member.family, error)
 
     try:
         await lease.transact(worker.db, work)

@@ -1,0 +1,77 @@
+"""The application's own access token (client credentials), for calls that are no seller's: limits, signing keys.
+
+One for each keyset, for all processes, encrypted in `ebay_keysets`: eBay gives 1,000 a day, and each lasts two hours.
+"""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from ebaysync.accounts.vault import Vault
+from ebaysync.ebay import oauth
+from ebaysync.ebay.transport import Transport
+from ebaysync.errors import SecretKeyError
+from ebaysync.log import Secret
+from ebaysync.settings import Keyset, Settings
+from ebaysync.store.database import Database
+
+COLUMN = "application_token"
+MARGIN = 300  # seconds before its end from which on it is not used
+
+
+def keyset_name(keyset: Keyset) -> str:
+    """How a keyset is called in the database: environment and client id, which is no secret."""
+    return f"{keyset.environment}:{keyset.client_id}"
+
+
+def keyset_of(settings: Settings, environment: str) -> str:
+    """The same for an environment; without a client id where its keyset is not set."""
+    prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
+    return f"{environment}:{getattr(settings, f'{prefix}client_id') or ''}"
+
+
+async def access_token(db: Database, vault: Vault, transport: Transport, keyset: Keyset) -> Secret:
+    """The stored token, or a new one. Raises KeysetRejected, EbayError, DatabaseError."""
+    name = keyset_name(keyset)
+    rows = await db.rows(
+        "SELECT application_token FROM ebay_keysets WHERE keyset = :keyset"
+        " AND token_expires_at > clock_timestamp() + make_interval(secs => :margin)",
+        keyset=name,
+        margin=MARGIN,
+    )
+    if rows and rows[0].application_token and (known := _opened(vault, rows[0].application_token, keyset)):
+        return known
+    grant = await oauth.application_token(transport, keyset)
+    await db.execute(
+        _STORE,
+        keyset=name,
+        token=vault.seal(grant.access_token, keyset.environment, bound_to(name), COLUMN),
+        seconds=grant.expires_in,
+    )
+    return grant.access_token
+
+
+async def forget(db: Database, keyset: Keyset) -> None:
+    """After eBay has refused the token."""
+    await db.execute("UPDATE ebay_keysets SET application_token = NULL WHERE keyset = :name", name=keyset_name(keyset))
+
+
+def bound_to(name: str) -> UUID:
+    """What the token's blob is bound to in place of an account's id."""
+    return uuid5(NAMESPACE_URL, f"ebaysync:keyset:{name}")
+
+
+def _opened(vault: Vault, blob: bytes, keyset: Keyset) -> Secret | None:
+    """None where its key is gone: another token is to be had for the asking."""
+    try:
+        return vault.open(blob, keyset.environment, bound_to(keyset_name(keyset)), COLUMN)
+    except SecretKeyError:
+        return None
+
+
+_STORE = """
+INSERT INTO ebay_keysets (keyset, application_token, token_expires_at)
+VALUES (:keyset, :token, clock_timestamp() + make_interval(secs => :seconds))
+ON CONFLICT (keyset) DO UPDATE SET application_token = excluded.application_token,
+    token_expires_at = excluded.token_expires_at
+"""

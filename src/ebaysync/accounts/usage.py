@@ -1,0 +1,320 @@
+"""Counts the calls of a keyset in `ebay_api_usage`, and refuses those that its quotas do not allow.
+
+Calls are counted before they are sent and stored in the background: after ten seconds, or after fifty calls, or fewer
+the nearer a quota is; and when the work ends. What a process that is killed has not stored is lost: at most that, for
+each API, and eBay's own count brings it back within the hour. Increments may be stored twice when a commit's answer
+is lost: too many calls counted do no harm.
+
+Which day it is, eBay's clock says. What a 429 means, Developer Analytics is asked, at most once a minute; run-all asks
+it once an hour. Where it does not answer, the documented quotas stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts import application
+from ebaysync.accounts import vault as vaults
+from ebaysync.accounts.accounts import has_tokens
+from ebaysync.accounts.vault import Vault
+from ebaysync.ebay import analytics, limits
+from ebaysync.ebay.analytics import Report
+from ebaysync.ebay.limits import Budget, Count, Usage
+from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport, hosts
+from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, Unauthorized
+from ebaysync.settings import Keyset, Settings
+from ebaysync.store.database import Database
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds between two times of storing
+MOST_UNSAID = 50  # calls of an API that are not stored yet
+ASK_AGAIN = 60  # seconds between two questions to Analytics
+ASK_HOURLY = 3600
+SPENT = b"request limit has been reached"
+CAUTIOUS = timedelta(hours=1)
+
+
+class Meter:
+    """One keyset's calls in this process (ebay/transport.Meter)."""
+
+    def __init__(self, db: Database, vault: Vault, keyset: Keyset, transport: Transport) -> None:
+        self._db, self._vault, self._keyset, self._transport = db, vault, keyset, transport
+        self.name = application.keyset_name(keyset)
+        self._usage = Usage()
+        self._day: date | None = None
+        self._unsaid: Counter[tuple[date, str]] = Counter()
+        self._ended = False
+        self._full = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._storing = asyncio.Lock()
+
+    @property
+    def now(self) -> datetime:
+        return self._transport.clock.now()
+
+    def budget(self, api: str) -> Budget:
+        """By what is stored as far as this process knows, and its own calls."""
+        today = limits.quota_day(self.now)
+        if self._day and self._day < today:  # counts of yesterday; a rest may reach into today
+            self._usage = replace(self._usage, counts=_rests(self._usage.counts))
+        self._day = today
+        own = {api: calls for (day, api), calls in self._unsaid.items() if day == today}
+        return self._usage.budget(api, self.now, own)
+
+    def admit(self, api: str, part: float) -> None:
+        budget = self.budget(api)
+        if rest := budget.rest(part, self.now):
+            raise QuotaSpent(rest[1])
+        key = limits.quota_day(self.now), api
+        self._unsaid[key] += 1
+        if self._unsaid[key] >= max(1.0, min(MOST_UNSAID, budget.left(part) / 20)):
+            self._full.set()
+
+    def resting(self, apis: Iterable[str], part: float) -> str | None:
+        rests = (self.budget(api).rest(part, self.now) for api in apis)
+        return next((rest[1] for rest in rests if rest), None)
+
+    async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
+        """A 518 and a 429 that means the quota let the API rest until its reset, for every account of the keyset. Any
+        other 429 stays what it is: to be asked again."""
+        spent = isinstance(error, QuotaSpent)
+        if not (spent or error.status == 429) or api.startswith(("oauth.", "analytics")):
+            return error
+        until = await self._spent_until(api, answer, error, certain=spent)
+        if until is None:
+            return error
+        bucket = self._usage.bucket(api)
+        await self._rest(bucket, until, error.message)
+        rest = self.budget(api).rest(1.0, self.now)
+        said = rest[1] if rest else f"the quota of {bucket} is spent"
+        return QuotaSpent(said, status=error.status, error_id=error.error_id)
+
+    async def _spent_until(self, api: str, answer: Answer, error: EbayError, *, certain: bool) -> datetime | None:
+        """None: it is a matter of too many calls at once."""
+        now, budget = self.now, self.budget(api)
+        if budget.resting_until and budget.resting_until > now:
+            return budget.resting_until  # another request of this process was told so
+        await self._ask(ASK_AGAIN)
+        bucket = self._usage.bucket(api)
+        known = self._usage.counts.get(bucket)
+        budget = self.budget(api)
+        fresh = known and known.reported_at and now - known.reported_at < timedelta(seconds=2 * ASK_AGAIN)
+        if known and fresh and budget.quota is not None and not certain:
+            return budget.resets_at if (known.reported or 0) >= budget.quota else None
+        if certain:
+            return budget.resets_at
+        if (error.retry_after or 0) > LONGEST_WAIT:
+            return now + timedelta(seconds=error.retry_after or 0)
+        if SPENT not in answer.body.lower():
+            return None
+        # The words alone, which eBay has for both. Where our own count makes it likely, for the day; else for a while.
+        likely = budget.quota is not None and budget.used >= budget.quota / 2
+        return budget.resets_at if likely else min(budget.resets_at, now + CAUTIOUS)
+
+    async def _rest(self, bucket: str, until: datetime, reason: str) -> None:
+        log.warning("%s: %s; no more calls of %s until %s", self.name, reason, bucket, until.isoformat())
+        count = self._usage.counts.get(bucket, Count(bucket))
+        counts = {**self._usage.counts, bucket: replace(count, resting_until=until, reason=reason)}
+        self._usage = replace(self._usage, counts=counts)
+        values = {"keyset": self.name, "api": bucket, "day": limits.quota_day(self.now), "until": until}
+        values |= {"reason": reason[:300], "quota": self._usage.quota(bucket), "resets": limits.resets_at(self.now)}
+        try:
+            await self._db.execute(_REST, **values)
+        except DatabaseError as untold:
+            log.warning("that %s rests could not be stored: %s", bucket, untold)
+
+    # ---- eBay's own figures
+
+    async def ask_hourly(self) -> None:
+        """eBay's own figures, once an hour for a keyset, whichever process comes first."""
+        await self._ask(ASK_HOURLY)
+
+    async def _ask(self, at_most_every: float) -> None:
+        async with self._asking:
+            try:
+                if not await self._db.execute(_CLAIM, keyset=self.name, seconds=at_most_every):
+                    await self.load()  # another process has just asked
+                    return
+                token = await application.access_token(self._db, self._vault, self._transport, self._keyset)
+                reports = await analytics.rate_limits(self._transport, token)
+            except Unauthorized:
+                await application.forget(self._db, self._keyset)
+            except EbaysyncError as error:
+                log.info("%s: eBay's own call limits could not be had, the documented ones stand: %s", self.name, error)
+            else:
+                await self.store()
+                await self._reported(reports)
+
+    async def _reported(self, reports: Sequence[Report]) -> None:
+        now = self.now
+
+        async def work(connection: AsyncConnection) -> None:
+            for report in reports:
+                values = {"keyset": self.name, "api": report.api, "day": limits.quota_day(now), "quota": report.limit}
+                values |= {"used": report.used, "now": now, "resets": report.reset or limits.resets_at(now)}
+                await connection.execute(text(_REPORTED), values)
+            known = msgspec.json.encode({report.api: report.limit for report in reports}).decode()
+            await connection.execute(text(_LIMITS), {"keyset": self.name, "limits": known})
+
+        await self._db.transact(work)
+        await self.load()
+
+    # ---- the stored counts
+
+    async def load(self) -> None:
+        self._usage = (await load(self._db, [self.name], limits.quota_day(self.now))).get(self.name, Usage())
+
+    async def store(self) -> None:
+        """Add the calls that are not stored yet, and learn what other processes have added."""
+        async with self._storing:
+            said = Counter({key: calls for key, calls in self._unsaid.items() if calls})
+            if said:
+                rows = [
+                    {"api": api, "day": day.isoformat(), "calls": calls, "quota": self._usage.quota(api)}
+                    for (day, api), calls in sorted(said.items())
+                ]
+                values = {"rows": msgspec.json.encode(rows).decode(), "resets": limits.resets_at(self.now)}
+                await self._db.execute(_ADD, keyset=self.name, **values)
+                self._unsaid -= said
+            await self.load()
+
+    async def keep(self) -> None:
+        """Store now and then, and once more at the `end`. The count must not stop the work: what cannot be stored now
+        is stored later."""
+        while not self._ended:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self._full.wait()
+            self._full.clear()
+            try:
+                await self.store()
+            except DatabaseError as error:
+                log.warning("calls could not be counted in the database yet: %s", error)
+
+    def end(self) -> None:
+        self._ended = True
+        self._full.set()
+
+
+@asynccontextmanager
+async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transport) -> AsyncIterator[Meter]:
+    """Counts what is sent through this transport and its views."""
+    meter = Meter(db, vault, keyset, transport)
+    await meter.load()
+    transport.meter = meter
+    keeping = asyncio.create_task(meter.keep())
+    try:
+        yield meter
+    finally:
+        meter.end()
+        await keeping
+
+
+async def ask_hourly(
+    settings: Settings, db: Database, environment: str, sleep: Callable[[float], Awaitable[None]]
+) -> None:
+    """Have eBay's own figures of an environment's keyset, unless somebody had them within the hour. Raises ConfigError,
+    DatabaseError."""
+    keyset = settings.keyset(environment)
+    if await db.rows(_ASKED, keyset=application.keyset_name(keyset), seconds=ASK_HOURLY):
+        return
+    vault = vaults.load(settings, may_create=not await has_tokens(db))
+    async with (
+        Transport(hosts(settings, environment), sleep=sleep) as transport,
+        metered(db, vault, keyset, transport) as meter,
+    ):
+        await meter.ask_hourly()
+
+
+async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:
+    """By keyset, the counts of a quota day and the rests that reach into it."""
+
+    async def work(connection: AsyncConnection) -> dict[str, Usage]:
+        return await read(connection, keysets, day)
+
+    return await db.transact(work)
+
+
+async def read(connection: AsyncConnection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
+    rows = (await connection.execute(text(_READ), {"keysets": list(keysets), "day": day})).all()
+    known = (await connection.execute(text(_KNOWN), {"keysets": list(keysets)})).all()
+    told = {row.keyset: row.limits for row in known}
+    counts: dict[str, dict[str, Count]] = {keyset: {} for keyset in {*told, *(row.keyset for row in rows)}}
+    for row in rows:
+        before, count = counts[row.keyset].get(row.api), _count(row, day)
+        if before and before.resting_until and not count.resting_until:  # yesterday's rest reaches into today
+            count = replace(count, resting_until=before.resting_until, reason=before.reason)
+        counts[row.keyset][row.api] = count
+    return {keyset: Usage(of, told.get(keyset, {})) for keyset, of in counts.items()}
+
+
+def _count(row: Any, day: date) -> Count:
+    if row.quota_day != day:  # of it, only the rest holds on
+        return Count(row.api, resting_until=row.resting_until, reason=row.resting_reason)
+    return Count(
+        row.api,
+        row.calls,
+        row.elsewhere,
+        row.reported_calls,
+        row.reported_at,
+        row.resets_at,
+        row.resting_until,
+        row.resting_reason,
+    )
+
+
+def _rests(counts: Mapping[str, Count]) -> dict[str, Count]:
+    found = {api: Count(api, resting_until=c.resting_until, reason=c.reason) for api, c in counts.items()}
+    return {api: count for api, count in found.items() if count.resting_until}
+
+
+_READ = """
+SELECT keyset, api, quota_day, calls, elsewhere, reported_calls, reported_at, resets_at, resting_until, resting_reason
+FROM ebay_api_usage WHERE keyset = ANY(:keysets)
+    AND (quota_day = :day OR (quota_day >= CAST(:day AS date) - 2 AND resting_until IS NOT NULL))
+ORDER BY quota_day
+"""
+_KNOWN = "SELECT keyset, limits FROM ebay_keysets WHERE keyset = ANY(:keysets)"
+_ADD = """
+INSERT INTO ebay_api_usage AS u (keyset, api, quota_day, calls, quota, resets_at)
+SELECT :keyset, r.api, r.day, r.calls, r.quota, :resets
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r (api text, day date, calls bigint, quota bigint)
+ORDER BY r.api, r.day
+ON CONFLICT (keyset, api, quota_day) DO UPDATE SET calls = u.calls + excluded.calls, quota = excluded.quota,
+    updated_at = clock_timestamp()
+"""
+_REST = """
+INSERT INTO ebay_api_usage (keyset, api, quota_day, quota, resets_at, resting_until, resting_reason)
+VALUES (:keyset, :api, :day, :quota, :resets, :until, :reason)
+ON CONFLICT (keyset, api, quota_day) DO UPDATE SET resting_until = excluded.resting_until,
+    resting_reason = excluded.resting_reason, updated_at = clock_timestamp()
+"""
+_ASKED = """
+SELECT FROM ebay_keysets
+WHERE keyset = :keyset AND limits_asked_at > clock_timestamp() - make_interval(secs => :seconds)
+"""
+_CLAIM = """
+INSERT INTO ebay_keysets AS k (keyset, limits_asked_at) VALUES (:keyset, clock_timestamp())
+ON CONFLICT (keyset) DO UPDATE SET limits_asked_at = excluded.limits_asked_at
+WHERE k.limits_asked_at IS NULL OR k.limits_asked_at < clock_timestamp() - make_interval(secs => :seconds)
+"""
+_REPORTED = """
+INSERT INTO ebay_api_usage AS u (keyset, api, quota_day, quota, resets_at, reported_calls, elsewhere, reported_at)
+VALUES (:keyset, :api, :day, :quota, :resets, :used, :used, :now)
+ON CONFLICT (keyset, api, quota_day) DO UPDATE SET quota = excluded.quota, resets_at = excluded.resets_at,
+    reported_calls = excluded.reported_calls, reported_at = excluded.reported_at,
+    elsewhere = greatest(0, excluded.reported_calls - u.calls), updated_at = clock_timestamp()
+"""
+_LIMITS = "UPDATE ebay_keysets SET limits = CAST(:limits AS jsonb) WHERE keyset = :keyset"

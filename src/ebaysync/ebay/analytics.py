@@ -1,0 +1,97 @@
+"""Developer Analytics: getRateLimits. (api host; an application's token, not a seller's.)
+
+204 is "none". `rates`, and in a rate `count`, may be missing (eBay's answers of 2018 have no count). Windows shorter
+than a day are about bursts, and are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ebaysync.ebay import limits
+from ebaysync.ebay.rest import Answered, check
+from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.log import Secret
+
+PATH = "/developer/analytics/v1_beta/rate_limit/"
+DEADLINE = 10.0  # seconds: nothing waits for it that cannot do without
+DAY = 86_400
+
+
+class _Rate(Answered, frozen=True):
+    count: int | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    reset: datetime | None = None
+    time_window: int | None = None
+
+
+class _Resource(Answered, frozen=True):
+    name: str = ""
+    rates: tuple[_Rate, ...] | None = None
+
+
+class _Limit(Answered, frozen=True):
+    api_context: str = ""
+    api_name: str = ""
+    resources: tuple[_Resource, ...] | None = None
+
+
+class _Limits(Answered, frozen=True):
+    rate_limits: tuple[_Limit, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What eBay says of an API's quota day."""
+
+    api: str
+    limit: int
+    used: int
+    remaining: int
+    reset: datetime | None
+
+
+async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
+    """The APIs that are used here and that eBay tells about; by one request. Raises EbayError."""
+    headers = (("Authorization", f"Bearer {token.reveal()}"), ("Accept", "application/json"))
+    request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
+
+    def checked(answer: Answer) -> _Limits:
+        return _Limits() if answer.status == 204 else check(answer, _Limits, transport)
+
+    told = await transport.send_once(request, checked)
+    found: dict[str, Report] = {}
+    for report in _reports(told):
+        other = found.get(report.api)
+        if other is None or report.remaining < other.remaining:  # two resources of one API: the one that ends first
+            found[report.api] = report
+    return sorted(found.values(), key=lambda report: report.api)
+
+
+def _reports(told: _Limits) -> list[Report]:
+    return [
+        Report(api, rate.limit, _used(rate), _remaining(rate), _aware(rate.reset))
+        for limit in told.rate_limits or ()
+        for resource in limit.resources or ()
+        if (api := limits.api_of_report(limit.api_context, limit.api_name, resource.name))
+        for rate in resource.rates or ()
+        if rate.limit and rate.limit > 0 and rate.time_window == DAY
+    ]
+
+
+def _used(rate: _Rate) -> int:
+    if rate.count is not None:
+        return max(0, rate.count)
+    return max(0, (rate.limit or 0) - _remaining(rate))
+
+
+def _remaining(rate: _Rate) -> int:
+    if rate.remaining is not None:
+        return max(0, rate.remaining)
+    return max(0, (rate.limit or 0) - (rate.count or 0))
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
