@@ -74,7 +74,8 @@ def exit_codes() -> str:
         if isinstance(kind, type) and issubclass(kind, EbaysyncError) and kind is not errors.Interrupted:
             found.setdefault(kind.exit_code, []).append(f"`{kind.code}`")
     meaning = {
-        0: "done; also: nothing due, paused, disabled, held by another run (in `run-all`), records in quarantine",
+        0: "done; also: nothing due, paused, disabled, resting because a quota is spent, held by another run (in"
+        " `run-all`), records in quarantine",
         1: "a bug",
         2: "wrong usage or settings, a keyset that eBay does not accept, a key that does not fit the stored secrets",
         3: "`run-all`, `backfill`, `refresh-tokens`: at least one account or family failed; the rest is stored",

@@ -14,6 +14,7 @@ from rich.text import Text
 from ebaysync.accounts import accounts
 from ebaysync.cli.session import AsJson, Session, answer_json, console
 from ebaysync.errors import SchemaBehind, UsageError
+from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.ops.signals import Stop
 from ebaysync.store import migrate as migrations
@@ -42,12 +43,14 @@ def status(
         async with session.database() as db:
             names = account or []
             chosen = [await accounts.find(db, name) for name in names] if names else await accounts.every(db)
-            found = await statuses.collect(db, chosen)
+            found = await statuses.collect(db, chosen, await schedule.plan(session.settings, db))
             if not watch:
                 return found
             with Live(_rendered(found), console=console(), screen=False) as live:
                 while stop.signum is None:
-                    live.update(_rendered(await statuses.collect(db, chosen)))
+                    live.update(
+                        _rendered(await statuses.collect(db, chosen, await schedule.plan(session.settings, db)))
+                    )
                     await stop.sleep(2)
             return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from ebaysync import log as logs
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import expiring, open_api
+from ebaysync.accounts.usage import ask_hourly
 from ebaysync.cli.session import AccountName, AccountNames, AsJson, Session, answer_json, progress
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
 from ebaysync.families import discover
@@ -120,7 +122,8 @@ def run_all(
     async def work(stop: Stop) -> tuple[list[Outcome], int]:
         async with session.database() as db:
             chosen = await _chosen(db, account, active_only=True)
-            due = await schedule.due(db, [a.id for a in chosen], only, now=now)
+            await _ask_limits(session, db, chosen, stop)
+            due = await schedule.due(session.settings, db, [a.id for a in chosen], only, now=now)
             limit = session.settings.account_timeout
             renew = await expiring(db)
             busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
@@ -157,6 +160,15 @@ def backfill(
             return outcomes, pool.exit_code(outcomes, stop, several=len(parts) * len(names) > 1)
 
     _answer(*session.go(work), as_json=as_json)
+
+
+async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> None:
+    """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand."""
+    for environment in sorted({account.environment for account in chosen if not account.needs_consent}):
+        try:
+            await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
+        except ConfigError as error:  # each account says it by itself
+            logging.getLogger(__name__).info("the call limits of %s: %s", environment, error)
 
 
 async def _chosen(db: Database, names: Sequence[str] | None, *, active_only: bool) -> list[Account]:

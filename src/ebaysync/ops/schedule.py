@@ -1,36 +1,158 @@
-"""Which families of an account are due."""
+"""Which families are due, and what `schedule` shows: reads what the plan (ops/budget) needs, and tells it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts import usage
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.application import keyset_of
+from ebaysync.ebay import limits
 from ebaysync.families import discover
+from ebaysync.families.base import Family
+from ebaysync.ops import budget
+from ebaysync.ops.budget import Due, Forecast, Plan, Task
+from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.database import Database
-
-# A timer that fires every five minutes is never quite punctual: what is due within this is due.
-SLACK_SECONDS = 60
+from ebaysync.sync.state import iso
 
 
-async def due(db: Database, account_ids: Sequence[UUID], only: Sequence[str], *, now: bool) -> dict[UUID, list[str]]:
-    """The enabled families of each account whose interval has passed (`now`: all of them)."""
-    rows = await db.rows(_WAITING, accounts=list(account_ids), slack=SLACK_SECONDS)
-    states = {(row.ebay_account_id, row.api_family): row for row in rows}
-    found: dict[UUID, list[str]] = {}
-    for account_id in account_ids:
-        found[account_id] = []
-        for family in discover().values():
-            state = states.get((account_id, family.name))
-            waited = (
-                state is None or state.seconds is None or state.seconds >= 60 * (state.every or family.every_minutes)
-            )
-            if (not only or family.name in only) and (state is None or state.enabled) and (now or waited):
-                found[account_id].append(family.name)
+@dataclass(frozen=True)
+class Defaults:
+    """What `families enable/disable/every` have set for all accounts."""
+
+    enabled: bool = True
+    every_minutes: int | None = None
+
+
+async def plan(settings: Settings, db: Database) -> Plan:
+    """The plan for all accounts, by the database's clock."""
+    return await db.transact(lambda connection: _plan(connection, settings))
+
+
+async def due(
+    settings: Settings, db: Database, account_ids: Sequence[UUID], only: Sequence[str], *, now: bool
+) -> dict[UUID, list[str]]:
+    """The families of each account that are to run (`now`: all that are enabled)."""
+    made = await plan(settings, db)
+
+    def chosen(task: Task) -> bool:
+        return task.account_id in found and (not only or task.family in only)
+
+    found: dict[UUID, list[str]] = {account_id: [] for account_id in account_ids}
+    everything = [due.task for due in made.dues.values() if due.task.enabled and chosen(due.task)]
+    ready = {(task.account_id, task.family) for task in (everything if now else made.due(chosen))}
+    for account_id, families in found.items():
+        families += [name for name in discover() if (account_id, name) in ready]
     return found
 
 
-_WAITING = """
-SELECT ebay_account_id, api_family, enabled, every_minutes AS every,
-    extract(epoch FROM clock_timestamp() - last_run_at) + :slack AS seconds
-FROM ebay_sync_state WHERE ebay_account_id = ANY(:accounts)
+async def _plan(connection: AsyncConnection, settings: Settings) -> Plan:
+    rows = (await connection.execute(text(_STATES))).all()
+    common = (await connection.execute(text(_COMMON))).one()
+    keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
+    usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))
+    defaults = _defaults(common.defaults)
+    known = {(row.id, row.api_family): row for row in rows}
+    accounts = {row.id: row for row in rows}
+    tasks = [
+        _task(account, family, known.get((account.id, family.name)), keysets[account.environment], defaults)
+        for account in accounts.values()
+        for family in discover().values()
+    ]
+    return budget.plan(tasks, usages, common.now)
+
+
+def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Task:
+    common = defaults.get(family.name, Defaults())
+    absent = account.environment in family.absent_in
+    return Task(
+        account.id,
+        family.name,
+        family.source,
+        keyset,
+        family.every_minutes,
+        float((row.every_minutes if row else None) or common.every_minutes or family.every_minutes),
+        {} if absent else (row.calls_per_run if row else None) or family.costs,
+        (row is None or row.enabled) and common.enabled,
+        account.is_active and not account.needs_consent and not absent,
+        row.last_run_at if row else None,
+        row.retry_at if row else None,
+        row.failures if row else 0,
+    )
+
+
+def _defaults(stored: Mapping[str, Any]) -> dict[str, Defaults]:
+    """What is stored may have been written by hand: what is not understood is left out."""
+    found = {}
+    families = stored.get("families")
+    for name, said in families.items() if isinstance(families, dict) else ():
+        if isinstance(said, dict):
+            every = said.get("every_minutes")
+            minutes = every if isinstance(every, int) and every > 0 else None
+            found[name] = Defaults(said.get("enabled") is not False, minutes)
+    return found
+
+
+def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
+    """The object of `schedule --json`."""
+    keysets = {due.task.keyset for due in made.dues.values()}
+    return {
+        "now": iso(made.now),
+        "accounts": [
+            {
+                "account": account.name,
+                "active": account.is_active,
+                "needs_consent": account.needs_consent,
+                "families": [_family(made.dues[account.id, name]) for name in discover()],
+            }
+            for account in accounts
+            if (account.id, next(iter(discover()))) in made.dues
+        ],
+        "quotas": [_forecast(made, forecast) for forecast in made.forecasts if forecast.keyset in keysets],
+    }
+
+
+def _family(due: Due) -> dict[str, Any]:
+    task = due.task
+    return {
+        "family": task.family,
+        "enabled": task.enabled,
+        "every_minutes": task.every,
+        "effective_minutes": None if due.every is None else round(due.every, 1),
+        "next_due_at": iso(due.at),
+        "reason": due.why,
+        "failures": task.failures,
+        "calls": {api: round(calls, 1) for api, calls in sorted(task.costs.items())},
+    }
+
+
+def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
+    found = forecast.budget
+    resting = found.resting_until if found.resting_until and found.resting_until > made.now else None
+    return {
+        "keyset": forecast.keyset,
+        "api": found.api,
+        "quota": found.quota,
+        "used": found.used,
+        "used_by_us": found.ours,
+        "used_by_ebay": found.reported,
+        "forecast": round(forecast.calls),
+        "forecast_unstretched": round(forecast.wanted),
+        "resets_at": iso(found.resets_at),
+        "resting_until": iso(resting),
+    }
+
+
+_STATES = """
+SELECT a.id, a.environment, a.is_active, a.needs_consent, s.api_family, s.enabled, s.every_minutes, s.last_run_at,
+    s.retry_at, s.failures, s.calls_per_run
+FROM ebay_accounts a LEFT JOIN ebay_sync_state s ON s.ebay_account_id = a.id ORDER BY a.name
 """
+_COMMON = "SELECT clock_timestamp() AS now, defaults FROM ebay_worker_global_config"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.families import discover
 from ebaysync.families.base import Family
+from ebaysync.ops.budget import Due, Plan
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states
 from ebaysync.sync.state import iso
 
 
-async def collect(db: Database, accounts: Sequence[Account]) -> dict[str, Any]:
-    """The object of `status --json` (INTERFACE: Commands)."""
+async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict[str, Any]:
+    """The object of `status --json` (INTERFACE: Commands). The plan says what is due when (ops/schedule)."""
     ids = [account.id for account in accounts]
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
@@ -27,7 +27,10 @@ async def collect(db: Database, accounts: Sequence[Account]) -> dict[str, Any]:
                 "environment": account.environment,
                 "active": account.is_active,
                 "token": _token(account, tokens.get(account.id)),
-                "families": [_family(family, rows.get((account.id, family.name))) for family in discover().values()],
+                "families": [
+                    _family(family, rows.get((account.id, family.name)), plan.dues.get((account.id, family.name)))
+                    for family in discover().values()
+                ],
             }
             for account in accounts
         ],
@@ -51,18 +54,17 @@ def _missing(scopes: Sequence[str] | None) -> list[str]:
     return sorted(scope for scope in needed if scope not in scopes and scope.removesuffix(".readonly") not in scopes)
 
 
-def _family(family: Family, row: Any) -> dict[str, Any]:
-    every = timedelta(minutes=(row.every_minutes if row else None) or family.every_minutes)
+def _family(family: Family, row: Any, due: Due | None) -> dict[str, Any]:
     return {
         "family": family.name,
-        "enabled": row.enabled if row else True,
+        "enabled": due.task.enabled if due else True,
         "cursor": row.cursor_value if row else None,
         "lag_seconds": int(row.lag) if row and row.lag is not None else None,
         "sweep_cursor": row.sweep_cursor if row else None,
         "last_run_at": iso(row.last_run_at) if row else None,
         "last_status": "running" if row and row.running else row.last_status if row else None,
         "last_error": row.last_error if row else None,
-        "next_due_at": iso(row.last_run_at + every) if row and row.last_run_at else None,
+        "next_due_at": iso(due.at) if due else None,
     }
 
 

@@ -1,0 +1,122 @@
+"""schedule: what is due when, and the calls that it will cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from ebaysync.accounts import accounts
+from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, console
+from ebaysync.ops import schedule as schedules
+from ebaysync.ops.signals import Stop
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        short_help="What is due when, and the calls it will cost.",
+        epilog="\b\nExample: ebaysync schedule --account alice",
+    )(schedule)
+
+
+def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJson = False) -> None:
+    """What is due when, whether its interval is stretched or it waits after a failure, and for each quota of eBay's
+    what is used and what the day is going to cost. The quotas are of all accounts of a keyset, whichever is shown."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> dict[str, Any]:
+        async with session.database() as db:
+            chosen = [await accounts.find(db, name) for name in account or ()] or await accounts.every(db)
+            return schedules.as_dict(await schedules.plan(session.settings, db), chosen)
+
+    found = session.go(work)
+    if as_json:
+        answer_json(found)
+    else:
+        console().print(_rendered(found))
+
+
+def _rendered(found: dict[str, Any]) -> RenderableType:
+    if not found["accounts"]:
+        return Text("no accounts yet; add one with: ebaysync accounts add NAME --environment E --refresh-token-stdin")
+    now = datetime.fromisoformat(found["now"])
+    return Group(_dues(found["accounts"], now), *_quotas(found["quotas"], now))
+
+
+def _dues(listed: list[dict[str, Any]], now: datetime) -> Table:
+    table = _table("account", "family", "every >", "due", "calls >", "why")
+    for account in listed:
+        for family in account["families"]:
+            off = _off(account, family)
+            table.add_row(
+                account["account"],
+                family["family"],
+                _every(family),
+                "–" if off else _when(family["next_due_at"], now),
+                f"{sum(family['calls'].values()):.0f}",
+                off or family["reason"] or "",
+                style="dim" if off else None,
+            )
+    return table
+
+
+def _off(account: dict[str, Any], family: dict[str, Any]) -> str | None:
+    if not account["active"]:
+        return "the account is disabled"
+    if not family["enabled"]:
+        return "disabled"
+    return "the seller must consent" if account["needs_consent"] else None
+
+
+def _every(family: dict[str, Any]) -> str:
+    effective = family["effective_minutes"]
+    if effective is None:
+        return f"{family['every_minutes']:.0f} → –"
+    changed = effective >= family["every_minutes"] * 1.05
+    return f"{family['every_minutes']:.0f}{f' → {effective:.0f}' if changed else ''} min"
+
+
+def _when(moment: str | None, now: datetime) -> str:
+    if moment is None:
+        return "now"
+    minutes = (datetime.fromisoformat(moment) - now).total_seconds() / 60
+    if minutes <= 0:
+        return "now"
+    return f"in {minutes:.0f} min" if minutes < 120 else f"in {minutes / 60:.0f} h"
+
+
+def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]:
+    shown: list[RenderableType] = []
+    for keyset in dict.fromkeys(quota["keyset"] for quota in listed):
+        table = _table("API", "used >", "eBay's >", "quota >", "forecast >", "% >", "resets")
+        for quota in (quota for quota in listed if quota["keyset"] == keyset):
+            whole = quota["quota"]
+            resting = quota["resting_until"]
+            table.add_row(
+                quota["api"],
+                f"{quota['used_by_us']:,}",
+                "–" if quota["used_by_ebay"] is None else f"{quota['used_by_ebay']:,}",
+                f"{whole:,}" if whole else "–",
+                f"{quota['forecast']:,}",
+                f"{quota['forecast'] / whole:.0%}" if whole else "–",
+                f"rests, {_when(resting, now)}" if resting else _when(quota["resets_at"], now),
+            )
+        shown += [Text(), Text(f"calls today with the keyset {keyset}", style="bold"), table]
+    return shown
+
+
+def _table(*heads: str) -> Table:
+    """A head that ends with > is of numbers."""
+    columns = [
+        Column(
+            head.removesuffix(" >"),
+            justify="right" if head.endswith(">") else "left",
+            no_wrap=head not in ("account", "why"),
+        )
+        for head in heads
+    ]
+    return Table(*columns, box=None, pad_edge=False)

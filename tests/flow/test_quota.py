@@ -1,0 +1,284 @@
+"""Quotas: what is counted, and what happens when one is spent. eBay is the simulator, with quotas that are small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ebaysync.accounts import application, usage, vault
+from ebaysync.accounts.usage import metered
+from ebaysync.ebay import limits
+from ebaysync.ebay.transport import Clock, Transport, hosts
+from ebaysync.families import discover
+from ebaysync.ops import schedule
+from ebaysync.sim.apis.oauth import Keyset
+from ebaysync.sim.clock import ManualClock
+from ebaysync.sim.server import Simulator
+from ebaysync.sim.world import World
+from ebaysync.sync.run import Asked, run
+
+Query = Callable[..., list[Any]]
+ANALYTICS = "/developer/analytics"
+ORDERS = "/sell/fulfillment/v1/order"
+
+
+@pytest.fixture
+def small(bench: Callable[..., Any]) -> Callable[..., Any]:
+    """A bench whose simulator has these quotas."""
+
+    def make(quotas: dict[str, int], **options: Any) -> Any:
+        b = bench(**options)
+        b.sim.quotas.limits.update(quotas)
+        return b
+
+    return make
+
+
+def asked(b: Any, path: str) -> int:
+    return len(b.sim.journal.of(path))
+
+
+async def test_calls_are_counted_by_api_and_day_a_dry_run_too(small: Any, query: Query) -> None:
+    b = small({}, sellers=2, orders_per_seller=5, things=3)
+    for index in (0, 1):
+        account = await b.add(index)
+        await b.run(account, dry_run=True)
+        await b.run(account, "messages")
+    rows = query("SELECT api, calls, quota, resets_at > now(), keyset, quota_day FROM ebay_api_usage ORDER BY api")
+    counted = {row[0]: row[1] for row in rows}
+    assert counted["fulfillment"] == asked(b, ORDERS)
+    assert counted["trading.GetMyMessages"] == asked(b, "/ws/api.dll")
+    assert {row[0]: row[2] for row in rows}["fulfillment"] == 100_000
+    assert {row[3:5] for row in rows} == {(True, "simulator:simulator")}
+    assert {row[5] for row in rows} == {limits.quota_day(datetime.now(UTC))}
+
+
+async def test_a_spent_quota_of_trading_lets_all_of_trading_rest_for_all_accounts(small: Any, query: Query) -> None:
+    b = small({"Trading": 3}, sellers=2, orders_per_seller=3, things=3)
+    first, second = await b.add(0), await b.add(1)
+    summary = await b.run(first, "messages")
+    assert (summary.failure, summary.status) == (None, "skipped")
+    assert "the quota of trading is spent until" in (summary.reason or "")
+    before = asked(b, "/ws/api.dll")
+    for account in (first, second):
+        for family in ("messages", "active_inventory", "buyer"):
+            skipped = await b.run(account, family)
+            assert (skipped.status, skipped.calls, skipped.run_id) == ("skipped", 0, None)
+    assert asked(b, "/ws/api.dll") == before
+    assert (await b.run(second)).status == "completed", "other APIs go on"
+    assert query("SELECT last_error, last_run_at FROM ebay_sync_state WHERE api_family = 'messages'") == [(None, None)]
+    assert query("SELECT status FROM ebay_worker_run WHERE api_family = 'messages'") == [("completed",)]
+    plan = await schedule.plan(b.settings, b.db)
+    ready = {(each.account_id, each.family) for each in plan.due()}
+    assert (first.id, "orders") in ready
+    assert not {family for _, family in ready} & {"messages", "active_inventory", "buyer"}
+
+
+async def test_a_429_of_a_spent_quota_keeps_what_was_stored_and_the_cursor(small: Any, query: Query) -> None:
+    b = small({"sell.fulfillment.order": 20}, sellers=1, orders_per_seller=60)
+    account = await b.add()
+    summary = await b.run(account)
+    assert (summary.status, summary.failure, summary.caught_up) == ("completed", None, False)
+    assert "the quota of fulfillment is spent until" in (summary.reason or "")
+    assert summary.stored > 0
+    [(cursor, failures, error)] = query("SELECT cursor_value, failures, last_error FROM ebay_sync_state")
+    assert (cursor is not None, failures, error) == (True, 0, None)
+    [(quota, reported, rests)] = query(
+        "SELECT quota, reported_calls, resting_until = resets_at FROM ebay_api_usage WHERE api = 'fulfillment'"
+    )
+    assert (quota, reported, rests) == (20, 20, True)
+    b.sim.quotas.limits.clear()
+    query("UPDATE ebay_api_usage SET resting_until = now() - interval '1 s', reported_calls = 0, elsewhere = 0")
+    query("UPDATE ebay_keysets SET limits = '{}'")
+    summary = await b.run(account)
+    assert (summary.status, summary.caught_up) == ("completed", True)
+    assert query("SELECT count(*) FROM ebay_orders") == [(60,)]
+
+
+async def test_a_burst_is_asked_again_and_stays_an_error_when_it_lasts(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.faults.add("status", path=ORDERS, status=429, times=2)
+    assert (await b.run(account)).status == "completed"
+    b.sim.faults.add("status", path=ORDERS, status=429, times=None)
+    summary = await b.run(account)
+    assert (summary.status, summary.failure.code, summary.failure.exit_code) == ("error", "busy", 13)
+    assert asked(b, ANALYTICS) == 1, "once a minute is enough"
+    assert query("SELECT count(*) FROM ebay_api_usage WHERE resting_until IS NOT NULL") == [(0,)]
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_without_analytics_no_run_fails_and_the_documented_quotas_stand(
+    small: Any, query: Query, status: int
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.faults.add("status", path=ANALYTICS, status=status, times=None)
+    await usage.ask_hourly(b.settings, b.db, "simulator", b.sleep)
+    await usage.ask_hourly(b.settings, b.db, "simulator", b.sleep)
+    assert asked(b, ANALYTICS) == 1
+    b.sim.faults.add("status", path=ORDERS, status=429, times=1)
+    query("UPDATE ebay_keysets SET limits_asked_at = NULL")
+    summary = await b.run(account)
+    assert (summary.status, summary.failure) == ("skipped", None)
+    [(hours, quota)] = query(
+        "SELECT extract(epoch FROM resting_until - now()) / 3600, quota FROM ebay_api_usage WHERE api = 'fulfillment'"
+    )
+    assert hours <= 1, "the words of a burst are the same: only for a while"
+    assert quota == 100_000
+
+
+async def test_a_long_retry_after_is_the_time_to_rest(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.faults.add("status", path=ANALYTICS, status=500, times=None)
+    b.sim.faults.add("status", path=ORDERS, status=429, retry_after=1800, times=1)
+    assert (await b.run(account)).status == "skipped"
+    [(minutes,)] = query("SELECT extract(epoch FROM max(resting_until) - now()) / 60 FROM ebay_api_usage")
+    assert 28 < minutes <= 30
+
+
+class Follows(Clock):
+    """eBay's clock, moved by a test."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self.known, self._clock = True, clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def learn(self, date: str | None) -> None:
+        return
+
+
+async def test_the_rest_ends_with_the_quota_day_of_ebays_clock(bench: Callable[..., Any], query: Query) -> None:
+    clock = ManualClock(datetime(2026, 7, 23, 20, tzinfo=UTC))
+    b = bench(world=World(sellers=1, orders_per_seller=30, clock=clock))
+    b.sim.quotas.limits["sell.fulfillment.order"] = 100
+    account = await b.add()
+    async with b.worker(account) as worker:
+        worker.api.transport.clock = Follows(clock)
+        orders = [discover()["orders"]]
+
+        async def once() -> Any:
+            return (await run(worker, orders, Asked("run")))[0]
+
+        assert (await once()).status == "completed"
+        b.sim.quotas.limits["sell.fulfillment.order"] = 1
+        clock.advance(3600)
+        assert (await once()).status == "skipped"
+        [until] = query("SELECT resting_until FROM ebay_api_usage WHERE api = 'fulfillment'")[0]
+        assert until == datetime(2026, 7, 24, 7, tzinfo=UTC)
+        b.sim.quotas.limits["sell.fulfillment.order"] = 100
+        clock.advance((until - clock.now()).total_seconds() - 1)
+        before = asked(b, ORDERS)
+        assert (await once()).status == "skipped"
+        assert asked(b, ORDERS) == before
+        clock.advance(2)
+        query("UPDATE ebay_keysets SET limits = '{}'")
+        await worker.api.transport.meter.load()
+        assert (await once()).status == "completed"
+    days = query("SELECT quota_day::text, calls > 0 FROM ebay_api_usage WHERE api = 'fulfillment' ORDER BY quota_day")
+    assert days == [("2026-07-23", True), ("2026-07-24", True)]
+
+
+async def test_a_second_keyset_is_not_affected(small: Any, simulator: Callable[..., Simulator], query: Query) -> None:
+    b = small({"Trading": 1}, sellers=1, orders_per_seller=1, things=2)
+    account = await b.add()
+    assert (await b.run(account, "buyer")).status == "completed"
+    assert (await b.run(account, "buyer")).status == "skipped"
+    other = Simulator(b.sim.world, keyset=Keyset(client_id="other"))
+    with other:
+        settings = replace(b.settings, simulator_url=other.url, simulator_client_id="other")
+        query("UPDATE ebay_tokens SET access_token = NULL")
+        b2 = replace(b, settings=settings, sim=other)
+        assert (await b2.run(account, "buyer")).status == "completed"
+    keysets = query("SELECT DISTINCT keyset FROM ebay_api_usage ORDER BY keyset")
+    assert keysets == [("simulator:other",), ("simulator:simulator",)]
+
+
+async def test_a_process_stores_its_calls_while_it_runs_and_sees_those_of_others(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
+    places = hosts(b.settings, "simulator")
+    async with (
+        Transport(places) as one,
+        Transport(places) as two,
+        metered(b.db, keys, keyset, one) as first,
+        metered(b.db, keys, keyset, two) as second,
+    ):
+        for _ in range(usage.MOST_UNSAID):
+            first.admit("finances", 1.0)
+        for _ in range(200):
+            await b.sleep(0)
+            if query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSAID,)]:
+                break
+        assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSAID,)]
+        second.admit("finances", 1.0)
+        await second.store()
+        assert second.budget("finances").used == usage.MOST_UNSAID + 1
+
+
+async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
+    async with Transport(hosts(b.settings, "simulator")) as transport:
+        first = await application.access_token(b.db, keys, transport, keyset)
+        assert await application.access_token(b.db, keys, transport, keyset) == first
+        assert asked(b, "/identity/v1/oauth2/token") == 1
+        [(blob,)] = query("SELECT application_token FROM ebay_keysets")
+        assert first.reveal().encode() not in bytes(blob)
+        await application.forget(b.db, keyset)
+        assert await application.access_token(b.db, keys, transport, keyset) != first
+
+
+async def test_a_failing_family_waits_twice_as_long_each_time_and_a_success_ends_that(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    waits = "SELECT extract(epoch FROM retry_at - now()) / 60, failures FROM ebay_sync_state"
+    fault = b.sim.faults.add("status", path=ORDERS, status=400, times=None)
+    for n, (low, high) in enumerate(((3.5, 6.1), (7, 12.1), (15, 24.1)), 1):
+        assert (await b.run(account)).status == "error"
+        [(minutes, failures)] = query(waits)
+        assert (low < minutes < high, failures) == (True, n)
+    plan = await schedule.plan(b.settings, b.db)
+    assert (account.id, "orders") not in {(each.account_id, each.family) for each in plan.due()}
+    assert plan.dues[account.id, "orders"].why == "failed 3 times in a row"
+    found = await schedule.due(b.settings, b.db, [account.id], ["orders"], now=True)
+    assert found == {account.id: ["orders"]}, "--now does not wait"
+    fault.times = 0
+    assert (await b.run(account)).status == "completed"
+    assert query("SELECT retry_at, failures FROM ebay_sync_state") == [(None, 0)]
+
+
+async def test_intervals_and_flags_for_all_accounts_are_obeyed(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    account = await b.add()
+    query(
+        """UPDATE ebay_worker_global_config SET defaults =
+        '{"families": {"orders": {"every_minutes": 20}, "buyer": {"enabled": false}, "cases": 7}}'"""
+    )
+    plan = await schedule.plan(b.settings, b.db)
+    assert plan.dues[account.id, "orders"].task.every == 20
+    assert not plan.dues[account.id, "buyer"].task.enabled
+    query(
+        "INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type, every_minutes)"
+        " VALUES (%s, %s, 'orders', 'window', 45)",
+        account.id,
+        account.ebay_user_id,
+    )
+    assert (await schedule.plan(b.settings, b.db)).dues[account.id, "orders"].task.every == 45
+
+
+async def test_what_a_run_costs_is_remembered_but_not_of_a_first_import(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    await b.run(account)
+    assert query("SELECT calls_per_run FROM ebay_sync_state") == [({},)]
+    await b.run(account)
+    assert query("SELECT calls_per_run FROM ebay_sync_state") == [({"fulfillment": 1.0},)]
