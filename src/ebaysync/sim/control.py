@@ -95,6 +95,12 @@ def _post_revoke(app: App, call: Call) -> Answer:
     return Answer(204)
 
 
+def _get_declined(app: App, call: Call) -> Answer:
+    return Answer(
+        200, b"<!DOCTYPE html><title>Declined</title><p>The seller has declined.</p>", "text/html;charset=utf-8"
+    )
+
+
 def _get_accepted(app: App, call: Call) -> Answer:
     """Where the consent page leads when the RuName names no other place."""
     address = html.escape(f"{call.base}{call.path}?{call.raw_query}")
@@ -113,4 +119,5 @@ ROUTES: dict[tuple[str, str], Callable[[App, Call], Answer]] = {
     ("POST", "/_sim/touch"): _post_touch,
     ("POST", "/_sim/revoke"): _post_revoke,
     ("GET", "/_sim/accepted"): _get_accepted,
+    ("GET", "/_sim/declined"): _get_declined,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from ebaysync.sim.clock import stamp
 
 # The simulator's journal is read by people and stored by tests: no secrets from the query either.
-SECRET_PARAMETERS = frozenset(("code", "refresh_token", "access_token"))
+SECRET_PARAMETERS = frozenset(("code", "refresh_token", "access_token", "state"))
 
 
 @dataclass(frozen=True, slots=True)

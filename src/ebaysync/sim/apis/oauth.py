@@ -186,9 +186,10 @@ def _client(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
 
 
 def authorize(ledger: Ledger, call: Call) -> Answer:
-    """GET /oauth2/authorize: the seller, named by `seller` or the first, agrees at once.
+    """GET /oauth2/authorize: the seller, named by `seller` or the first, agrees at once, or with `decision=decline`
+    does not.
 
-    eBay shows a login page here; `seller` is the simulator's own parameter.
+    eBay shows a login page here; `seller` and `decision` are the simulator's own parameters.
     """
     query, keyset = call.query, ledger.keyset
     if query.get("client_id") != keyset.client_id or query.get("redirect_uri") != keyset.ru_name:
@@ -200,11 +201,20 @@ def authorize(ledger: Ledger, call: Call) -> Answer:
         seller = ledger.world.seller(query.get("seller") or ledger.world.sellers[0])
     except KeyError:
         raise oauth_error(400, "invalid_request", "there is no such seller") from None
+    if query.get("decision", "agree") not in ("agree", "decline"):
+        raise oauth_error(400, "invalid_request", "decision is agree or decline")
+    if query.get("decision") == "decline":
+        fields = {"error": "access_denied", "error_description": "the seller has declined"}
+        return _led(call, f"{call.base}/_sim/declined", fields, seller)
     code = ledger.issue(ledger.codes, Grant(seller, scopes, call.now + timedelta(seconds=CODE_SECONDS)), 96)
     fields = {"code": code, "expires_in": str(CODE_SECONDS)}
-    if "state" in query:
-        fields["state"] = query["state"]
-    target = keyset.accept_url or f"{call.base}/_sim/accepted"
+    return _led(call, keyset.accept_url or f"{call.base}/_sim/accepted", fields, seller)
+
+
+def _led(call: Call, target: str, fields: dict[str, str], seller: Seller) -> Answer:
+    """To one of the RuName's two addresses, with the state that was given."""
+    if "state" in call.query:
+        fields["state"] = call.query["state"]
     glue = "&" if "?" in target else "?"
     return Answer(302, headers={"location": f"{target}{glue}{urlencode(fields)}"}, seller=seller.username)
 
