@@ -174,7 +174,7 @@ class AccessDenied(EbayRejected):
 class ScopeMissing(AccessDenied):
     exit_code = 12
     code = "missing_scope"
-    hint = "connect the account again with a refresh token that has this scope: see README, Families"
+    hint = "let the seller consent to it: ebaysync accounts connect; see README, Families"
 
 
 class RecordNotFound(EbayRejected):

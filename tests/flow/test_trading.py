@@ -675,9 +675,16 @@ async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a
     assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
 
 
-@pytest.mark.parametrize(("scopes", "certain"), [(None, False), (["sell"], False), (["sell", BASE_SCOPE], True)])
+@pytest.mark.parametrize(
+    ("scopes", "code", "certain"),
+    [
+        (None, "needs_consent", False),
+        ([f"{BASE_SCOPE}/sell.inventory"], "missing_scope", False),
+        ([BASE_SCOPE], "needs_consent", True),
+    ],
+)
 async def test_a_token_that_may_lack_the_scope_says_nothing_of_the_sellers_consent(
-    opened: Callable[..., Any], query: Query, scopes: list[str] | None, certain: bool
+    opened: Callable[..., Any], query: Query, scopes: list[str] | None, code: str, certain: bool
 ) -> None:
     """eBay refuses it with the same code: what needs other scopes goes on."""
     b = opened(things=20)
@@ -685,7 +692,7 @@ async def test_a_token_that_may_lack_the_scope_says_nothing_of_the_sellers_conse
     query("UPDATE ebay_authorizations SET scopes = %s RETURNING 1", scopes)
     b.sim.faults.add("trading_error", code=21916984, times=None)
     refused = await b.run(account, "active_inventory")
-    assert (refused.failure.code, refused.failure.exit_code) == ("needs_consent", 12)
+    assert (refused.failure.code, refused.failure.exit_code) == (code, 12)
     assert query("SELECT needs_consent FROM ebay_accounts") == [(certain,)]
     if not certain:
         assert (await b.run(account, "inventory")).status == "completed"

@@ -24,6 +24,7 @@ from ebaysync.errors import (
     EbayBusy,
     EbayError,
     EbayRejected,
+    EbaysyncError,
     EbayUnreachable,
     PageOutOfRange,
     QuotaSpent,
@@ -46,6 +47,9 @@ class Tokens:
 
     async def access_token(self) -> Secret:
         return Secret(f"token-{self.number}")
+
+    def give_up(self, error: EbaysyncError) -> None:
+        raise AssertionError("not in these tests")
 
     async def renewed(self, refused: Secret) -> Secret:
         self.number += 1
@@ -334,7 +338,7 @@ async def test_a_refused_token_is_renewed_once_then_the_seller_must_consent(
     httpx_mock.add_response(**refused, is_reusable=True)
     with pytest.raises(ConsentNeeded) as caught:
         await trading.my_ebay_selling_active(api, 1)
-    assert "accounts add" in str(caught.value.hint)
+    assert "accounts connect" in str(caught.value.hint)
     assert len(httpx_mock.get_requests()) == 4
 
 

@@ -23,6 +23,7 @@ from ebaysync.errors import (
     EbayBusy,
     EbayError,
     EbayRejected,
+    EbaysyncError,
     EbayUnreachable,
     KeysetRejected,
     RecordNotFound,
@@ -46,6 +47,9 @@ class Tokens:
 
     async def access_token(self) -> Secret:
         return Secret(f"token-{self.number}")
+
+    def give_up(self, error: EbaysyncError) -> None:
+        raise AssertionError("not in these tests")
 
     async def renewed(self, refused: Secret) -> Secret:
         self.number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, UsageError
+from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
@@ -64,6 +65,11 @@ async def by_id(db: Database, account_id: UUID) -> Account:
     return Account(*rows[0])
 
 
+def connect_command(name: str, environment: str) -> str:
+    """What mends a consent."""
+    return f"ebaysync accounts connect {shlex.quote(name)} --environment {environment}"
+
+
 async def has_tokens(db: Database) -> bool:
     return bool((await db.rows("SELECT EXISTS (SELECT FROM ebay_tokens)"))[0][0])
 
@@ -90,6 +96,9 @@ class _Granted:
     async def renewed(self, refused: Secret) -> Secret:
         raise EbayError("eBay refuses the access token that it has just issued")
 
+    def give_up(self, error: EbaysyncError) -> None:
+        """Nobody asks twice."""
+
 
 async def add(
     db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, refresh_token: Secret, said: Consent
@@ -102,30 +111,57 @@ async def add(
         raise ConsentNeeded(
             f"{name}: {error.message}", hint="is it complete, not revoked, and of this environment's keyset?"
         ) from None
-    owner = await _owner(Api(transport, _Granted(grant.access_token)), said)
+    owner = await owner_of(transport, grant, said)
 
-    async def store(connection: AsyncConnection) -> Account:
-        account = await _upsert(connection, keyset.environment, name, owner, said)
+    consented = datetime.combine(said.consented_on, time(), UTC) if said.consented_on else None
+    tokens = Obtained(grant, refresh_token, consented, consented + CONSENT_LASTS if consented else None)
+    return await store(db, vault, keyset.environment, name, owner, said, tokens, "accounts add")
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A seller's tokens; when the consent was given and when it ends, None: unknown."""
+
+    access: oauth.Grant
+    refresh_token: Secret
+    consented_at: datetime | None
+    ends_at: datetime | None
+
+
+async def store(
+    db: Database,
+    vault: Vault,
+    environment: str,
+    name: str,
+    owner: identity.User,
+    said: Consent,
+    tokens: Obtained,
+    trigger: str,
+) -> Account:
+    """Keep a seller's tokens, encrypted, under this name. Raises UsageError where name or seller is taken."""
+
+    async def work(connection: AsyncConnection) -> Account:
+        account = await _upsert(connection, environment, name, owner, said)
 
         def seal(secret: Secret, column: str) -> bytes:
             return vault.seal(secret, account.environment, account.id, column)
 
-        consented = datetime.combine(said.consented_on, time(), UTC) if said.consented_on else None
         await connection.execute(
             text(_STORE_TOKENS),
             {
                 "id": account.id,
-                "refresh": seal(refresh_token, "refresh_token"),
-                "access": seal(grant.access_token, "access_token"),
-                "seconds": grant.expires_in,
-                "ends": consented + CONSENT_LASTS if consented else None,
+                "refresh": seal(tokens.refresh_token, "refresh_token"),
+                "access": seal(tokens.access.access_token, "access_token"),
+                "seconds": tokens.access.expires_in,
+                "ends": tokens.ends_at,
                 "scopes": list(said.scopes) if said.scopes else None,
-                "consented": consented,
+                "consented": tokens.consented_at,
+                "trigger": trigger,
             },
         )
         return account
 
-    return await db.transact(store)
+    return await db.transact(work)
 
 
 _STORE_TOKENS = """
@@ -136,16 +172,18 @@ WITH token AS (
         access_token = excluded.access_token, access_expires_at = excluded.access_expires_at,
         refresh_expires_at = excluded.refresh_expires_at, updated_at = clock_timestamp()),
 logged AS (
-    INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, 'accounts add')),
+    INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, :trigger)),
 due AS (UPDATE ebay_sync_state SET failures = 0, retry_at = NULL WHERE ebay_account_id = :id)
 INSERT INTO ebay_authorizations (ebay_account_id, scopes, consented_at) VALUES (:id, :scopes, :consented)
-ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_at = excluded.consented_at
+ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_at = excluded.consented_at,
+    missing_scopes = '{}'
 """
 
 
-async def _owner(api: Api, said: Consent) -> identity.User:
+async def owner_of(transport: Transport, grant: oauth.Grant, said: Consent) -> identity.User:
+    """Whose token it is: Identity says so, or where it may not be asked, the operator. Raises UsageError, EbayError."""
     try:
-        owner = await identity.user(api)
+        owner = await identity.user(Api(transport, _Granted(grant.access_token)))
     except AccessDenied:
         if not said.ebay_user_id:
             raise UsageError(
@@ -174,7 +212,8 @@ async def _upsert(
     for row in await connection.execute(text(known), {"name": name, "e": environment, "u": owner.user_id}):
         if row.name != name:
             raise UsageError(
-                f"this eBay user is already here as {row.name!r}", hint=f"use: ebaysync accounts add {row.name} …"
+                f"this eBay user is already here as {row.name!r}",
+                hint=f"use: ebaysync accounts add {shlex.quote(row.name)} …",
             )
         if (row.environment, row.ebay_user_id) != (environment, owner.user_id):
             raise UsageError(

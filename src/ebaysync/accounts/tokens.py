@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import vault as vaults
-from ebaysync.accounts.accounts import Account, has_tokens
+from ebaysync.accounts.accounts import Account, connect_command, has_tokens
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
@@ -67,6 +67,8 @@ class Tokens:
 
     async def access_token(self) -> Secret:
         async with self._lock:
+            if self._hopeless:
+                raise self._hopeless
             if self._access is None:
                 self._access = await self._obtain(SOON, self._trigger)
             elif self._access.ends - MARGIN.total_seconds() <= time.monotonic():
@@ -92,8 +94,8 @@ class Tokens:
             return self._access
 
     async def _obtain(self, margin: timedelta, trigger: str, *, refused: Secret | None = None) -> Access:
-        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one. A keyset
-        that eBay does not accept is not tried again for each family."""
+        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one. What
+        eBay has said of the keyset or the consent is not asked again for each family."""
         if self._hopeless:
             raise self._hopeless
 
@@ -113,9 +115,13 @@ class Tokens:
 
         try:
             return await self._transport.persist(once)
-        except KeysetRejected as error:
+        except (KeysetRejected, ConsentNeeded) as error:
             self._hopeless = error
             raise
+
+    def give_up(self, error: EbaysyncError) -> None:
+        """No further call of this account: whoever asks for a token gets this error."""
+        self._hopeless = error
 
     async def _row(self, connection: AsyncConnection, query: str) -> Any:
         """The account's token row. Raises ConsentNeeded when eBay has said so before."""
@@ -177,11 +183,11 @@ async def expiring(db: Database) -> set[UUID]:
     return {row.ebay_account_id for row in await db.rows(query, soon=SOON.total_seconds())}
 
 
-async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> None:
+async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> bool:
     """A token that was just renewed is refused: the seller must consent again, where it is certain that the token has
     the scopes: they are on record, or the family has been read before. Else only these scopes may be missing, and what
-    needs others goes on."""
-    await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes))
+    needs others goes on. Whether it is certain."""
+    return await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes)) > 0
 
 
 _REFUSED = """
@@ -213,7 +219,7 @@ async def _record(connection: AsyncConnection, account: Account, trigger: str, e
 def consent_needed(account: Account) -> ConsentNeeded:
     return ConsentNeeded(
         f"{account.name}: the seller must consent again",
-        hint=f"ebaysync accounts add {account.name} --environment {account.environment} --refresh-token-stdin",
+        hint=connect_command(account.name, account.environment),
     )
 
 

@@ -21,6 +21,7 @@ from ebaysync.errors import (
     EbayBusy,
     EbayError,
     EbayRejected,
+    EbaysyncError,
     EbayUnreachable,
     RecordNotFound,
     ScopeMissing,
@@ -49,11 +50,14 @@ def stamp(moment: datetime) -> str:
 
 
 class Credentials(Protocol):
-    """Where an Api gets its access token from; `renewed` after eBay has refused the one given."""
+    """Where an Api gets its access token from; `renewed` after eBay has refused the one given. After `give_up` both
+    raise that error."""
 
     async def access_token(self) -> Secret: ...
 
     async def renewed(self, refused: Secret) -> Secret: ...
+
+    def give_up(self, error: EbaysyncError) -> None: ...
 
 
 class Api:

@@ -140,7 +140,7 @@ async def call(
     except Unauthorized as error:
         raise ConsentNeeded(
             f"{name}: a new access token is refused as well ({error.message})",
-            hint="connect the account again: `ebaysync accounts add` with a new refresh token",
+            hint="let the seller consent again: ebaysync accounts connect",
         ) from None
 
 

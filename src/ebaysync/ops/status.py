@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.scopes import lacking
 from ebaysync.families import discover
 from ebaysync.families.base import Family
 from ebaysync.ops.budget import Due, Plan
@@ -42,16 +43,14 @@ def _token(account: Account, row: Any) -> dict[str, Any]:
         "access_expires_at": iso(row.access_expires_at) if row else None,
         "refresh_expires_at": iso(row.refresh_expires_at) if row else None,
         "needs_consent": account.needs_consent,
-        "missing_scopes": _missing(row.scopes if row else None),
+        "missing_scopes": _missing(row),
     }
 
 
-def _missing(scopes: Sequence[str] | None) -> list[str]:
-    """Scopes that the families need and this consent is known not to have; unknown scopes miss nothing."""
-    if scopes is None:
-        return []
+def _missing(row: Any) -> list[str]:
+    """Scopes that the families need and that are known to be missing; unknown ones miss nothing."""
     needed = {scope for family in discover().values() for scope in family.scopes}
-    return sorted(scope for scope in needed if scope not in scopes and scope.removesuffix(".readonly") not in scopes)
+    return lacking(needed, row.scopes, row.missing_scopes or ()) if row else []
 
 
 def _family(family: Family, row: Any, due: Due | None) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def _family(family: Family, row: Any, due: Due | None) -> dict[str, Any]:
 
 
 _TOKENS = """
-SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes
+SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes, a.missing_scopes
 FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE t.ebay_account_id = ANY(:accounts)
 """
 _STATES = """

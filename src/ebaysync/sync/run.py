@@ -28,8 +28,9 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.accounts import scopes
 from ebaysync.accounts.accounts import Account
-from ebaysync.accounts.tokens import note_refusal
+from ebaysync.accounts.tokens import consent_needed, note_refusal
 from ebaysync.ebay import limits
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import (
@@ -43,6 +44,7 @@ from ebaysync.errors import (
     LeaseLost,
     OutOfMemory,
     QuotaSpent,
+    ScopeMissing,
     XmlBroken,
 )
 from ebaysync.families.base import Family
@@ -107,6 +109,9 @@ async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[
             summary = member.summary
             if reason := await _refusal(worker, member):
                 summary.status, summary.reason = "skipped", reason
+            elif missing := await scopes.known_missing(worker.db, worker.account.id, family.scopes):
+                summary.status, summary.reason = "skipped", f"the seller has not consented to {scopes.short(missing)}"
+                summary.failure = scopes.refused(worker.account, family.name, missing)
             else:
                 members.append(member)
         except EbaysyncError as error:
@@ -171,9 +176,7 @@ async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> No
         except QuotaSpent as spent:
             _all_rest(mine, spent)
         except EbaysyncError as caught:
-            _all_failed(mine, caught)
-            if isinstance(caught, ConsentNeeded):
-                await _consent_needed(worker, mine[0].family)
+            _all_failed(mine, await _learned(worker, mine[0].family, caught))
         except Exception as bug:
             _all_failed(mine, unexpected(bug))
         for member in mine:
@@ -213,11 +216,19 @@ def _all_rest(members: Sequence[Member], spent: QuotaSpent) -> None:
         summary.reason = spent.message
 
 
-async def _consent_needed(worker: Worker, family: Family) -> None:
+async def _learned(worker: Worker, family: Family, error: EbaysyncError) -> EbaysyncError:
+    """Keep what an error says about the account's consent, so that no further call is spent. The error to tell."""
+    account = worker.account
     try:
-        await note_refusal(worker.db, worker.account, family.name, family.scopes)
+        if isinstance(error, ScopeMissing):
+            return await scopes.learn(worker.db, account, family.name, family.scopes, error)
+        if isinstance(error, ConsentNeeded) and await note_refusal(worker.db, account, family.name, family.scopes):
+            needed = consent_needed(account)
+            worker.api.credentials.give_up(needed)
+            return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
     except DatabaseError as untold:
-        log.warning("%s: that the seller must consent again could not be stored: %s", worker.account.name, untold)
+        log.warning("%s: what eBay says of the consent could not be stored: %s", account.name, untold)
+    return error
 
 
 async def _tell(worker: Worker, member: Member) -> None:

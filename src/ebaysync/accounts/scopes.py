@@ -1,0 +1,71 @@
+"""Which scopes a seller has consented to, and which are known to be missing: by the consent on record, or because eBay
+has refused a call for want of them (403/1100). What is not known is tried."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from ebaysync.accounts.accounts import Account, connect_command
+from ebaysync.errors import ScopeMissing
+from ebaysync.store.database import Database
+
+_PREFIX = "https://api.ebay.com/oauth/api_scope/"
+
+
+def lacking(needed: Iterable[str], consented: Sequence[str] | None, refused: Sequence[str]) -> list[str]:
+    """The needed scopes that are known to be missing. A scope's superset, without `.readonly`, is as good."""
+
+    def missing(scope: str) -> bool:
+        if scope in refused:
+            return True
+        return consented is not None and not {scope, scope.removesuffix(".readonly")} & set(consented)
+
+    return sorted({scope for scope in needed if missing(scope)})
+
+
+def short(scopes: Iterable[str]) -> str:
+    """For people: as README's table of families has them."""
+    return ", ".join(scope.removeprefix(_PREFIX).removeprefix("https://api.ebay.com/oauth/") for scope in scopes)
+
+
+async def known_missing(db: Database, account_id: UUID, needed: Sequence[str]) -> list[str]:
+    query = "SELECT scopes, missing_scopes FROM ebay_authorizations WHERE ebay_account_id = :id"
+    rows = await db.rows(query, id=account_id)
+    return lacking(needed, rows[0].scopes, rows[0].missing_scopes) if rows else []
+
+
+async def learn(
+    db: Database, account: Account, family: str, needed: Sequence[str], error: ScopeMissing
+) -> ScopeMissing:
+    """After a 403/1100: remember the scopes as missing, unless they are on record as consented to: then it is eBay's
+    contradiction, told each time. The error to tell of it."""
+    rows = await db.rows("SELECT scopes FROM ebay_authorizations WHERE ebay_account_id = :id", id=account.id)
+    consented = rows[0].scopes if rows else None
+    if consented is None or lacking(needed, consented, ()):
+        await db.execute(_LEARN, id=account.id, needed=list(needed))
+        return refused(account, family, needed)
+    mend = connect_command(account.name, account.environment)
+    return ScopeMissing(
+        f"{account.name} {family}: eBay refuses the call for want of a scope (1100), although the consent on record "
+        f"has {short(needed)}",
+        hint=f"the keyset or the consent may have changed at eBay: {mend}",
+        status=error.status,
+        error_id=error.error_id,
+    )
+
+
+def refused(account: Account, family: str, scopes: Sequence[str]) -> ScopeMissing:
+    mend = connect_command(account.name, account.environment)
+    return ScopeMissing(
+        f"{account.name} {family}: the seller has not consented to {short(scopes)}",
+        hint=f"{mend}; or without the family: ebaysync families disable {family} -a {shlex.quote(account.name)}",
+    )
+
+
+_LEARN = """
+INSERT INTO ebay_authorizations AS a (ebay_account_id, missing_scopes) VALUES (:id, CAST(:needed AS text[]))
+ON CONFLICT (ebay_account_id) DO UPDATE SET missing_scopes = (
+    SELECT array_agg(DISTINCT scope) FROM unnest(a.missing_scopes || excluded.missing_scopes) AS scope)
+"""
