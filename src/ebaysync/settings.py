@@ -201,6 +201,17 @@ class Settings:
         ru_name = getattr(self, f"{prefix}ru_name") or ""
         return Keyset(cast(Environment, environment), client_id, client_secret, ru_name)
 
+    def consent_keyset(self, environment: str) -> Keyset:
+        """The same with the RuName, which only a consent needs."""
+        keyset = self.keyset(environment)
+        if not keyset.ru_name:
+            field_name = "sandbox_ru_name" if environment == "sandbox" else "ru_name"
+            raise ConfigError(
+                f"{variable(field_name)} is not set, but a seller's consent needs the keyset's RuName",
+                hint="eBay shows it at developer.ebay.com, User Tokens, Get a Token from eBay via Your Application",
+            )
+        return keyset
+
     def as_environ(self) -> dict[str, str]:
         """The settings as variables, secrets revealed: for the pipe to an account's process, never for its
         environment."""

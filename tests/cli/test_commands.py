@@ -140,7 +140,7 @@ def test_status_of_an_empty_database_says_how_to_begin(program: Any) -> None:
     assert program("status", "--json").json == {"paused": False, "accounts": []}
     ended = program("status")
     assert (ended.code, ended.err) == (0, "")
-    assert "ebaysync accounts add" in ended.out
+    assert "ebaysync accounts connect" in ended.out
 
 
 def of_orders(account: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +174,8 @@ def test_status_shows_cursors_errors_and_missing_consent(
     shown = program("status")
     assert (shown.code, shown.err) == (0, "")
     assert f"{names[1]} orders: " in shown.out
-    assert f"{names[2]}: the seller must consent again: ebaysync accounts add {names[2]}" in " ".join(shown.out.split())
+    note = f"{names[2]}: the seller must consent again: ebaysync accounts connect {names[2]}"
+    assert note in " ".join(shown.out.split())
     one = program("status", "--account", names[0], "--json").json
     assert [account["account"] for account in one["accounts"]] == [names[0]]
     assert revoked["account"] == names[2]

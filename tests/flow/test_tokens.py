@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from ebaysync.accounts.accounts import Consent, add, find
+from ebaysync.accounts.consent import code_in, connect, ending
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
+from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport, hosts
-from ebaysync.errors import ConsentNeeded, KeysetRejected, SecretKeyError, UsageError
+from ebaysync.errors import ConsentNeeded, EbayBusy, KeysetRejected, SecretKeyError, UsageError
+from ebaysync.families import discover
 from ebaysync.log import Secret
+from ebaysync.ops.status import collect
+from ebaysync.sim.clock import ManualClock
+from ebaysync.sync.run import Asked, run
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TOKEN_PATH = "/identity/v1/oauth2/token"
 
 
@@ -145,3 +155,109 @@ async def test_a_mistyped_refresh_token_is_told_and_stores_nothing(bench: Benche
     with pytest.raises(ConsentNeeded, match="no longer accepts"):
         await added(b, "x", 0)
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+
+
+async def consented(b: Any, name: str, said: Consent, seller: int = 0, **wrong: Any) -> Any:
+    """What `accounts connect` does after the seller has agreed."""
+    keyset = b.settings.keyset("simulator")
+    page = oauth.consent_page(b.sim.url, keyset, said.scopes or (), "s")
+    chosen = {**httpx.URL(page).params, "seller": b.sim.world.sellers[seller].username}
+    landed = (await asyncio.to_thread(httpx.get, page, params=chosen)).headers["location"]
+    code = code_in(landed, "s")
+    if "wait" in wrong:
+        b.sim.world.clock.advance(wrong["wait"])
+    keyset = replace(keyset, ru_name=wrong.get("ru_name", keyset.ru_name))
+    keys = load(b.settings, may_create=True)
+    async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
+        account, _ = await connect(b.db, keys, transport, keyset, name, wrong.get("code", code), said)
+        if wrong.get("twice"):
+            await connect(b.db, keys, transport, keyset, name, code, said)
+        return account
+
+
+BASE = "https://api.ebay.com/oauth/api_scope"
+IDENTITY = f"{BASE}/commerce.identity.readonly"
+
+
+async def test_an_expired_used_or_foreign_code_is_told_and_asked_about_once(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1, clock=ManualClock(NOON))
+    for asked, wrong in enumerate(({"wait": 299}, {"ru_name": "other"}, {"code": Secret("v^1.1#nobody")}), 1):
+        with pytest.raises(ConsentNeeded, match="does not accept this code"):
+            await consented(b, "x", Consent((IDENTITY,)), **wrong)
+        assert len(b.sim.journal.of(TOKEN_PATH)) == asked
+    assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+    with pytest.raises(ConsentNeeded, match="does not accept this code"):
+        await consented(b, "x", Consent((IDENTITY,)), twice=True)
+
+
+async def test_a_code_whose_exchange_fails_is_not_tried_again(bench: Benches) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    b.sim.faults.add("status", path=TOKEN_PATH, status=503, times=None)
+    with pytest.raises(EbayBusy) as caught:
+        await consented(b, "x", Consent((IDENTITY,)))
+    assert "run the command again" in str(caught.value.hint)
+    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+
+
+async def test_a_scope_known_to_be_missing_costs_no_call(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=1, sellers=1)
+    account = await consented(b, "x", Consent((IDENTITY, f"{BASE}/sell.fulfillment")))
+    b.sim.journal.clear()
+    summary = await b.run(account, "finances")
+    assert (summary.status, summary.reason) == ("skipped", "the seller has not consented to sell.finances")
+    assert summary.failure.exit_code == 12
+    assert "accounts connect x" in summary.failure.hint
+    assert len(b.sim.journal) == 0
+    assert (await b.run(account, "orders")).status == "completed"  # the superset of its scope is enough
+    found = await collect(b.db, [account])
+    assert f"{BASE}/sell.finances" in found["accounts"][0]["token"]["missing_scopes"]
+
+
+async def test_a_refusal_teaches_which_scope_is_missing_until_the_consent_is_renewed(
+    bench: Benches, query: Query
+) -> None:
+    b = bench(orders_per_seller=1, sellers=1)
+    account = await b.add()  # scopes unknown
+    b.sim.narrow(b.sim.world.sellers[0], BASE, IDENTITY)
+    assert (await b.run(account, "finances")).status == "error"
+    b.sim.journal.clear()
+    again = await b.run(account, "finances")
+    assert (again.status, again.failure.code, len(b.sim.journal)) == ("skipped", "missing_scope", 0)
+    assert query("SELECT missing_scopes FROM ebay_authorizations") == [([f"{BASE}/sell.finances"],)]
+    await consented(b, account.name, Consent((IDENTITY, f"{BASE}/sell.finances")))
+    assert (await b.run(account, "finances")).status == "completed"
+
+
+async def test_a_refusal_in_spite_of_the_consent_on_record_is_told_each_time(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=1, sellers=1)
+    account = await consented(b, "x", Consent((IDENTITY, f"{BASE}/sell.finances")))
+    b.sim.narrow(b.sim.world.sellers[0], IDENTITY)
+    for _ in range(2):
+        summary = await b.run(account, "finances")
+        assert (summary.status, summary.failure.code) == ("error", "missing_scope")
+        assert "although the consent on record has sell.finances" in summary.failure.message
+    assert query("SELECT missing_scopes FROM ebay_authorizations") == [([],)]
+
+
+async def test_a_consent_that_ends_is_warned_of_in_its_last_14_days(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    assert await ending(b.db, [account]) is None
+    for left, said in (("15 days", None), ("13.5 days", "(13 days)"), ("-1 days", "(today or before)")):
+        query("UPDATE ebay_tokens SET refresh_expires_at = now() + %s::interval", left)
+        line = await ending(b.db, [account])
+        assert (line is None) if said is None else (said in str(line) and "accounts connect" in str(line))
+
+
+async def test_after_the_consent_is_gone_no_family_spends_a_call(bench: Benches) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    account = await b.add()
+    b.sim.revoke(b.sim.world.sellers[0])
+    async with b.worker(account) as worker:
+        spent = []
+        for name in ("orders", "finances", "messages"):
+            summary = (await run(worker, [discover()[name]], Asked("run")))[0]
+            assert summary.failure
+            assert summary.failure.code == "needs_consent"
+            spent.append(len(b.sim.journal))
+        assert spent[1:] == spent[:-1]

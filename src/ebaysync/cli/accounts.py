@@ -48,13 +48,15 @@ def add(
 ) -> None:
     """Add an account, or renew its consent, with a refresh token that is already there."""
     session: Session = context.obj
-    if environment not in get_args(Environment):
-        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    check_name(name, environment)
     if not refresh_token_stdin:
         raise UsageError("the refresh token comes on standard input", hint="add --refresh-token-stdin")
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise UsageError("NAME must be 1 to 100 printable characters")
-    said = Consent(_scopes(scopes), consented_on.date() if consented_on else None, ebay_user_id, marketplace)
+    said = Consent(
+        None if scopes is None else scopes_in(scopes),
+        consented_on.date() if consented_on else None,
+        ebay_user_id,
+        marketplace,
+    )
     configured = session.settings
     keyset, places = configured.keyset(environment), hosts(configured, environment)
     token = _token()
@@ -72,11 +74,19 @@ def add(
         typer.echo(f"next: ebaysync run orders --account {account.name}")
 
 
-def _scopes(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
+def check_name(name: str, environment: str) -> None:
+    if environment not in get_args(Environment):
+        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise UsageError("NAME must be 1 to 100 printable characters")
+
+
+def scopes_in(text: str) -> tuple[str, ...]:
+    """Scopes as they are written in an option: eBay's addresses, or what follows api_scope/ in them."""
     words = text.replace(",", " ").split()
-    return tuple(word if word.startswith("https://") else f"{SCOPE}/{word}" for word in words)
+    return tuple(
+        SCOPE if word == "api_scope" else word if word.startswith("https://") else f"{SCOPE}/{word}" for word in words
+    )
 
 
 def _token() -> Secret:

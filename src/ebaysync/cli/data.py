@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from ebaysync.accounts import accounts
+from ebaysync.accounts import accounts, consent
 from ebaysync.cli.session import AsJson, Session, answer_json, console
 from ebaysync.errors import SchemaBehind, UsageError
 from ebaysync.ops import schedule
@@ -63,7 +63,7 @@ def status(
 
 def _rendered(found: dict[str, Any]) -> RenderableType:
     if not found["accounts"]:
-        return Text("no accounts yet; add one with: ebaysync accounts add NAME --environment E --refresh-token-stdin")
+        return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
     table = Table(*(Column(name, no_wrap=name not in ("account", "state")) for name in head), box=None, pad_edge=False)
     tokens = Table("account", "environment", "access token", "consent", box=None, pad_edge=False)
@@ -100,17 +100,21 @@ def _left(moment: str | None) -> str:
 
 def _notes(account: dict[str, Any]) -> list[str]:
     token, name = account["token"], account["account"]
+    mend = accounts.connect_command(name, account["environment"])
     notes = []
     if token["needs_consent"]:
-        notes.append(
-            f"{name}: the seller must consent again: "
-            f"ebaysync accounts add {name} --environment {account['environment']} --refresh-token-stdin"
-        )
-    if token["refresh_expires_at"]:
+        notes.append(f"{name}: the seller must consent again: {mend}")
+    elif token["refresh_expires_at"]:
         left = datetime.fromisoformat(token["refresh_expires_at"]) - datetime.now(UTC)
-        if timedelta(0) < left < timedelta(days=60):
+        if left <= timedelta(0):
+            notes.append(f"{name}: the seller's consent has ended: {mend}")
+        elif left < consent.PRESSING:
+            notes.append(f"{name}: the seller's consent ends in {left.days} days, renew it now: {mend}")
+        elif left < consent.SOON:
             notes.append(f"{name}: the seller's consent ends in {left.days} days")
-    notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
+    if token["missing_scopes"]:
+        notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
+        notes.append(f"{name}: to consent to all of it: {mend}")
     return notes
 
 

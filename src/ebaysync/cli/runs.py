@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync import log as logs
-from ebaysync.accounts import accounts
+from ebaysync.accounts import accounts, consent
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import expiring, open_api
 from ebaysync.accounts.usage import ask_hourly
@@ -25,6 +25,8 @@ from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
 from ebaysync.sync.run import Asked, Summary
 from ebaysync.sync.state import iso
+
+log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -129,6 +131,7 @@ def run_all(
             busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
             parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in busy]
             outcomes = await _run_accounts(session, db, parts, jobs, stop)
+            await _warn_of_ends(db, chosen)
             idle = [Outcome(a.name) for a in chosen if a not in busy]
             return sorted(outcomes + idle, key=lambda outcome: outcome.account), pool.exit_code(outcomes, stop)
 
@@ -177,6 +180,11 @@ async def _chosen(db: Database, names: Sequence[str] | None, *, active_only: boo
     return [account for account in await accounts.every(db) if account.is_active or not active_only]
 
 
+async def _warn_of_ends(db: Database, chosen: Sequence[Account]) -> None:
+    if line := await consent.ending(db, chosen):
+        log.warning("%s", line)
+
+
 async def _run_accounts(
     session: Session, db: Database, parts: Sequence[Work], jobs: int | None, stop: Stop
 ) -> list[Outcome]:
@@ -206,7 +214,7 @@ def _answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
             elif not outcome.runs:
                 typer.echo(f"{outcome.account}: nothing is due")
         if not outcomes:
-            typer.echo("there are no active accounts; add one with: ebaysync accounts add")
+            typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
     for outcome in outcomes:
         for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in outcome.errors):
             logs.tell(_named(outcome.account, message), hint)
@@ -248,13 +256,14 @@ def refresh_tokens(
             results = [await _refresh(session, db, one, stop, force=force) for one in chosen if stop.signum is None]
             if stop.signum is not None:
                 raise Interrupted(stop.signum)
+            await _warn_of_ends(db, chosen)
             return results
 
     results = session.go(work)
     if as_json:
         answer_json({"accounts": [{k: v for k, v in result.items() if k != "failure"} for result in results]})
     if not results and not as_json:
-        typer.echo("there are no active accounts; add one with: ebaysync accounts add")
+        typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
     failures: list[EbaysyncError] = [result["failure"] for result in results if result["failure"]]
     for result in results:
         if not as_json:

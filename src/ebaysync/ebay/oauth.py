@@ -1,14 +1,16 @@
-"""OAuth with eBay: the refresh grant, and the application's own token (client credentials). (RFC 6749; eBay's "Using a
-refresh token".)
+"""OAuth with eBay: the consent page, the code that comes back from it, the refresh grant, and the application's own
+token (client credentials). (RFC 6749; eBay's "Authorization code grant flow", "Using a refresh token".)
 
-No scope is sent to refresh: left out, eBay grants what was consented; a superset would be refused. The answer has no
+A refresh sends no scope: left out, eBay grants what was consented; a superset would be refused. The answer has no
 refresh token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's envelope.
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode
+from collections.abc import Sequence
+from typing import TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -29,6 +31,9 @@ class _Grant(msgspec.Struct, frozen=True):
     token_type: str = ""
 
 
+G = TypeVar("G", bound=_Grant)
+
+
 class _Refusal(Answered, frozen=True, rename=None):
     error: str = ""
     error_description: str = ""
@@ -40,21 +45,64 @@ class Grant(msgspec.Struct, frozen=True):
     """seconds"""
 
 
+class Consented(msgspec.Struct, frozen=True):
+    """What a code is exchanged for."""
+
+    access: Grant
+    refresh_token: Secret
+    refresh_expires_in: int
+    """seconds"""
+
+
+class _CodeGrant(_Grant, frozen=True):
+    refresh_token: str = ""
+    refresh_token_expires_in: int = 0
+
+
+def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: str) -> str:
+    """The address where a seller agrees to these scopes."""
+    fields = {
+        "client_id": keyset.client_id,
+        "redirect_uri": keyset.ru_name,
+        "response_type": "code",
+        "scope": " ".join(scopes),
+        "state": state,
+        "prompt": "login",
+    }
+    return f"{auth_host}/oauth2/authorize?{urlencode(fields, quote_via=quote)}"
+
+
+async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consented:
+    """The tokens for a code, decoded, by one request that is never repeated: a code works once.
+
+    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
+    form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": keyset.ru_name}
+    grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
+    if not _is_token(grant.refresh_token) or grant.refresh_token_expires_in <= 0:
+        raise AnswerNotUnderstood("what eBay answered to the code has no refresh token")
+    access = Grant(Secret(grant.access_token), grant.expires_in)
+    return Consented(access, Secret(grant.refresh_token), grant.refresh_token_expires_in)
+
+
 async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:
     """A new access token, by one request: who asks holds a row lock, and waits without it.
 
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
-    return await _granted(transport, keyset, {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+    grant = await _ask(transport, keyset, form, _Grant, "the refresh token")
+    return Grant(Secret(grant.access_token), grant.expires_in)
 
 
 async def application_token(transport: Transport, keyset: Keyset) -> Grant:
     """A token of the application itself, by one request. eBay gives 1,000 a day: see accounts/application.
 
     Raises KeysetRejected, EbayError."""
-    return await _granted(transport, keyset, {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE})
+    form = {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE}
+    grant = await _ask(transport, keyset, form, _Grant, "the application's credentials")
+    return Grant(Secret(grant.access_token), grant.expires_in)
 
 
-async def _granted(transport: Transport, keyset: Keyset, form: dict[str, str]) -> Grant:
+async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind: type[G], what: str) -> G:
     headers = (
         ("Authorization", f"Basic {basic(keyset.client_id, keyset.client_secret).reveal()}"),
         ("Content-Type", "application/x-www-form-urlencoded"),
@@ -63,21 +111,25 @@ async def _granted(transport: Transport, keyset: Keyset, form: dict[str, str]) -
     body = urlencode(form).encode()
     request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, body, DEADLINE)
 
-    def checked(answer: Answer) -> _Grant:
+    def checked(answer: Answer) -> G:
         if answer.status in (400, 401):
-            raise _refused(answer, keyset)
-        return check(answer, _Grant, transport)
+            raise _refused(answer, keyset, what)
+        return check(answer, kind, transport)
 
     grant = await transport.send_once(request, checked)
-    if not grant.access_token.isascii() or not grant.access_token.isprintable() or grant.expires_in <= 0:
+    if not _is_token(grant.access_token) or grant.expires_in <= 0:
         raise AnswerNotUnderstood(f"{request}: what eBay answered is no access token")
-    return Grant(Secret(grant.access_token), grant.expires_in)
+    return grant
 
 
-def _refused(answer: Answer, keyset: Keyset) -> Exception:
+def _is_token(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable()
+
+
+def _refused(answer: Answer, keyset: Keyset, what: str) -> Exception:
     refusal = decoded(answer, _Refusal)
     if refusal.error == "invalid_grant":
-        return ConsentNeeded("eBay no longer accepts the refresh token (invalid_grant)")
+        return ConsentNeeded(f"eBay no longer accepts {what} (invalid_grant)")
     if refusal.error in ("invalid_client", "unauthorized_client"):
         return KeysetRejected(
             f"eBay does not accept the client id and secret of the environment {keyset.environment} ({refusal.error})",

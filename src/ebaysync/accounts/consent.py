@@ -1,0 +1,136 @@
+"""A seller's consent: what comes back from eBay's page, and the account that is made of it.
+
+A code works once and for 299 seconds, so it is exchanged by one request that is never repeated, and everything that
+can be known before is looked at before: the settings, the database, the key, the name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from urllib.parse import unquote
+
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account, Consent, Obtained
+from ebaysync.accounts.vault import Vault
+from ebaysync.ebay import oauth
+from ebaysync.ebay.transport import Transport
+from ebaysync.errors import ConsentNeeded, EbayError, EbaysyncError, UsageError
+from ebaysync.log import Secret
+from ebaysync.settings import Keyset
+from ebaysync.store.database import Database
+
+SOON, PRESSING = timedelta(days=60), timedelta(days=14)  # before a consent's end: told, warned of
+AGAIN = "nothing was stored; run the command again: a code works once, within five minutes of the seller's consent"
+
+
+def code_in(pasted: str, state: str) -> Secret:
+    """The code, decoded, of the address that eBay's page led to, or the bare code. Raises UsageError; ConsentNeeded
+    where the seller declined."""
+    text = pasted.strip().strip("\"'<>")
+    if not text:
+        raise UsageError("no address and no code was given", hint=AGAIN)
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise UsageError("what was given is neither an address nor a code", hint=AGAIN)
+    if "://" not in text and "code=" not in text:
+        return _code(text)
+    fields = _fields(text)
+    if "error" in fields or fields.get("isAuthSuccessful") == "false":
+        raise ConsentNeeded("the seller has declined", hint="nothing was stored; run the command again")
+    if not fields.get("code"):
+        raise UsageError(
+            "there is no code in this address",
+            hint="paste the address to which eBay leads after the seller has agreed; it has code=… in it",
+        )
+    if unquote(fields.get("state", "")) != state:
+        raise UsageError(
+            "this address answers another question than the one just asked (its state differs)",
+            hint="use the address printed above, in a browser of the seller, and paste where it leads to",
+        )
+    return _code(fields["code"])
+
+
+def _fields(address: str) -> dict[str, str]:
+    """The query, not decoded; a `#` belongs to a code that somebody has decoded."""
+    query = address.partition("?")[2] or address
+    return {name: value for name, _, value in (field.partition("=") for field in query.split("&"))}
+
+
+def _code(text: str) -> Secret:
+    """Decoded once: eBay's codes have `#`, which no address has in it as it is."""
+    return Secret(text if "#" in text else unquote(text))
+
+
+async def check_name(db: Database, environment: str, name: str) -> None:
+    """Raises UsageError where this name cannot become the account's, whoever the seller is."""
+    for account in await accounts.every(db):
+        if account.name == name:
+            if account.environment != environment:
+                raise UsageError(
+                    f"the account {name!r} is of the environment {account.environment}", hint="choose another name"
+                )
+        elif name in (str(account.id), account.ebay_user_id, account.username):
+            raise UsageError(
+                f"{name!r} is an id or user name of the account {account.name!r}", hint="choose another name"
+            )
+
+
+async def connect(
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, code: Secret, said: Consent
+) -> tuple[Account, datetime]:
+    """Exchange the code, ask Identity whose it is, store the tokens: under the name by which the seller is known, where
+    it is known. The account, and when the consent ends.
+
+    Raises ConsentNeeded, KeysetRejected, UsageError, EbayError, DatabaseError; then nothing is stored."""
+    consented = await _exchanged(transport, keyset, name, code)
+    asked_at = transport.clock.now()
+    ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
+    tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)
+    try:
+        owner = await accounts.owner_of(transport, consented.access, said)
+        known = await _name_of(db, keyset.environment, name, owner.user_id)
+        account = await accounts.store(db, vault, keyset.environment, known, owner, said, tokens, "accounts connect")
+        return account, ends_at
+    except EbaysyncError as error:
+        error.hint = f"{error.hint}; {AGAIN}" if error.hint else AGAIN
+        raise
+
+
+async def _exchanged(transport: Transport, keyset: Keyset, name: str, code: Secret) -> oauth.Consented:
+    try:
+        return await oauth.exchange(transport, keyset, code)
+    except ConsentNeeded:
+        raise ConsentNeeded(
+            f"{name}: eBay does not accept this code (invalid_grant)",
+            hint="it is mistyped, older than five minutes, used before, or of another keyset or RuName; "
+            "run the command again and paste at once",
+        ) from None
+    except EbayError as error:
+        error.hint = AGAIN
+        raise
+
+
+async def _name_of(db: Database, environment: str, name: str, user_id: str) -> str:
+    """The name under which this seller is here; `name` for one that is not, or whose name it is that is taken."""
+    everyone = await accounts.every(db)
+    if any(account.name == name for account in everyone):
+        return name  # this seller's, or refused as another's
+    known = [each.name for each in everyone if (each.environment, each.ebay_user_id) == (environment, user_id)]
+    return known[0] if known else name
+
+
+async def ending(db: Database, chosen: Sequence[Account]) -> str | None:
+    """One line about the accounts whose consent ends within 14 days or has, where that is known."""
+    rows = await db.rows(_ENDING, ids=[account.id for account in chosen], pressing=PRESSING)
+    if not rows:
+        return None
+    named = ", ".join(f"{row.name} ({f'{row.days} days' if row.days > 0 else 'today or before'})" for row in rows)
+    first = accounts.connect_command(rows[0].name, rows[0].environment)
+    return f"the seller's consent ends soon: {named}; renew it: {first}"
+
+
+_ENDING = """
+SELECT a.name, a.environment, CAST(extract(day FROM t.refresh_expires_at - clock_timestamp()) AS int) AS days
+FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
+WHERE a.id = ANY(:ids) AND NOT a.needs_consent AND t.refresh_expires_at < clock_timestamp() + :pressing
+ORDER BY t.refresh_expires_at
+"""

@@ -1,0 +1,117 @@
+"""accounts connect: eBay's consent page, what comes back from it, an account."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from ebaysync.accounts import accounts, consent, vault
+from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.cli.accounts import LONGEST_TOKEN, SCOPE, check_name, group, scopes_in
+from ebaysync.cli.session import AsJson, Session, answer_json
+from ebaysync.ebay import identity, oauth
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import UsageError
+from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import ENVIRONMENTS
+from ebaysync.sync.state import iso
+
+
+def register(_: typer.Typer) -> None:
+    group.command(
+        short_help="Let a seller consent on eBay's page.",
+        epilog="\b\nExample: ebaysync accounts connect alice --environment production --marketplace EBAY_GB",
+    )(connect)
+
+
+def connect(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Our name for the account.")],
+    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
+    marketplace: Annotated[str | None, typer.Option(help="Such as EBAY_GB; else where the seller registered.")] = None,
+    scopes: Annotated[str | None, typer.Option(help="Ask for these scopes alone, with commas.")] = None,
+    families: Annotated[str | None, typer.Option(help="Ask for what these families need, with commas.")] = None,
+    ebay_user_id: Annotated[
+        str | None, typer.Option(help="eBay's immutable user id, where --scopes leaves Identity out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a seller, or renew its consent: prints the address of eBay's consent page (with --json to standard
+    error) and takes one line from standard input: the address to which that page led, or the code in it."""
+    session: Session = context.obj
+    check_name(name, environment)
+    asked = _asked(scopes, families)
+    if identity.SCOPE not in asked and not ebay_user_id:
+        raise UsageError(
+            "without the scope commerce.identity.readonly eBay does not tell whose consent it is",
+            hint="add that scope, or --ebay-user-id with the seller's immutable user id",
+        )
+    configured = session.settings
+    keyset, places = configured.consent_keyset(environment), hosts(configured, environment)
+    said = Consent(asked, None, ebay_user_id, marketplace)
+
+    async def prepare(stop: Stop) -> None:
+        async with session.database() as db:
+            vault.load(configured, may_create=not await accounts.has_tokens(db))
+            await consent.check_name(db, environment, name)
+
+    async def work(stop: Stop) -> tuple[Account, datetime]:
+        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
+            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
+            return await consent.connect(db, keys, transport, keyset, name, code, said)
+
+    session.go(prepare)
+    state = Secret(secrets.token_urlsafe(24))
+    # The answer of --json is one object; else the address is for whoever reads it, a person or a script.
+    typer.echo(oauth.consent_page(places.auth, keyset, asked, state.reveal()), err=as_json)
+    code = consent.code_in(_pasted(), state.reveal())
+    _answer(name, *session.go(work), asked, as_json=as_json)
+
+
+def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
+    """The scopes to ask for; they are the same in every environment."""
+    if scopes is not None and families is not None:
+        raise UsageError("--scopes and --families both say what to ask for", hint="leave one of them out")
+    if scopes is not None:
+        if not (named := scopes_in(scopes)):
+            raise UsageError("--scopes names no scope")
+        return named
+    known = discover()
+    names = list(known) if families is None else families.replace(",", " ").split()
+    if not names:
+        raise UsageError("--families names no family")
+    for unknown in (name for name in names if name not in known):
+        raise UsageError(f"there is no family {unknown!r}", hint=f"families: {', '.join(known)}")
+    return tuple(sorted({SCOPE, identity.SCOPE, *(scope for name in names for scope in known[name].scopes)}))
+
+
+def _pasted() -> str:
+    """One line. Nothing is asked of what is no terminal: whoever drives it knows what to send."""
+    if sys.stdin.isatty():
+        typer.echo(
+            "Open this address in the seller's browser (any machine's) and agree.\n"
+            "Then paste the address to which eBay leads, or the code in it, within five minutes, and press Enter:",
+            err=True,
+        )
+    line = sys.stdin.buffer.readline(LONGEST_TOKEN)
+    if len(line) == LONGEST_TOKEN:
+        raise UsageError("the line on standard input is too long for an address or a code")
+    return line.decode(errors="replace")
+
+
+def _answer(name: str, account: Account, ends_at: datetime, asked: tuple[str, ...], *, as_json: bool) -> None:
+    if as_json:
+        answer_json(asdict(account) | {"scopes": asked, "refresh_expires_at": iso(ends_at)})
+        return
+    if account.name != name:
+        typer.echo(f"{name}: this eBay user is already here as {account.name!r}, whose consent is renewed")
+    typer.echo(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
+    typer.echo(f"the consent lasts until {ends_at:%Y-%m-%d}")
+    typer.echo(f"next: ebaysync run-all --account {account.name}")
