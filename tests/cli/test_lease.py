@@ -25,10 +25,11 @@ def test_a_stopped_process_whose_lease_was_taken_over_writes_nothing_when_it_wak
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     [name] = added(program, sim)
     command = ("run", "orders", "--account", name)
-    sim.faults.add("slow", path="/order$", after=8, times=None, seconds=3)
+    sim.faults.add("slow", path="/order$", after=8, times=None, seconds=10)
     stopped = program.start(*command, "--json")
     until(lambda: any("slow" in entry.faults for entry in sim.journal), "a run that waits for eBay")
-    until(lambda: query("SELECT 1 FROM ebay_api_worker_log WHERE kind = 'page'"), "a page that is stored")
+    stored = "SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'"
+    until(lambda: query(stored) == [(8,)], "all that came is stored, and no transaction open")
     stopped.send_signal(signal.SIGSTOP)
     sim.faults.clear()
     # It is alive, so that it is not taken for gone; its time is not over, so that it holds.

@@ -132,7 +132,7 @@ async def test_a_lease_whose_row_is_locked_is_held_and_nobody_waits_for_it(
 ) -> None:
     async with held(db, account):
         with psycopg.connect(database_url) as storing:
-            storing.execute("SELECT FROM ebay_lease FOR UPDATE")
+            storing.execute("UPDATE ebay_lease SET lease_until = lease_until")
             with pytest.raises(LeaseHeld):
                 async with held(db, account):
                     pass

@@ -161,9 +161,11 @@ UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :l
 FROM mine WHERE {_MINE} AND token = :token
 RETURNING mine.mark AS before
 """  # noqa: S608
-_MAKE = """
-INSERT INTO ebay_lease (ebay_account_id, api_family, walk) VALUES (:account, :family, :walk) ON CONFLICT DO NOTHING
-"""
+# Without the EXISTS it would wait for a transaction that has the row in work, which may be a stopped process's.
+_MAKE = f"""
+INSERT INTO ebay_lease (ebay_account_id, api_family, walk) SELECT :account, :family, :walk
+WHERE NOT EXISTS (SELECT FROM ebay_lease WHERE {_MINE}) ON CONFLICT DO NOTHING
+"""  # noqa: S608
 _READ = f"""
 SELECT token, holder, run_id, lease_until > clock_timestamp() AS held
 FROM ebay_lease WHERE {_MINE} FOR UPDATE SKIP LOCKED
