@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,11 +23,13 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account
 from ebaysync.families import discover
 from ebaysync.log import Secret
-from ebaysync.ops import history, prune, status
+from ebaysync.ops import history, prune, schedule, status
 from ebaysync.ops.prune import Keep
 from ebaysync.ops.signals import Stop
+from ebaysync.settings import Settings
 from ebaysync.store import embedded
 from ebaysync.store.database import Database
 from ebaysync.store.migrate import migrate
@@ -150,11 +152,15 @@ async def timed(what: str, ask: Callable[[], Awaitable[Any]], times: int = 3) ->
     return answer
 
 
+async def _status(db: Database, found: Sequence[Account]) -> Any:
+    return await status.collect(db, found, await schedule.plan(Settings(), db))
+
+
 async def ask(url: str) -> None:
     db = Database(Secret(url))
     found = await accounts.every(db)
     one = [found[0].id]
-    await timed(f"status of {len(found)} accounts", lambda: status.collect(db, found))
+    await timed(f"status of {len(found)} accounts", lambda: _status(db, found))
     runs = await timed("runs", lambda: history.runs(db, [], None, None, 20))
     await timed("runs --status error", lambda: history.runs(db, [], None, "error", 20))
     await timed("runs --account A", lambda: history.runs(db, one, None, None, 20))

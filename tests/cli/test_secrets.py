@@ -178,7 +178,7 @@ def test_no_secret_is_in_arguments_or_environment_of_the_accounts_processes(
     assert guarded("migrate").code == 0
     added(guarded, sim)
     sim.faults.add("slow", path="/order$", seconds=60, times=3)
-    process = guarded.start("run-all")
+    process = guarded.start("run-all", "--family", "orders")
     until(lambda: sum("slow" in entry.faults for entry in sim.journal) == 3, "three accounts at work")
     children = descendants(process.pid)
     assert len(children) >= 3

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from ebaysync.accounts import accounts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
-from ebaysync.ops import history, status
+from ebaysync.ops import history, schedule, status
+from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 
 Query = Callable[..., list[Any]]
@@ -96,7 +97,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[Any]]] = {
 
 
 async def _status(db: Database) -> Any:
-    return await status.collect(db, await accounts.every(db))
+    return await status.collect(db, await accounts.every(db), await schedule.plan(Settings(), db))
 
 
 async def _of_account(db: Database, family: str | None, state: str | None) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ebaysync.families import discover
 from ebaysync.ops import control
@@ -20,10 +21,14 @@ ORDERS = discover()["orders"]
 def after_first_batch(b: Any, doing: Callable[[], Any]) -> None:
     """When a run of this bench has stored its first batch, something happens before the second."""
     original, done = b.db.transact, []
+    count = text("SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'")
+    before: list[int] = []
 
     async def transact(work: Any, **options: Any) -> Any:
+        if not before:
+            before.append(await original(lambda connection: connection.scalar(count)))
         result = await original(work, **options)
-        if not done and "Member._store" in getattr(work, "__qualname__", ""):
+        if not done and await original(lambda connection: connection.scalar(count)) > before[0]:
             done.append(True)
             await doing()
         return result

@@ -406,13 +406,15 @@ async def test_an_answer_with_a_nul_in_its_error_text_is_told_like_any_other(
     assert "bad \ufffd\ufffd[31m thing ***" in error
 
 
-async def test_an_account_that_is_removed_in_mid_run_ends_the_run_in_one_error(bench: Benches, query: Query) -> None:
+async def test_an_account_that_is_removed_in_mid_run_ends_the_run_with_that_reason(
+    bench: Benches, query: Query
+) -> None:
     b = bench(orders_per_seller=50, sellers=1)
     account = await b.add()
     async with b.worker(account) as worker:
         removing = replace(worker, progress=lambda _: query("DELETE FROM ebay_accounts RETURNING 1") and None)
         [summary] = await run(removing, [FAMILY], Asked("run"))
-    assert summary.status == "error"
+    assert (summary.status, summary.caught_up, summary.reason) == ("completed", False, "the account was removed")
     assert query("SELECT count(*) FROM ebay_orders") == [(0,)]
 
 

@@ -184,7 +184,7 @@ async def test_prune_deletes_what_it_announced_and_nothing_the_second_time(db: D
 async def test_without_a_limit_events_payloads_and_addresses_are_kept(db: Database, query: Query) -> None:
     fill(query)
     done = await prune.pruned(db, Keep(runs=1, logs=1), Stop())
-    assert set(done) == {"quiet_runs", "runs", "log_lines", "quarantine", "token_refreshes"}
+    assert set(done) == {"quiet_runs", "runs", "log_lines", "quarantine", "token_refreshes", "api_usage"}
     assert query("SELECT count(*) FROM ebay_events") == [(4,)]
 
 

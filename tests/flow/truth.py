@@ -703,6 +703,7 @@ class Model:
                 )
             )
             own = {"ebay_account_id", "raw_payload", "first_seen_at", "updated_at", "removed_at", *spec.ours}
+            own.add("personal_erased_at")
             assert set(spec.columns) == set(self._types[spec.name]) - own, f"the columns of {spec.name}"
 
     def specs(self) -> Iterator[Spec]:

@@ -45,7 +45,8 @@ async def learn(
     consented = rows[0].scopes if rows else None
     if consented is None or lacking(needed, consented, ()):
         await db.execute(_LEARN, id=account.id, needed=list(needed))
-        return refused(account, family, needed)
+        told = refused(account, family, needed)
+        return ScopeMissing(f"{told.message} (eBay says 1100)", hint=told.hint, error_id=error.error_id)
     mend = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: eBay refuses the call for want of a scope (1100), although the consent on record "

@@ -24,7 +24,7 @@ from ebaysync.ops.pool import Outcome, Work
 from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
 from ebaysync.sync.run import Asked, Summary
-from ebaysync.sync.state import iso
+from ebaysync.sync.state import iso, paused
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +124,11 @@ def run_all(
     async def work(stop: Stop) -> tuple[list[Outcome], int]:
         async with session.database() as db:
             chosen = await _chosen(db, account, active_only=True)
-            await _ask_limits(session, db, chosen, stop)
-            due = await schedule.due(session.settings, db, [a.id for a in chosen], only, now=now)
+            ids = [a.id for a in chosen]
+            due = await schedule.due(session.settings, db, ids, only, now=now)
+            if any(due.values()) and not await db.transact(paused):
+                await _ask_limits(session, db, chosen, stop)
+                due = await schedule.due(session.settings, db, ids, only, now=now)
             limit = session.settings.account_timeout
             renew = await expiring(db)
             busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]

@@ -60,9 +60,9 @@ class Forkserver:
         self._program, self._environ = program, environ
         self._server: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
-        self._launching = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._number = 0
-        self._starting: dict[int, asyncio.Future[int]] = {}
+        self._starting: dict[int, asyncio.Future[tuple[int, asyncio.Future[Ending]]]] = {}
         self._running: dict[int, asyncio.Future[Ending]] = {}
 
     def launch(self) -> None:
@@ -82,27 +82,30 @@ class Forkserver:
 
     async def start(self, limits: Limits, result: Callable[[bytes], None]) -> Process:
         """A process that waits for its job. Raises ForkserverGone, OSError."""
-        async with self._launching:
-            if self._link is None:
-                await self.close()
-                self.launch()
         process = Process(self, result)
-        self._number += 1
-        number, loop = self._number, asyncio.get_running_loop()
-        self._starting[number] = loop.create_future()
-        request = Request(number, limits.memory_mb, limits.cpu_seconds)
         try:
-            with process.far_ends() as descriptors:
-                self._ask(request, descriptors)
-            process.pid = await self._starting[number]
+            async with self._one_at_a_time:
+                if self._link is None:
+                    await self.close()
+                    self.launch()
+                process.pid, process.ended = await self._started(process, limits)
+            await process.listen()
         except BaseException:
             process.close()
             raise
-        finally:
-            self._starting.pop(number, None)
-        process.ended = self._running[process.pid]
-        await process.listen()
         return process
+
+    async def _started(self, process: Process, limits: Limits) -> tuple[int, asyncio.Future[Ending]]:
+        self._number += 1
+        starting: asyncio.Future[tuple[int, asyncio.Future[Ending]]] = asyncio.get_running_loop().create_future()
+        self._starting[self._number] = starting
+        request = Request(self._number, limits.memory_mb, limits.cpu_seconds)
+        try:
+            with process.far_ends() as descriptors:
+                self._ask(request, descriptors)
+            return await starting
+        finally:
+            self._starting.pop(request.number, None)
 
     def kill(self, pid: int, signum: int) -> None:
         """A signal to the process and its group, while it is there."""
@@ -131,12 +134,13 @@ class Forkserver:
             if notice.ended:
                 _settle(self._running.pop(notice.ended), Ending(notice.status, notice.left))
             elif notice.pid == 0:
-                self._starting[notice.number].set_exception(OSError("no process could be forked"))
+                if (waiting := self._starting.get(notice.number)) and not waiting.done():
+                    waiting.set_exception(OSError("no process could be forked"))
             else:
-                self._running[notice.pid] = asyncio.get_running_loop().create_future()
-                if (starting := self._starting.get(notice.number)) and not starting.done():
-                    starting.set_result(notice.pid)
-                else:
+                ended = self._running[notice.pid] = asyncio.get_running_loop().create_future()
+                if (waiting := self._starting.get(notice.number)) and not waiting.done():
+                    waiting.set_result((notice.pid, ended))
+                else:  # nobody waits for it any more
                     self.kill(notice.pid, signal.SIGKILL)
 
     def _lost(self, link: socket.socket) -> None:
@@ -232,9 +236,9 @@ class Process:
         for transport in self._transports:
             if not transport.is_closing():
                 transport.abort() if isinstance(transport, asyncio.WriteTransport) else transport.close()
-        for descriptor in self._ours:
+        for descriptor in (*self._ours, *self._theirs):
             os.close(descriptor)
-        self._ours = []
+        self._ours, self._theirs = [], []
         for reader in (self._output, self._errors):
             reader.flush()
 
