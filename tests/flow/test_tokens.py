@@ -20,6 +20,7 @@ from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import ConsentNeeded, EbayBusy, KeysetRejected, SecretKeyError, UsageError
 from ebaysync.families import discover
 from ebaysync.log import Secret
+from ebaysync.ops import schedule
 from ebaysync.ops.status import collect
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sync.run import Asked, run
@@ -209,7 +210,7 @@ async def test_a_scope_known_to_be_missing_costs_no_call(bench: Benches, query: 
     assert "accounts connect x" in summary.failure.hint
     assert len(b.sim.journal) == 0
     assert (await b.run(account, "orders")).status == "completed"  # the superset of its scope is enough
-    found = await collect(b.db, [account])
+    found = await collect(b.db, [account], await schedule.plan(b.settings, b.db))
     assert f"{BASE}/sell.finances" in found["accounts"][0]["token"]["missing_scopes"]
 
 
