@@ -27,27 +27,31 @@ def test_a_stopped_process_whose_lease_was_taken_over_writes_nothing_when_it_wak
     command = ("run", "orders", "--account", name)
     sim.faults.add("slow", path="/order$", after=8, times=None, seconds=10)
     stopped = program.start(*command, "--json")
-    until(lambda: any("slow" in entry.faults for entry in sim.journal), "a run that waits for eBay")
-    stored = "SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'"
-    until(lambda: query(stored) == [(8,)], "all that came is stored, and no transaction open")
-    stopped.send_signal(signal.SIGSTOP)
-    sim.faults.clear()
-    # It is alive, so that it is not taken for gone; its time is not over, so that it holds.
-    complains(program(*command), 11, "another run holds", out=True)
-    assert query("UPDATE ebay_lease SET lease_until = now() - interval '1 second' RETURNING holder IS NOT NULL") == [
-        (True,)
-    ]
-    assert program(*command).code == 0
-    before = rows(query)
-    [old] = query("SELECT id FROM ebay_worker_run WHERE status = 'interrupted'")
-    pages = query("SELECT count(*) FROM ebay_api_worker_log WHERE run_id = %s", old[0])
-    stopped.send_signal(signal.SIGCONT)
-    out, err = stopped.communicate(timeout=60)
-    assert stopped.returncode == 11, err
-    assert '"code": "lease_lost"' in out
-    assert rows(query) == before
-    assert query("SELECT count(*) FROM ebay_api_worker_log WHERE run_id = %s", old[0]) == pages
-    assert query("SELECT status FROM ebay_worker_run WHERE id = %s", old[0]) == [("interrupted",)]
+    try:
+        until(lambda: any("slow" in entry.faults for entry in sim.journal), "a run that waits for eBay")
+        stored = "SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'"
+        until(lambda: query(stored) == [(8,)], "all that came is stored, and no transaction open")
+        stopped.send_signal(signal.SIGSTOP)
+        sim.faults.clear()
+        # It is alive, so that it is not taken for gone; its time is not over, so that it holds.
+        complains(program(*command), 11, "another run holds", out=True)
+        assert query(
+            "UPDATE ebay_lease SET lease_until = now() - interval '1 second' RETURNING holder IS NOT NULL"
+        ) == [(True,)]
+        assert program(*command).code == 0
+        before = rows(query)
+        [old] = query("SELECT id FROM ebay_worker_run WHERE status = 'interrupted'")
+        pages = query("SELECT count(*) FROM ebay_api_worker_log WHERE run_id = %s", old[0])
+        stopped.send_signal(signal.SIGCONT)
+        out, err = stopped.communicate(timeout=60)
+        assert stopped.returncode == 11, err
+        assert '"code": "lease_lost"' in out
+        assert rows(query) == before
+        assert query("SELECT count(*) FROM ebay_api_worker_log WHERE run_id = %s", old[0]) == pages
+        assert query("SELECT status FROM ebay_worker_run WHERE id = %s", old[0]) == [("interrupted",)]
+    finally:
+        stopped.kill()
+        stopped.communicate()
 
 
 @pytest.mark.slow
