@@ -142,6 +142,17 @@ async def test_a_long_retry_after_is_the_time_to_rest(small: Any, query: Query) 
     assert 28 < minutes <= 30
 
 
+async def test_a_long_retry_after_counts_although_ebays_report_still_shows_calls_left(small: Any, query: Query) -> None:
+    b = small({}, sellers=2, orders_per_seller=3)
+    first, second = await b.add(0), await b.add(1)
+    b.sim.faults.add("status", path=ORDERS, status=429, retry_after=1800, times=1)
+    assert (await b.run(first)).status == "skipped"
+    assert asked(b, ANALYTICS) == 1
+    assert (await b.run(second)).calls == 0, "it is of the same keyset"
+    [(minutes,)] = query("SELECT extract(epoch FROM max(resting_until) - now()) / 60 FROM ebay_api_usage")
+    assert 28 < minutes <= 30
+
+
 class Follows(Clock):
     """eBay's clock, moved by a test."""
 

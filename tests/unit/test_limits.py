@@ -200,9 +200,19 @@ async def test_calls_of_trading_and_missing_counts_and_short_windows_are_underst
     assert (report.api, report.used, report.remaining, report.reset) == ("trading.GetMyMessages", 10, 4990, None)
 
 
+async def test_where_nothing_remains_the_quota_is_used_up_whatever_the_count_says(httpx_mock: Any) -> None:
+    rate = {"count": 0, "limit": 5000, "remaining": 0, "timeWindow": 86400}
+    resources = [{"name": "sell.finances", "rates": [rate]}]
+    told = {"rateLimits": [{"apiContext": "sell", "apiName": "finances", "resources": resources}]}
+    [report] = await asked(httpx_mock, json=told)
+    assert (report.used, report.remaining) == (5000, 0)
+
+
 def test_what_ebay_reports_finds_its_api() -> None:
     assert api_of_report("sell", "fulfillment", "sell.fulfillment.payment_dispute_summary") == "dispute_summary"
     assert api_of_report("sell", "Fulfillment", "getPaymentDispute") == "dispute"
     assert api_of_report("sell", "fulfillment", "getOrders") == "fulfillment"
+    assert api_of_report("sell", "Fulfillment", "sell.fulfillment") == "fulfillment"
+    assert api_of_report("sell", "Fulfillment", "sell.fulfillment.shipping_fulfillment") is None
     assert api_of_report("TradingAPI", "TradingAPI", "TradingAPI") == "trading"
     assert api_of_report("buy", "Browse", "buy.browse") is None

@@ -111,13 +111,12 @@ class Meter:
         known = self._usage.counts.get(bucket)
         budget = self.budget(api)
         fresh = known and known.reported_at and now - known.reported_at < timedelta(seconds=2 * ASK_AGAIN)
-        if known and fresh and budget.quota is not None and not certain:
-            return budget.resets_at if (known.reported or 0) >= budget.quota else None
-        if certain:
+        told = known.reported if known and fresh else None
+        if certain or (told is not None and budget.quota is not None and told >= budget.quota):
             return budget.resets_at
-        if (error.retry_after or 0) > LONGEST_WAIT:
+        if (error.retry_after or 0) > LONGEST_WAIT:  # eBay's report lags behind its answers
             return now + timedelta(seconds=error.retry_after or 0)
-        if SPENT not in answer.body.lower():
+        if told is not None or SPENT not in answer.body.lower():
             return None
         # The words alone, which eBay has for both. Where our own count makes it likely, for the day; else for a while.
         likely = budget.quota is not None and budget.used >= budget.quota / 2

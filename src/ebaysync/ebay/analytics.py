@@ -82,9 +82,8 @@ def _reports(told: _Limits) -> list[Report]:
 
 
 def _used(rate: _Rate) -> int:
-    if rate.count is not None:
-        return max(0, rate.count)
-    return max(0, (rate.limit or 0) - _remaining(rate))
+    """Where count and remaining do not fit together, what leaves less: calls beyond the quota may not be counted."""
+    return max(0, rate.count or 0, (rate.limit or 0) - _remaining(rate))
 
 
 def _remaining(rate: _Rate) -> int:

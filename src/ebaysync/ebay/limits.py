@@ -40,7 +40,7 @@ class Quota:
 QUOTAS = (
     Quota("dispute_summary", 250_000, r"^/sell/fulfillment/v1/payment_dispute_summary", r"fulfil\w*/.*dispute.*summar"),
     Quota("dispute", 250_000, r"^/sell/fulfillment/v1/payment_dispute/", r"fulfil\w*/.*dispute"),
-    Quota("fulfillment", 100_000, r"^/sell/fulfillment/", r"fulfil\w*/.*order"),
+    Quota("fulfillment", 100_000, r"^/sell/fulfillment/", r"fulfil\w*/(.*order|(\w+\.)?fulfil\w*$)"),
     Quota("finances", 15_000, r"^/sell/finances/", r"/finances?/"),
     Quota("inventory", 2_000_000, r"^/sell/inventory/", r"^sell/inventory/"),
     Quota("post_order.case", 5_000, r"^/post-order/v2/casemanagement/", r"post.?order/.*case"),
