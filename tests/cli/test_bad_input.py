@@ -379,6 +379,15 @@ def test_another_run_that_holds_the_lease_is_said_and_left_alone(
     process.communicate()
 
 
+def test_a_port_that_is_none_or_taken_is_one_line_of_wrong_usage(program: Any, sim: Any) -> None:
+    taken = sim.url.rpartition(":")[2]
+    for port in ("99999", "-1", taken):
+        ended = program("simulator", "--sellers", "1", "--orders", "0", "--port", port)
+        assert (ended.code, ended.out) == (2, "")
+        assert "--port" in ended.err.splitlines()[0]
+        assert "Traceback" not in ended.err
+
+
 def test_while_everything_is_paused_nothing_runs_even_with_force(
     program: Any, alice: Any, sim: Any, query: Query, content: Content, database_url: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def _world(seed: int, sellers: int, orders: int, things: int) -> World:
 def simulator(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one.")] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8090,
     seed: Annotated[int, typer.Option(help="The same seed makes the same sellers and orders.")] = 1,
     sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each at the start.")] = 200,
@@ -81,7 +82,12 @@ def simulator(
         sys.stdout.flush()
 
     del session
-    signum = server.serve(world, host=host, port=port, quotas=quotas, ready=ready)
+    try:
+        signum = server.serve(world, host=host, port=port, quotas=quotas, ready=ready)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        raise UsageError(f"--port {port}: {error.strerror}", hint="--port 0 takes any free one") from None
     if signum:
         raise Interrupted(signum)
 
