@@ -400,8 +400,10 @@ def test_while_everything_is_paused_nothing_runs_even_with_force(
         assert "moving house" in ended.json["reason"]
     ended = program("run-all", "--now", "--json")
     assert (ended.code, ended.json["status"]) == (0, "skipped"), ended.err
+    renewed = program("refresh-tokens", "--force", "--json").json["accounts"]
+    assert [(one["refreshed"], one["reason"]) for one in renewed] == [(False, "paused: moving house")]
     assert content(database_url, "ebay_sync_state") == before
-    assert len(sim.journal.of("/sell")) == 0
+    assert len(sim.journal.of("/")) == 0, "nor is eBay asked for a token or its call limits"
     assert program("status", "--json").json["paused"] is True
 
 

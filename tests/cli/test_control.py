@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ def test_pause_and_resume_say_what_they_did_and_are_written_down(
     ran = command("run", "orders", "--account", names[0], "--force", "--json").json
     assert (ran["status"], ran["reason"]) == ("skipped", "paused: moving house")
     assert "everything is paused" in command("families").out
+    assert re.search(
+        r"everything is paused since 20\d\d-.*Z by \S+@\S+: moving house$", command("status").out, re.MULTILINE
+    )
     assert "resumed" in command("resume").out
     assert command("run", "orders", "--account", names[0], "--json").json["status"] == "completed"
     changes = query("SELECT action, reason, changed_by LIKE '%%@%%', database_user FROM ebay_control_log ORDER BY id")

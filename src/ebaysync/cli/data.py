@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,12 +13,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts, consent
+from ebaysync.accounts.accounts import Account
 from ebaysync.cli.session import AsJson, Session, answer_json, console
 from ebaysync.errors import SchemaBehind, UsageError
 from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.ops.signals import Stop
 from ebaysync.store import migrate as migrations
+from ebaysync.store.database import Database
 from ebaysync.store.migrate import Migration
 
 
@@ -39,35 +42,37 @@ def status(
     if watch and as_json:
         raise UsageError("--watch is for people; for scripts ask --json again and again")
 
-    async def work(stop: Stop) -> dict[str, Any]:
+    async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], str | None]:
+        found = await statuses.collect(db, chosen, await schedule.plan(session.settings, db))
+        return found, await statuses.pause(db)
+
+    async def work(stop: Stop) -> tuple[dict[str, Any], str | None]:
         async with session.database() as db:
             names = account or []
             chosen = [await accounts.find(db, name) for name in names] if names else await accounts.every(db)
-            found = await statuses.collect(db, chosen, await schedule.plan(session.settings, db))
+            seen = await look(db, chosen)
             if not watch:
-                return found
-            with Live(_rendered(found), console=console(), screen=False) as live:
+                return seen
+            with Live(_rendered(*seen), console=console(), screen=False) as live:
                 while stop.signum is None:
-                    live.update(
-                        _rendered(await statuses.collect(db, chosen, await schedule.plan(session.settings, db)))
-                    )
+                    live.update(_rendered(*await look(db, chosen)))
                     await stop.sleep(2)
-            return found
+            return seen
 
-    found = session.go(work)
+    found, pause = session.go(work)
     if as_json:
         answer_json(found)
     elif not watch:
-        console().print(_rendered(found))
+        console().print(_rendered(found, pause))
 
 
-def _rendered(found: dict[str, Any]) -> RenderableType:
+def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
     if not found["accounts"]:
         return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
     table = Table(*(Column(name, no_wrap=name not in ("account", "state")) for name in head), box=None, pad_edge=False)
     tokens = Table("account", "environment", "access token", "consent", box=None, pad_edge=False)
-    notes: list[str] = ["everything is paused"] if found["paused"] else []
+    notes: list[str] = [pause] if pause else []
     for account in found["accounts"]:
         notes += _notes(account)
         token = account["token"]

@@ -126,7 +126,7 @@ def run_all(
             chosen = await _chosen(db, account, active_only=True)
             ids = [a.id for a in chosen]
             due = await schedule.due(session.settings, db, ids, only, now=now)
-            if any(due.values()) and not await db.transact(paused):
+            if any(due.values()):
                 await _ask_limits(session, db, chosen, stop)
                 due = await schedule.due(session.settings, db, ids, only, now=now)
             limit = session.settings.account_timeout
@@ -170,7 +170,9 @@ def backfill(
 
 async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> None:
     """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand."""
-    for environment in sorted({account.environment for account in chosen if not account.needs_consent}):
+    if await db.transact(paused):
+        return
+    for environment in sorted({each.environment for each in chosen if each.is_active and not each.needs_consent}):
         try:
             await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
         except ConfigError as error:  # each account says it by itself
@@ -271,6 +273,8 @@ def refresh_tokens(
     for result in results:
         if not as_json:
             done = "failed" if result["failure"] else "refreshed" if result["refreshed"] else "still good"
+            if result["reason"]:
+                done = f"skipped, {result['reason']}"
             until = f", until {result['access_expires_at']}" if result["access_expires_at"] else ""
             typer.echo(f"{result['account']}: {done}{until}")
     for result in results:
@@ -285,11 +289,14 @@ async def _refresh(session: Session, db: Database, account: Account, stop: Stop,
     result: dict[str, Any] = {
         "account": account.name,
         "refreshed": False,
+        "reason": None,
         "access_expires_at": None,
         "error": None,
         "failure": None,
     }
     try:
+        if reason := await db.transact(paused):
+            return result | {"reason": reason}
         async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
             access = await stop.race(tokens.refresh(force=force))
             result |= {"refreshed": access.refreshed, "access_expires_at": iso(access.expires_at)}

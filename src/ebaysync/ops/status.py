@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 from ebaysync.accounts.accounts import Account
@@ -36,6 +37,16 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
             for account in accounts
         ],
     }
+
+
+async def pause(db: Database) -> str | None:
+    """Since when everything is paused, by whom and why; None: it is not."""
+    [row] = await db.rows("SELECT workers_enabled, reason, changed_by, changed_at FROM ebay_worker_global_config")
+    if row.workers_enabled:
+        return None
+    since = f" since {row.changed_at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if row.changed_at else ""
+    by = f" by {row.changed_by}" if row.changed_by else ""
+    return f"everything is paused{since}{by}" + (f": {row.reason}" if row.reason else "")
 
 
 def _token(account: Account, row: Any) -> dict[str, Any]:
