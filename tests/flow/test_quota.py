@@ -64,6 +64,8 @@ async def test_a_spent_quota_of_trading_lets_all_of_trading_rest_for_all_account
     assert (summary.failure, summary.status) == (None, "skipped")
     assert "the quota of trading is spent until" in (summary.reason or "")
     before = asked(b, "/ws/api.dll")
+    assert summary.calls == before, "those that it made before are counted"
+    assert query("SELECT CAST(summary_json ->> 'calls' AS integer) FROM ebay_worker_run") == [(before,)]
     for account in (first, second):
         for family in ("messages", "active_inventory", "buyer"):
             skipped = await b.run(account, family)

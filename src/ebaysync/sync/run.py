@@ -125,7 +125,7 @@ async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[
 
 def _count(worker: Worker, summaries: Sequence[Summary], started: float) -> None:
     """The calls are counted at the first that was read; the others say so."""
-    read_ = [summary for summary in summaries if summary.status != "skipped"]
+    read_ = [summary for summary in summaries if summary.status != "skipped" or summary.run_id]
     for summary in read_:
         summary.seconds = time.monotonic() - started
         if summary is read_[0]:
