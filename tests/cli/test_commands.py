@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -274,6 +275,21 @@ def test_a_signal_ends_the_work_after_the_current_slice(
     ]
     assert query("SELECT count(*) FROM ebay_lease WHERE token IS NOT NULL") == [(0,)]
     assert program("run", "orders", "--account", names[0], "--json").json["caught_up"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_while_the_first_is_answered_gives_the_code_of_one(signum: signal.Signals) -> None:
+    program = f"""
+import os
+from ebaysync.cli.session import Session
+async def work(stop):
+    os.kill(os.getpid(), {signum:d})
+    await stop.wait()
+Session().go(work)
+os.kill(os.getpid(), {signum:d})
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (128 + signum, b"")
 
 
 def test_the_simulator_says_where_it_is_and_ends_by_a_signal(program: Any) -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ebaysync import log as logs
 from ebaysync import settings
-from ebaysync.ops.signals import Stop
+from ebaysync.ops.signals import Stop, end_at_once
 from ebaysync.settings import Settings
 from ebaysync.store import database, migrate
 from ebaysync.store.database import Database
@@ -49,12 +49,18 @@ class Session:
     def go(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
         """Run a command's coroutine with SIGINT and SIGTERM under control."""
 
+        stops: list[Stop] = []
+
         async def main() -> T:
-            stop = Stop()
+            stops.append(stop := Stop())
             stop.install()
             return await work(stop)
 
-        return asyncio.run(main())
+        try:
+            return asyncio.run(main())
+        finally:
+            if any(stop.signum is not None for stop in stops):
+                end_at_once()
 
     @asynccontextmanager
     async def database(self, *, admin: bool = False, current: bool = True) -> AsyncIterator[Database]:

@@ -13,6 +13,12 @@ from ebaysync.errors import Interrupted
 T = TypeVar("T")
 
 
+def end_at_once() -> None:
+    """From here on a signal ends the process with its code: the event loop, which had the handlers, is gone."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, _: os._exit(128 + number))
+
+
 class Stop:
     """Set by a signal; runs look at it between slices, and no one sleeps past it."""
 
