@@ -189,3 +189,19 @@ async def test_the_daily_commands_run_with_the_writers_rights(
     ):
         ended = program(*words)
         assert ended.code == 0, (words, ended.err)
+    ended = program("accounts", "remove", name, "--yes")
+    assert (ended.code, ended.out) == (10, ""), ended.err
+    assert "EBAYSYNC_ADMIN_DATABASE_URL" in ended.err.splitlines()[-1]
+    ended = program("run", "orders", "--account", name, "--json")
+    assert (ended.code, ended.json["status"]) == (0, "completed"), "a refused removal changes nothing"
+    for words in (
+        ("pause",),
+        ("resume",),
+        ("families", "disable", "buyer"),
+        ("families", "every", "orders", "7", "--account", name),
+        ("accounts", "disable", name),
+        ("schedule",),
+        ("events",),
+    ):
+        ended = program(*words)
+        assert ended.code == 0, (words, ended.err)

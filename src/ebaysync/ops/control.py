@@ -163,6 +163,7 @@ async def remove(
     """
 
     async def begin(connection: AsyncConnection) -> None:
+        await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))  # whoever may not changes nothing
         await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})
         await take_away(connection, account.id, list(discover()))
         await _record(connection, "accounts remove", account=account, reason=reason)

@@ -182,7 +182,8 @@ class Database:
         if state == "42501":
             return PermissionRefused(
                 f"{self.where}: permission denied ({state})",
-                hint="the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login",
+                hint="the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login; "
+                "what deletes takes the owner's own from EBAYSYNC_ADMIN_DATABASE_URL",
             )
         return DatabaseError(message, hint="see the server's log")
 
