@@ -291,7 +291,7 @@ def test_sellers_of_the_kingdom_and_the_union_must_sign_where_the_world_says_so(
     assert caller.get(TRANSACTION).json()["errors"][0]["errorId"] == 215001
     names = ("x-ebay-signature-key", "signature-input", "signature")
     caller.http.headers.update(dict.fromkeys(names, "x"))
-    assert caller.get(TRANSACTION).status_code == 200
+    assert caller.get(TRANSACTION).json()["errors"][0]["errorId"] == 215120
 
 
 def test_the_api_lives_at_apiz(simulate: Simulate) -> None:

@@ -23,7 +23,7 @@ from ebaysync.sim.world import World
 # eBay's hosts by path; everything else lives at api.
 HOSTS = {
     "auth": r"^/oauth2/",
-    "apiz": r"^/(commerce/identity|sell/finances|sell/fulfillment/v1/payment_dispute)",
+    "apiz": r"^/(commerce/identity|sell/finances|developer/key_management|sell/fulfillment/v1/payment_dispute)",
 }
 
 

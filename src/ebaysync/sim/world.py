@@ -21,6 +21,7 @@ from ebaysync.sim.payload import listed, masked
 from ebaysync.sim.people import MARKETPLACES
 from ebaysync.sim.scopes import SELLER_SCOPES
 from ebaysync.sim.secrets import opaque, user_id
+from ebaysync.sim.signing import SigningKey
 from ebaysync.sim.things import Body, Thing, Version, kinds
 from ebaysync.sim.timeline import Timeline, run
 
@@ -82,7 +83,7 @@ class World:
     `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
     message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
 
-    `signatures`: whether the Finances API insists on digital signatures where eBay does. `inventory_offset`: what
+    `signatures`: whether the Finances API insists on good digital signatures where eBay does. `inventory_offset`: what
     the Inventory API takes offset for, a "page" as its documentation says, or a "record".
     """
 
@@ -124,6 +125,7 @@ class World:
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
         self.signatures = signatures
+        self.signing_keys: dict[str, SigningKey] = {}  # by JWE
         self.inventory_offset = _one_of("inventory_offset", inventory_offset, ("page", "record"))
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()

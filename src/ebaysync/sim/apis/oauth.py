@@ -237,6 +237,16 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
     return grant.seller
 
 
+def check_application(ledger: Ledger, call: Call, scopes: frozenset[str]) -> None:
+    """For what belongs to the application and to no seller."""
+    kind, _, token = call.headers.get("authorization", "").partition(" ")
+    grant = ledger.of_access(token, call.now) if kind == "Bearer" else None
+    if grant is None:
+        raise refuse(401, 1001, "OAuth", "Invalid access token")
+    if grant.seller is not None or not grant.scopes & scopes:
+        raise refuse(403, 1100, "ACCESS", "Access denied", long="Insufficient permissions to fulfill the request.")
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A call that a seller's token can make. `path` is a pattern whose groups go to the handler; `authorize` says
@@ -246,4 +256,4 @@ class Route:
     scopes: frozenset[str]
     handler: Callable[..., Answer]
     method: str = "GET"
-    authorize: Callable[[Ledger, Call, frozenset[str]], Seller] = check_bearer
+    authorize: Callable[[Ledger, Call, frozenset[str]], Seller | None] = check_bearer
