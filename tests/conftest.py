@@ -3,6 +3,7 @@ asks, the simulator, and the program as a process."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -19,10 +20,17 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ebaysync import settings
+from ebaysync.accounts import signing, vault
+from ebaysync.ebay.signature import SITES
 from ebaysync.log import Secret
+from ebaysync.settings import Settings
 from ebaysync.sim.journal import Entry
 from ebaysync.sim.server import Simulator
+from ebaysync.sim.signing import SigningKey
 from ebaysync.sim.world import World
 from ebaysync.store import embedded
 from ebaysync.store.database import Database
@@ -178,6 +186,30 @@ def simulator() -> Iterator[Callable[..., Simulator]]:
         sim.__exit__(None, None, None)
 
 
+def give_signing_key(sim: Simulator, configured: Settings, database_url: str) -> None:
+    """A signing key for the simulator's keyset, without a call, where one of its sellers has to sign."""
+    if not any(f"EBAY_{seller.market.country}" in SITES for seller in sim.world.sellers):
+        return
+    private = Ed25519PrivateKey.generate()
+    jwe, key_id, ends = f"jwe.{uuid4().hex}", uuid4().hex, 4_000_000_000
+    sim.world.signing_keys[jwe] = SigningKey(private.public_key(), {"signingKeyId": key_id, "expirationTime": ends})
+    der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    secret = Secret(base64.b64encode(der).decode())
+    client = configured.keyset("simulator").client_id
+    blob = vault.load(configured, may_create=True).seal(secret, "simulator", client, signing.column(key_id))
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO ebay_signing_keys VALUES"
+            " ('simulator', %s, %s, 'ED25519', %s, '', %s, now(), to_timestamp(%s))",
+            (client, key_id, jwe, blob, ends),
+        )
+
+
+@pytest.fixture
+def signing_key() -> Callable[[Simulator, Settings, str], None]:
+    return give_signing_key
+
+
 @dataclass
 class Ended:
     """How a process ended."""
@@ -237,6 +269,8 @@ class Program:
             )
             assert ended.code == 0, ended.err
             names.append(seller.username)
+        configured = settings.load(self.environ, env_file=False)
+        give_signing_key(sim, configured, self.environ["EBAYSYNC_DATABASE_URL"])
         return names
 
 

@@ -86,6 +86,11 @@ class KeysetRejected(ConfigError):
     code = "keyset"
 
 
+class SigningKeyMissing(ConfigError):
+    code = "signing_key"
+    hint = "make one: ebaysync keys signing create --environment ENVIRONMENT"
+
+
 class SecretKeyError(ConfigError):
     code = "secret_key"
 
@@ -175,6 +180,20 @@ class ScopeMissing(AccessDenied):
     exit_code = 12
     code = "missing_scope"
     hint = "let the seller consent to it: ebaysync accounts connect; see README, Families"
+
+
+class SignatureRefused(EbayRejected):
+    """eBay asks for a digital signature, or does not accept the one it got."""
+
+    code = "signature"
+    hint = "see `ebaysync keys signing list`; a new key: ebaysync keys signing create --environment ENVIRONMENT --renew"
+
+
+class SignatureStale(SignatureRefused):
+    """Its time is off by eBay's clock, which eBay's answer has just told: signed again, it can pass."""
+
+    code = "signature_stale"
+    transient = True
 
 
 class RecordNotFound(EbayRejected):

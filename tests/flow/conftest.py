@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ebaysync.accounts import accounts, vault
+from ebaysync.accounts import accounts, signing, vault
 from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.families import discover
 from ebaysync.log import Secret
@@ -32,6 +33,10 @@ class Bench:
     db: Database
     sim: Simulator
     stop: Stop
+    database_url: str
+    give_key: Callable[[Simulator, Settings, str], None]
+    signs: bool = True
+    """a signing key is there as soon as an account needs one"""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
@@ -42,7 +47,10 @@ class Bench:
         keys = vault.load(self.settings, may_create=True)
         async with Transport(hosts(self.settings, "simulator"), sleep=self.sleep) as transport:
             keyset, token = self.settings.keyset("simulator"), Secret(seller.refresh_token)
-            return await accounts.add(self.db, keys, transport, keyset, seller.username, token, Consent())
+            added = await accounts.add(self.db, keys, transport, keyset, seller.username, token, Consent())
+        if self.signs and added.marketplace_id in SITES and not await signing.every(self.db):
+            self.give_key(self.sim, self.settings, self.database_url)
+        return added
 
     def worker(self, account: Account) -> AbstractAsyncContextManager[Worker]:
         @asynccontextmanager
@@ -61,12 +69,18 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, db: Database, simulator: Callable[..., Simulator]) -> Callable[..., Bench]:
+def bench(
+    tmp_path: Path,
+    db: Database,
+    database_url: str,
+    simulator: Callable[..., Simulator],
+    signing_key: Callable[[Simulator, Settings, str], None],
+) -> Callable[..., Bench]:
     """`bench(sellers=1, orders_per_seller=100, …)`: the options are the world's."""
 
     def make(**options: Any) -> Bench:
         sim = simulator(**options)
         settings = Settings(home=tmp_path, simulator_url=sim.url, settle_seconds=0)
-        return Bench(settings, db, sim, Stop())
+        return Bench(settings, db, sim, Stop(), database_url, signing_key)
 
     return make

@@ -71,7 +71,9 @@ def connect_command(name: str, environment: str) -> str:
 
 
 async def has_tokens(db: Database) -> bool:
-    return bool((await db.rows("SELECT EXISTS (SELECT FROM ebay_tokens)"))[0][0])
+    """Whether anything is stored that a key has sealed."""
+    query = "SELECT EXISTS (SELECT FROM ebay_tokens) OR EXISTS (SELECT FROM ebay_signing_keys)"
+    return bool((await db.rows(query))[0][0])
 
 
 @dataclass(frozen=True)

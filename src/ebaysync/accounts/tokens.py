@@ -22,12 +22,14 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.accounts import signing
 from ebaysync.accounts import vault as vaults
 from ebaysync.accounts.accounts import Account, connect_command, has_tokens
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import Api
+from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import ConsentNeeded, EbaysyncError, KeysetRejected
 from ebaysync.log import Secret
@@ -231,6 +233,10 @@ async def open_api(
     keyset = settings.keyset(account.environment)
     vault = vaults.load(settings, may_create=not await has_tokens(db))
     places = hosts(settings, account.environment)
-    async with Transport(places, sleep=sleep) as transport, metered(db, vault, keyset, transport):
+    signer = await signing.signer(db, vault, keyset) if account.marketplace_id in SITES else None
+    async with (
+        Transport(places, sleep=sleep, signer=signer) as transport,
+        metered(db, vault, keyset, transport),
+    ):
         tokens = Tokens(db, vault, transport, keyset, account, trigger)
         yield Api(transport, tokens, account.marketplace_id), tokens

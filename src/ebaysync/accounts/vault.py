@@ -1,7 +1,7 @@
 """Secrets at rest: AES-256-GCM, bound to where they stand.
 
     blob = version (1 byte) · key id (4) · nonce (12) · ciphertext and tag
-    associated data = version, key id, environment, account, column
+    associated data = version, key id, environment, account or keyset, column
 
 so that a blob copied to another row, column or environment does not decrypt. A key's id is derived from it, so a
 blob names the key that opens it, and a missing key is told from a tampered blob.
@@ -38,14 +38,19 @@ class Vault:
         self._keys = {_key_id(key): AESGCM(_derived(key)) for key in keys}
         self._first = _key_id(keys[0])
 
-    def seal(self, secret: Secret, environment: str, account_id: UUID, column: str) -> bytes:
+    def seal(self, secret: Secret, environment: str, owner: UUID | str, column: str) -> bytes:
         head = bytes([VERSION]) + self._first
         nonce = os.urandom(_NONCE)
-        bound = _bound(head, environment, account_id, column)
+        bound = _bound(head, environment, owner, column)
         return head + nonce + self._keys[self._first].encrypt(nonce, secret.reveal().encode(), bound)
 
-    def open(self, blob: bytes, environment: str, account_id: UUID, column: str) -> Secret:
-        """Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
+    def current(self, blob: bytes) -> bool:
+        """Sealed with the first key: there is nothing to rotate."""
+        return blob[:_HEAD] == bytes([VERSION]) + self._first
+
+    def open(self, blob: bytes, environment: str, owner: UUID | str, column: str) -> Secret:
+        """`owner` is an account\'s id, or a keyset\'s client id.
+        Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         cipher = self._keys.get(head[1:])
         if head[:1] != bytes([VERSION]) or cipher is None:
@@ -54,16 +59,28 @@ class Vault:
                 hint="put that key back (more than one may stand there, with commas); nothing was changed",
             )
         try:
-            return Secret(cipher.decrypt(nonce, sealed, _bound(head, environment, account_id, column)).decode())
+            return Secret(cipher.decrypt(nonce, sealed, _bound(head, environment, owner, column)).decode())
         except InvalidTag:
             raise SecretKeyError(
-                f"the stored {column} of account {account_id} is damaged, or was copied from another place",
-                hint="connect the account again: ebaysync accounts add NAME … --refresh-token-stdin",
+                f"the stored {column} of {_told(owner)} is damaged, or was copied from another place",
+                hint=_AGAIN[isinstance(owner, UUID)],
             ) from None
 
 
-def _bound(head: bytes, environment: str, account_id: UUID, column: str) -> bytes:
-    return b"\0".join([head, environment.encode(), account_id.bytes, column.encode()])
+_AGAIN = {
+    True: "connect the account again: ebaysync accounts add NAME … --refresh-token-stdin",
+    False: "make a new one: ebaysync keys signing create --environment ENVIRONMENT --renew",
+}
+
+
+def _told(owner: UUID | str) -> str:
+    return f"account {owner}" if isinstance(owner, UUID) else f"the keyset {owner}"
+
+
+def _bound(head: bytes, environment: str, owner: UUID | str, column: str) -> bytes:
+    """No id is a prefixed client id: where the prefix ends, every UUID of version 4 has another byte."""
+    whose = owner.bytes if isinstance(owner, UUID) else b"keyset:" + owner.encode()
+    return b"\0".join([head, environment.encode(), whose, column.encode()])
 
 
 def _derived(key: Secret) -> bytes:

@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync import log as logs
-from ebaysync.cli import accounts, connect, control, data, history, housekeeping, local, persons, runs, schedule
+from ebaysync.cli import (
+    accounts,
+    connect,
+    control,
+    data,
+    history,
+    housekeeping,
+    keys,
+    local,
+    persons,
+    runs,
+    schedule,
+)
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
@@ -29,7 +41,7 @@ app = typer.Typer(
 )
 _Usage: type[Exception] = typer.BadParameter.__bases__[0]  # click's UsageError, which typer does not export
 
-for group in (runs, accounts, connect, control, data, history, schedule, housekeeping, persons, local):
+for group in (runs, accounts, connect, control, keys, data, history, schedule, housekeeping, persons, local):
     group.register(app)
 
 

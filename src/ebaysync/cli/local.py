@@ -43,6 +43,7 @@ def _world(seed: int, sellers: int, orders: int, things: int) -> World:
         things=things,
         new_things_per_hour=1,
         thing_changes_per_hour=6,
+        signatures=True,
     )
 
 
@@ -124,6 +125,7 @@ def demo(
                 ["accounts", "add", name, "--environment", "simulator", "--refresh-token-stdin"],
                 given=f"{seller['refreshToken']}\n",
             )
+        program(["keys", "signing", "create", "--environment", "simulator"])  # for the sellers of the EU and the UK
         program(["run-all"])
         world_moves = sum(bool(world.touch(seller, next(iter(seller.orders)))) for seller in world.sellers if orders)
         program.say(f"Now {world_moves} orders change at eBay, and a second run-all brings what is new.")

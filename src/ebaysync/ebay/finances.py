@@ -35,14 +35,22 @@ async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0
     """One page of the transactions of a span of transactionDate."""
     params = _params("transactionDate", start, end, offset)
     return await api.get(
-        "apiz", f"{PATH}/transaction", TransactionsPage, params, headers=_headers(api), none=TransactionsPage()
+        "apiz",
+        f"{PATH}/transaction",
+        TransactionsPage,
+        params,
+        headers=_headers(api),
+        none=TransactionsPage(),
+        signed=True,
     )
 
 
 async def payouts(api: Api, start: datetime, end: datetime, offset: int = 0) -> PayoutsPage:
     """One page of the payouts of a span of payoutDate."""
     params = _params("payoutDate", start, end, offset)
-    return await api.get("apiz", f"{PATH}/payout", PayoutsPage, params, headers=_headers(api), none=PayoutsPage())
+    return await api.get(
+        "apiz", f"{PATH}/payout", PayoutsPage, params, headers=_headers(api), none=PayoutsPage(), signed=True
+    )
 
 
 def _params(field: str, start: datetime, end: datetime, offset: int) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import (
     AccessDenied,
@@ -25,12 +26,17 @@ from ebaysync.errors import (
     EbayUnreachable,
     RecordNotFound,
     ScopeMissing,
+    SignatureRefused,
+    SignatureStale,
+    SigningKeyMissing,
     Unauthorized,
 )
 from ebaysync.log import Secret
 
 T = TypeVar("T")
 INSUFFICIENT_PERMISSIONS = 1100
+SIGNATURE_ERRORS = range(215000, 215200)  # 215001 header missing, 215114 stale, 215120 does not verify
+STALE = 215114
 
 
 class Answered(msgspec.Struct, rename="camel", frozen=True):
@@ -92,14 +98,21 @@ class Api:
         headers: Sequence[tuple[str, str]] = (),
         scheme: str = "Bearer",
         none: T | None = None,
+        signed: bool = False,
     ) -> T:
         """GET a path of eBay's. `scheme` is "IAF" for Post-Order, which refuses Bearer. `none` is the result of a 204
-        where the API documents that for "there is nothing"; without it a 204 is an error. Raises EbayError."""
+        where the API documents that for "there is nothing"; without it a 204 is an error. `signed`: eBay wants a
+        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing (nothing is sent)."""
+        sign = signed and self.marketplace_id in SITES
+        if sign and self.transport.signer is None:
+            raise SigningKeyMissing(
+                f"{path}: eBay wants calls of sellers of {self.marketplace_id} signed, and there is no signing key"
+            )
         url = getattr(self.transport.hosts, host) + path
 
         def make(token: Secret) -> Request:
             own = (("Authorization", f"{scheme} {token.reveal()}"), ("Accept", "application/json"))
-            return Request("GET", url, tuple(params), (*own, *headers))
+            return Request("GET", url, tuple(params), (*own, *headers), signed=sign)
 
         def checked(answer: Answer) -> T:
             if answer.status == 204 and none is not None:
@@ -170,6 +183,8 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
         return Unauthorized(
             message, hint="the token is not accepted: see the account's state with `ebaysync status`", **facts
         )
+    if first and first.error_id in SIGNATURE_ERRORS:
+        return (SignatureStale if first.error_id == STALE else SignatureRefused)(message, **facts)
     if answer.status == 403:
         scope_missing = first is not None and first.error_id == INSUFFICIENT_PERMISSIONS
         return (ScopeMissing if scope_missing else AccessDenied)(message, **facts)

@@ -36,7 +36,8 @@ from tenacity import (
 )
 
 from ebaysync.ebay import limits
-from ebaysync.errors import AnswerNotUnderstood, ConfigError, EbayError, EbayUnreachable
+from ebaysync.ebay.signature import Signer
+from ebaysync.errors import AnswerNotUnderstood, ConfigError, EbayError, EbayUnreachable, SigningKeyMissing
 from ebaysync.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Request:
     feed: Callable[[], Feed] | None = None
     """makes, for every attempt anew, the reader of a 200's body whose content type has `feed_type` in it"""
     feed_type: str = "xml"
+    signed: bool = False
+    """with a digital signature, made anew for every attempt"""
 
     def __repr__(self) -> str:
         return f"{self.method} {self.url}"
@@ -164,8 +167,15 @@ class Transport:
     """One connection pool to one environment's hosts. `calls` counts the requests that were sent through this view
     of it (see `counted`), `spent` the same by API. The `meter`, of all views, may refuse one."""
 
-    def __init__(self, hosts: Hosts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        signer: Signer | None = None,
+    ) -> None:
         self.hosts = hosts
+        self.signer = signer
         self.clock = Clock()
         self.calls = 0
         self.spent: Counter[str] = Counter()
@@ -245,6 +255,7 @@ class Transport:
         parts = urlsplit(request.url)
         if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
+        signature = self._signature(request) if request.signed else ()
         api = _api(request)
         if self.meter:
             self.meter.admit(api, self.part)
@@ -253,7 +264,7 @@ class Transport:
         started = time.monotonic()
         try:
             async with asyncio.timeout(request.deadline):
-                answer = await self._once(request)
+                answer = await self._once(request, signature)
         except TimeoutError:
             raise EbayUnreachable(f"{request}: no complete answer within {request.deadline:.0f} s") from None
         except httpx.TransportError as error:
@@ -261,12 +272,19 @@ class Transport:
         log.debug("%s -> %d, %.3f s", request, answer.status, time.monotonic() - started)
         return answer
 
-    async def _once(self, request: Request) -> Answer:
+    def _signature(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """By eBay's time. Until that is known it is the host's, and eBay refuses a signature that is minutes off; its
+        refusal tells the time, and the next attempt is signed by it. So a wrong host clock cannot sign for long."""
+        if self.signer is None:
+            raise SigningKeyMissing(f"{request} must be signed, and there is no signing key")
+        return self.signer.headers(request.method, request.url, request.body, int(self.clock.now().timestamp()))
+
+    async def _once(self, request: Request, signature: tuple[tuple[str, str], ...]) -> Answer:
         async with self._client.stream(
             request.method,
             request.url,
             params=request.params or None,
-            headers=list(request.headers),
+            headers=[*request.headers, *signature],
             content=request.body,
         ) as response:
             self.clock.learn(response.headers.get("date"))

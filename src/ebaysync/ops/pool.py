@@ -18,7 +18,15 @@ from typing import Any
 import msgspec
 
 from ebaysync.accounts.accounts import Account
-from ebaysync.errors import ConfigError, DatabaseError, EbaysyncError, KeysetRejected, SecretKeyError, exit_codes
+from ebaysync.errors import (
+    ConfigError,
+    DatabaseError,
+    EbaysyncError,
+    KeysetRejected,
+    SecretKeyError,
+    SigningKeyMissing,
+    exit_codes,
+)
 from ebaysync.families import discover
 from ebaysync.ops import cgroup
 from ebaysync.ops.account import Job
@@ -51,7 +59,7 @@ ENVIRONMENT = (
 )
 
 # Errors of the operator's settings, not of an account.
-_SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code}
+_SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code, SigningKeyMissing.code}
 
 
 @dataclass(frozen=True)

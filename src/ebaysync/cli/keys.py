@@ -1,0 +1,106 @@
+"""keys rotate, keys signing: the keys that encrypt stored secrets, and those that sign calls."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, get_args
+
+import typer
+from rich.table import Table
+
+from ebaysync.accounts import accounts, rotate, signing, vault
+from ebaysync.accounts.rotate import Rotation
+from ebaysync.accounts.signing import Key
+from ebaysync.cli.session import AsJson, Session, answer_json, console
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import SecretKeyError, UsageError
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import ENVIRONMENTS, Environment
+
+group = typer.Typer(help="Keys: encryption and signatures.", no_args_is_help=True, rich_markup_mode=None)
+signing_group = typer.Typer(
+    help="Digital-signature keys, for sellers in the EU and the UK.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group, name="keys")
+    group.add_typer(signing_group, name="signing")
+
+
+@group.command("rotate", epilog="\b\nExample: EBAYSYNC_SECRET_KEY_FILE=new-then-old.key ebaysync keys rotate")
+def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
+    """Encrypt every stored secret anew with the first key; what the others have sealed stays readable meanwhile."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> Rotation:
+        async with session.database() as db:
+            keys = vault.load(session.settings, may_create=not await accounts.has_tokens(db))
+            return await stop.race(rotate.rotate(db, keys))
+
+    done = session.go(work)
+    if as_json:
+        answer_json({"tables": [asdict(count) for count in done.counts]})
+    else:
+        for count in done.counts:
+            told = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
+            typer.echo(f"{count.table}: {told}")
+    if done.first_error:
+        unreadable = sum(count.unreadable for count in done.counts)
+        raise SecretKeyError(
+            f"{unreadable} rows cannot be read and were left as they are; the first: {done.first_error.message}",
+            hint=done.first_error.hint,
+        )
+
+
+@signing_group.command(epilog="\b\nExample: ebaysync keys signing create --environment production")
+def create(
+    context: typer.Context,
+    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
+    renew: Annotated[bool, typer.Option("--renew", help="Even if there is a valid key.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have eBay make a signing key for the environment's keyset, and store it encrypted."""
+    session: Session = context.obj
+    if environment not in get_args(Environment):
+        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    configured = session.settings
+    keyset, places = configured.keyset(environment), hosts(configured, environment)
+
+    async def work(stop: Stop) -> Key:
+        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
+            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
+            return await signing.create(db, keys, transport, keyset, renew=renew)
+
+    made = session.go(work)
+    if as_json:
+        answer_json(made)
+    else:
+        typer.echo(f"{made.environment}: signing key {made.signing_key_id}, until {made.expires_at:%Y-%m-%d}")
+
+
+@signing_group.command("list", epilog="\b\nExample: ebaysync keys signing list --json")
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """The signing keys and whether one must be renewed."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> list[Key]:
+        async with session.database() as db:
+            return await signing.every(db)
+
+    found = session.go(work)
+    if as_json:
+        answer_json({"keys": found})
+        return
+    table = Table("environment", "client id", "signing key", "cipher", "until", "state", box=None, pad_edge=False)
+    for key in found:
+        table.add_row(*_cells(key))
+    console().print(table)
+    for key in found:
+        if key.state == "renew":
+            typer.echo(f"renew it: ebaysync keys signing create --environment {key.environment}", err=True)
+
+
+def _cells(key: Key) -> tuple[str, ...]:
+    until = f"{key.expires_at:%Y-%m-%d}"
+    return key.environment, key.client_id, key.signing_key_id, key.cipher, until, key.state
