@@ -14,3 +14,5 @@ CREATE TABLE ebay_signing_keys (
 );
 COMMENT ON TABLE ebay_signing_keys IS 'Of a keyset the key that ends last is used; older ones are kept';
 COMMENT ON COLUMN ebay_signing_keys.private_key IS 'An AES-256-GCM blob, bound to environment, client id, key id and column';
+
+INSERT INTO ebay_private_columns (table_name, column_name) VALUES ('ebay_signing_keys', '*');

@@ -50,8 +50,8 @@ async def test_without_a_key_no_call_is_spent(bench: Callable[..., Any]) -> None
     found = british(bench)
     account = await found.add(1)
     summary = await found.run(account, "finances")
-    assert (summary.status, summary.error["code"]) == ("error", "signing_key")
-    assert "keys signing create" in summary.error["hint"]
+    assert (summary.status, summary.as_dict()["error"]["code"]) == ("error", "signing_key")
+    assert "keys signing create" in summary.as_dict()["error"]["hint"]
     assert not [entry for entry in found.sim.journal if "finances" in entry.path]
 
 
@@ -111,7 +111,7 @@ async def test_a_moved_or_damaged_secret_stops_the_account_unasked(
     before, sent = query(blobs), len(list(found.sim.journal))
     try:
         summary = await found.run(account, "finances")
-        assert (summary.status, summary.error["code"]) == ("error", "secret_key")
+        assert (summary.status, summary.as_dict()["error"]["code"]) == ("error", "secret_key")
     except SecretKeyError:
         pass
     assert len(list(found.sim.journal)) == sent
