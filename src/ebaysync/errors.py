@@ -182,7 +182,7 @@ class ScopeMissing(AccessDenied):
     hint = "let the seller consent to it: ebaysync accounts connect; see README, Families"
 
 
-class SignatureRefused(EbayRejected):
+class SignatureRefused(AccessDenied):
     """eBay asks for a digital signature, or does not accept the one it got."""
 
     code = "signature"
