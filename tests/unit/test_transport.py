@@ -17,7 +17,6 @@ from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport
 from ebaysync.errors import (
-    AccessDenied,
     AnswerNotUnderstood,
     ConsentNeeded,
     EbayBusy,
@@ -28,6 +27,7 @@ from ebaysync.errors import (
     KeysetRejected,
     RecordNotFound,
     ScopeMissing,
+    SignatureRefused,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -89,7 +89,7 @@ async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: 
     [
         (400, b'{"errors":[{"errorId":30700,"message":"x"}]}', EbayRejected),
         (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', ScopeMissing),
-        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', AccessDenied),
+        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', SignatureRefused),
         (404, b'{"errors":[{"errorId":2002,"message":"x"}]}', RecordNotFound),
         (404, b"", AnswerNotUnderstood),
         (418, b"teapot", AnswerNotUnderstood),

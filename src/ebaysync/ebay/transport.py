@@ -37,7 +37,14 @@ from tenacity import (
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.signature import Signer
-from ebaysync.errors import AnswerNotUnderstood, ConfigError, EbayError, EbayUnreachable, SigningKeyMissing
+from ebaysync.errors import (
+    AnswerNotUnderstood,
+    ConfigError,
+    EbayError,
+    EbayUnreachable,
+    SignatureRefused,
+    SigningKeyMissing,
+)
 from ebaysync.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
@@ -181,6 +188,7 @@ class Transport:
         self.spent: Counter[str] = Counter()
         self.meter: Meter | None = None
         self.part = 1.0
+        self._demanded = asyncio.Event()  # of all views: eBay refused an unsigned call
         self._allowed = hosts.names()
         self._sleep = sleep
         self._places = asyncio.Semaphore(IN_FLIGHT)
@@ -244,6 +252,9 @@ class Transport:
         try:
             return check(answer)
         except EbayError as error:
+            if isinstance(error, SignatureRefused) and self.signer is None:
+                self._demanded.set()
+                raise SigningKeyMissing(f"{answer.request} must be signed, and there is no signing key") from None
             if self.meter is None:
                 raise
             judged = await self.meter.judged(_api(answer.request), answer, error)
@@ -276,7 +287,9 @@ class Transport:
         """By eBay's time. Until that is known it is the host's, and eBay refuses a signature that is minutes off; its
         refusal tells the time, and the next attempt is signed by it. So a wrong host clock cannot sign for long."""
         if self.signer is None:
-            raise SigningKeyMissing(f"{request} must be signed, and there is no signing key")
+            if self._demanded.is_set():
+                raise SigningKeyMissing(f"{request} must be signed, and there is no signing key")
+            return ()
         return self.signer.headers(request.method, request.url, request.body, int(self.clock.now().timestamp()))
 
     async def _once(self, request: Request, signature: tuple[tuple[str, str], ...]) -> Answer:
