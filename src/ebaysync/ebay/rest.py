@@ -28,7 +28,6 @@ from ebaysync.errors import (
     ScopeMissing,
     SignatureRefused,
     SignatureStale,
-    SigningKeyMissing,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -102,12 +101,8 @@ class Api:
     ) -> T:
         """GET a path of eBay's. `scheme` is "IAF" for Post-Order, which refuses Bearer. `none` is the result of a 204
         where the API documents that for "there is nothing"; without it a 204 is an error. `signed`: eBay wants a
-        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing (nothing is sent)."""
+        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing."""
         sign = signed and self.marketplace_id in SITES
-        if sign and self.transport.signer is None:
-            raise SigningKeyMissing(
-                f"{path}: eBay wants calls of sellers of {self.marketplace_id} signed, and there is no signing key"
-            )
         url = getattr(self.transport.hosts, host) + path
 
         def make(token: Secret) -> Request:
