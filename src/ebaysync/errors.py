@@ -18,7 +18,11 @@
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
     │   │   ├── AccessDenied     13   403
-    │   │   │   └── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
+    │   │   │   ├── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
+    │   │   │   └── SignatureRefused
+    │   │   │       │            13   eBay asks for a digital signature, or does not accept the one it got
+    │   │   │       ├── SigningKeyMissing   there is no key to sign with
+    │   │   │       └── SignatureStale      transient: its time was off
     │   │   ├── RecordNotFound   13   404 with eBay's error envelope
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
     │   ├── TooMuchGone          13   a complete scan misses more than half of what is known
@@ -84,11 +88,6 @@ class ConfigError(EbaysyncError):
 
 class KeysetRejected(ConfigError):
     code = "keyset"
-
-
-class SigningKeyMissing(ConfigError):
-    code = "signing_key"
-    hint = "make one: ebaysync keys signing create --environment ENVIRONMENT"
 
 
 class SecretKeyError(ConfigError):
@@ -187,6 +186,11 @@ class SignatureRefused(AccessDenied):
 
     code = "signature"
     hint = "see `ebaysync keys signing list`; a new key: ebaysync keys signing create --environment ENVIRONMENT --renew"
+
+
+class SigningKeyMissing(SignatureRefused):
+    code = "signing_key"
+    hint = "make one: ebaysync keys signing create --environment ENVIRONMENT"
 
 
 class SignatureStale(SignatureRefused):

@@ -428,7 +428,7 @@ ERRORS = {
     "error_400_30700.json": (400, "rejected"),
     "error_401_1001.json": (401, "unauthorized"),
     "error_403_1100.json": (403, "missing_scope"),
-    "error_403_215001.json": (403, "access_denied"),
+    "error_403_215001.json": (403, "signing_key"),
 }
 PATHS = {
     "orders": "/sell/fulfillment/v1/order",

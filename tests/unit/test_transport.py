@@ -27,7 +27,7 @@ from ebaysync.errors import (
     KeysetRejected,
     RecordNotFound,
     ScopeMissing,
-    SignatureRefused,
+    SigningKeyMissing,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -89,7 +89,7 @@ async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: 
     [
         (400, b'{"errors":[{"errorId":30700,"message":"x"}]}', EbayRejected),
         (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', ScopeMissing),
-        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', SignatureRefused),
+        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', SigningKeyMissing),
         (404, b'{"errors":[{"errorId":2002,"message":"x"}]}', RecordNotFound),
         (404, b"", AnswerNotUnderstood),
         (418, b"teapot", AnswerNotUnderstood),

@@ -254,7 +254,11 @@ class Transport:
         except EbayError as error:
             if isinstance(error, SignatureRefused) and self.signer is None:
                 self._demanded.set()
-                raise SigningKeyMissing(f"{answer.request} must be signed, and there is no signing key") from None
+                raise SigningKeyMissing(
+                    f"{error.message}; the call must be signed, and there is no signing key",
+                    status=error.status,
+                    error_id=error.error_id,
+                ) from None
             if self.meter is None:
                 raise
             judged = await self.meter.judged(_api(answer.request), answer, error)

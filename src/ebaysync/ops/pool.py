@@ -24,7 +24,6 @@ from ebaysync.errors import (
     EbaysyncError,
     KeysetRejected,
     SecretKeyError,
-    SigningKeyMissing,
     exit_codes,
 )
 from ebaysync.families import discover
@@ -59,7 +58,7 @@ ENVIRONMENT = (
 )
 
 # Errors of the operator's settings, not of an account.
-_SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code, SigningKeyMissing.code}
+_SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code}
 
 
 @dataclass(frozen=True)
