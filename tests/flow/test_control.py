@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ebaysync.errors import Interrupted
 from ebaysync.families import discover
 from ebaysync.ops import control
+from ebaysync.ops.signals import Stop
 from ebaysync.sync import halt
 from ebaysync.sync.run import Asked, run
 
@@ -135,6 +137,27 @@ async def test_an_account_that_is_removed_under_a_run_leaves_not_one_row(
     assert query("SELECT action, account_name, reason FROM ebay_control_log") == [
         ("accounts remove", account.name, "left us")
     ]
+
+
+async def test_removing_an_account_takes_the_lease_of_a_run_that_nothing_else_stops(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    b = bench(orders_per_seller=30, sellers=1).with_settings(max_window_hours=24 * 20)
+    account = await b.add()
+    interrupting = Stop()
+    interrupting.request(15)
+
+    async def begin_to_remove() -> None:
+        with pytest.raises(Interrupted):
+            await control.remove(b.db, account, None, interrupting)
+
+    after_first_batch(b, begin_to_remove)
+    summary = await b.run(account, force=True)  # that the account is disabled does not stop it
+    assert (summary.status, summary.failure.code) == ("error", "lease_lost")
+    assert query("SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'") == [(1,)]
+    assert query("SELECT count(*) FROM ebay_orders") == [(summary.stored,)]
+    held = await b.run(account, force=True)
+    assert (held.status, held.reason) == ("skipped", "held by another run")
 
 
 async def test_an_interval_or_a_switch_before_the_first_run_makes_the_familys_row(

@@ -181,6 +181,14 @@ async def test_prune_deletes_what_it_announced_and_nothing_the_second_time(db: D
     assert not any((await prune.counted(db, keep)).values())
 
 
+async def test_a_run_that_is_at_work_is_kept_however_long_ago_it_began(db: Database, query: Query) -> None:
+    fill(query)
+    query("UPDATE ebay_worker_run SET heartbeat_at = now() WHERE status = 'running' RETURNING 1")
+    await prune.pruned(db, Keep(runs=90, logs=30), Stop())
+    old = "SELECT DISTINCT status FROM ebay_worker_run WHERE started_at < now() - interval '90 days'"
+    assert query(old) == [("running",)]
+
+
 async def test_without_a_limit_events_payloads_and_addresses_are_kept(db: Database, query: Query) -> None:
     fill(query)
     done = await prune.pruned(db, Keep(runs=1, logs=1), Stop())
@@ -210,7 +218,7 @@ async def test_a_signal_ends_prune_after_its_batch_and_the_next_one_goes_on(
     fill(query, times=10)
     stop = Stop()
     with pytest.raises(Interrupted):
-        await prune.pruned(db, Keep(90, 30), stop, lambda number: number >= 5 and stop.request(15))
+        await prune.pruned(db, Keep(90, 30), stop, lambda number: number >= 5 and not stop.signum and stop.request(15))
     [(left,)] = query("SELECT count(*) FROM ebay_worker_run")
     assert 100 < left < 160
     await prune.pruned(db, Keep(90, 30), Stop())
