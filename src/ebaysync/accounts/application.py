@@ -5,8 +5,6 @@ One for each keyset, for all processes, encrypted in `ebay_keysets`: eBay gives 
 
 from __future__ import annotations
 
-from uuid import NAMESPACE_URL, UUID, uuid5
-
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport
@@ -45,7 +43,7 @@ async def access_token(db: Database, vault: Vault, transport: Transport, keyset:
     await db.execute(
         _STORE,
         keyset=name,
-        token=vault.seal(grant.access_token, keyset.environment, bound_to(name), COLUMN),
+        token=vault.seal(grant.access_token, keyset.environment, keyset.client_id, COLUMN),
         seconds=grant.expires_in,
     )
     return grant.access_token
@@ -56,15 +54,10 @@ async def forget(db: Database, keyset: Keyset) -> None:
     await db.execute("UPDATE ebay_keysets SET application_token = NULL WHERE keyset = :name", name=keyset_name(keyset))
 
 
-def bound_to(name: str) -> UUID:
-    """What the token's blob is bound to in place of an account's id."""
-    return uuid5(NAMESPACE_URL, f"ebaysync:keyset:{name}")
-
-
 def _opened(vault: Vault, blob: bytes, keyset: Keyset) -> Secret | None:
     """None where its key is gone: another token is to be had for the asking."""
     try:
-        return vault.open(blob, keyset.environment, bound_to(keyset_name(keyset)), COLUMN)
+        return vault.open(blob, keyset.environment, keyset.client_id, COLUMN)
     except SecretKeyError:
         return None
 

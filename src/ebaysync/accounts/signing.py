@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.accounts import application
 from ebaysync.accounts.vault import Vault
-from ebaysync.ebay import keymanagement, oauth, signature
+from ebaysync.ebay import keymanagement, signature
 from ebaysync.ebay.signature import Signer
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import AnswerNotUnderstood, SecretKeyError, UsageError
+from ebaysync.errors import AnswerNotUnderstood, SecretKeyError, Unauthorized, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
@@ -88,8 +89,12 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
             f"the keyset of {keyset.environment} has a signing key until {valid[0].expires_at:%Y-%m-%d}",
             hint="add --renew to make another one all the same",
         )
-    grant = await oauth.application_token(transport, keyset)
-    made = await keymanagement.create(transport, grant.access_token)
+    token = await application.access_token(db, vault, transport, keyset)
+    try:
+        made = await keymanagement.create(transport, token)
+    except Unauthorized:
+        await application.forget(db, keyset)  # the stored one is of no use any more; the next try gets another
+        raise
     private = Secret(made.private_key)
     try:
         signature.signer(made.jwe, private)

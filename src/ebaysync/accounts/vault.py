@@ -49,7 +49,7 @@ class Vault:
         return blob[:_HEAD] == bytes([VERSION]) + self._first
 
     def open(self, blob: bytes, environment: str, owner: UUID | str, column: str) -> Secret:
-        """`owner` is an account\'s id, or a keyset\'s client id.
+        """`owner` is an account's id, or a keyset's client id.
         Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         cipher = self._keys.get(head[1:])
