@@ -223,18 +223,19 @@ async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transpo
 
 async def ask_hourly(
     settings: Settings, db: Database, environment: str, sleep: Callable[[float], Awaitable[None]]
-) -> None:
-    """Have eBay's own figures of an environment's keyset, unless somebody had them within the hour. Raises ConfigError,
-    DatabaseError."""
+) -> bool:
+    """Have eBay's own figures of an environment's keyset, unless somebody had them within the hour: False. Raises
+    ConfigError, DatabaseError."""
     keyset = settings.keyset(environment)
     if await db.rows(_ASKED, keyset=application.keyset_name(keyset), seconds=ASK_HOURLY):
-        return
+        return False
     vault = vaults.load(settings, may_create=not await has_tokens(db))
     async with (
         Transport(hosts(settings, environment), sleep=sleep) as transport,
         metered(db, vault, keyset, transport) as meter,
     ):
         await meter.ask_hourly()
+    return True
 
 
 async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:

@@ -126,8 +126,7 @@ def run_all(
             chosen = await _chosen(db, account, active_only=True)
             ids = [a.id for a in chosen]
             due = await schedule.due(session.settings, db, ids, only, now=now)
-            if any(due.values()):
-                await _ask_limits(session, db, chosen, stop)
+            if any(due.values()) and await _ask_limits(session, db, chosen, stop):
                 due = await schedule.due(session.settings, db, ids, only, now=now)
             limit = session.settings.account_timeout
             renew = await expiring(db)
@@ -168,15 +167,18 @@ def backfill(
     _answer(*session.go(work), as_json=as_json)
 
 
-async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> None:
-    """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand."""
+async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> bool:
+    """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand.
+    Whether any were asked for."""
     if await db.transact(paused):
-        return
+        return False
+    asked = False
     for environment in sorted({each.environment for each in chosen if each.is_active and not each.needs_consent}):
         try:
-            await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
+            asked |= await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
         except ConfigError as error:  # each account says it by itself
-            logging.getLogger(__name__).info("the call limits of %s: %s", environment, error)
+            log.info("the call limits of %s: %s", environment, error)
+    return asked
 
 
 async def _chosen(db: Database, names: Sequence[str] | None, *, active_only: bool) -> list[Account]:

@@ -35,20 +35,19 @@ async def runs(
     families = [family] if family else list(discover())
     ids = list(accounts) or await _all_accounts(db)
     rows = await db.rows(query, accounts=ids, families=families, status=status, limit=limit)
-    return [
-        {
-            "run_id": str(row.id),
-            "account": row.name,
-            "family": row.api_family,
-            "status": row.status,
-            "trigger": row.trigger,
-            "started_at": iso(row.started_at),
-            "finished_at": iso(row.finished_at),
-            "seconds": row.seconds,
-            "summary": row.summary_json,
-        }
-        for row in rows
-    ]
+    return [_run(row) | {"seconds": row.seconds, "summary": row.summary_json} for row in rows]
+
+
+def _run(row: Any) -> dict[str, Any]:
+    return {
+        "run_id": str(row.id),
+        "account": row.name,
+        "family": row.api_family,
+        "status": row.status,
+        "trigger": row.trigger,
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+    }
 
 
 async def _all_accounts(db: Database) -> list[UUID]:
@@ -89,14 +88,7 @@ async def log(db: Database, run: str) -> dict[str, Any]:
         raise UsageError(f"{run} is the beginning of several runs' ids", hint="give more of it")
     [row] = found
     lines = await db.rows(_LINES, run=row.id)
-    return {
-        "run_id": str(row.id),
-        "account": row.name,
-        "family": row.api_family,
-        "status": row.status,
-        "trigger": row.trigger,
-        "started_at": iso(row.started_at),
-        "finished_at": iso(row.finished_at),
+    return _run(row) | {
         "lines": [{"at": iso(line.at), "kind": line.kind, "details": line.details} for line in lines],
     }
 

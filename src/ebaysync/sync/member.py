@@ -304,10 +304,9 @@ class Member:
         lease, query, values = self.lease, text(self.family.enrich), {"account": self.account.id}
 
         async def work(connection: AsyncConnection) -> None:
-            await lease.fence(connection)
             await connection.execute(query, values)
 
-        await self.db.transact(work)
+        await lease.transact(self.db, work)
 
     async def finish_scan(self, began: datetime, *, accept: bool) -> None:
         """After a complete scan: mark what is gone, and move the cursor to the scan's beginning. Raises EbayError when

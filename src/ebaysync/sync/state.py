@@ -102,7 +102,11 @@ async def _ensure(connection: AsyncConnection, account: Account, family: Family)
 async def paused(connection: AsyncConnection) -> str | None:
     """The reason for the pause of everything, or None while work may go on."""
     row = (await connection.execute(text("SELECT workers_enabled, reason FROM ebay_worker_global_config"))).one()
-    return None if row.workers_enabled else f"paused: {row.reason}" if row.reason else "paused"
+    return None if row.workers_enabled else _pause(row.reason)
+
+
+def _pause(reason: str | None) -> str:
+    return f"paused: {reason}" if reason else "paused"
 
 
 async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, force: bool) -> str | None:
@@ -111,7 +115,7 @@ async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, 
     if row.is_active is None:
         return "the account was removed"
     if not row.workers_enabled:
-        return f"paused: {row.reason}" if row.reason else "paused"
+        return _pause(row.reason)
     if force or (row.is_active and row.enabled and row.enabled_for_all):
         return None
     if not row.is_active:
