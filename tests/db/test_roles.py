@@ -4,6 +4,7 @@ the writer's rights."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -14,6 +15,9 @@ from psycopg import errors, sql
 
 from ebaysync.families import discover
 from ebaysync.log import Secret
+from ebaysync.ops.doctor import examine
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import Settings
 from ebaysync.store import migrate
 from ebaysync.store.database import Database, PermissionRefused
 
@@ -205,3 +209,25 @@ async def test_the_daily_commands_run_with_the_writers_rights(
     ):
         ended = program(*words)
         assert ended.code == 0, (words, ended.err)
+
+
+async def test_the_doctor_names_what_a_login_may_not_write(
+    granted: str, login: Callable[[str], str], tmp_path: Path
+) -> None:
+    url = login(WRITER)
+    db = Database(Secret(url))
+
+    async def complaints(**more: Any) -> list[tuple[str, str]]:
+        found = await examine(Settings(home=tmp_path, **more), db, [], Stop(), online=False)
+        return [(one.subject, one.message) for one in found if one.check == "database" and one.status != "ok"]
+
+    try:
+        assert await complaints(admin_database_url=Secret(granted)) == []
+        [(subject, message)] = await complaints(admin_database_url=Secret(url))
+        assert (subject, "does not own the tables" in message) == ("EBAYSYNC_ADMIN_DATABASE_URL", True)
+        with psycopg.connect(granted) as owner:
+            owner.execute(f"REVOKE INSERT ON ebay_orders, ebay_events FROM {WRITER}")
+        [(subject, message)] = await complaints()
+        assert (subject, message.partition(" may not write ")[2]) == ("rights", "ebay_events, ebay_orders")
+    finally:
+        await db.close()

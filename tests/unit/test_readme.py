@@ -78,7 +78,8 @@ def exit_codes() -> str:
         " `run-all`), records in quarantine",
         1: "a bug",
         2: "wrong usage or settings, a keyset that eBay does not accept, a key that does not fit the stored secrets",
-        3: "`run-all`, `backfill`, `refresh-tokens`: at least one account or family failed; the rest is stored",
+        3: "`run-all`, `backfill`, `refresh-tokens`, `doctor`: at least one account or family failed; "
+        "the rest is stored",
         10: "database unreachable, too old or not migrated",
         11: "`run`: another run holds this account and family",
         12: "the seller must consent again, or has not consented to this family's scope",

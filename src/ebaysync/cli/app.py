@@ -19,6 +19,7 @@ from ebaysync.cli import (
     connect,
     control,
     data,
+    doctor,
     history,
     housekeeping,
     keys,
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 _Usage: type[Exception] = typer.BadParameter.__bases__[0]  # click's UsageError, which typer does not export
 
-for group in (runs, accounts, connect, control, keys, data, history, schedule, housekeeping, persons, local):
+for group in (runs, accounts, connect, control, keys, doctor, data, history, schedule, housekeeping, persons, local):
     group.register(app)
 
 

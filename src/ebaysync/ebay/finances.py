@@ -7,7 +7,7 @@ is sent. limit 200 is the highest that all of eBay's texts allow; what an offset
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -50,6 +50,18 @@ async def payouts(api: Api, start: datetime, end: datetime, offset: int = 0) -> 
     params = _params("payoutDate", start, end, offset)
     return await api.get(
         "apiz", f"{PATH}/payout", PayoutsPage, params, headers=_headers(api), none=PayoutsPage(), signed=True
+    )
+
+
+async def check_signature(api: Api) -> None:
+    """A self-test: the least that can be asked, with a demand that eBay verify the signature whoever the seller is.
+    (x-ebay-enforce-signature: several clients send it; eBay's own do not.) Raises SignatureRefused, EbayError."""
+    now = api.transport.clock.now()
+    params = (("filter", f"payoutDate:[{stamp(now - timedelta(hours=1))}..{stamp(now - timedelta(minutes=5))}]"),)
+    headers = (*_headers(api), ("x-ebay-enforce-signature", "true"))
+    page = PayoutsPage()
+    await api.get(
+        "apiz", f"{PATH}/payout", PayoutsPage, (*params, ("limit", "1")), headers=headers, none=page, signed=True
     )
 
 

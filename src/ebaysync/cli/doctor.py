@@ -1,0 +1,77 @@
+"""doctor: everything that can be wrong with a set-up, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ebaysync.accounts import accounts
+from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, console, progress
+from ebaysync.errors import DatabaseError
+from ebaysync.ops import doctor as doctors
+from ebaysync.ops.doctor import Finding
+from ebaysync.ops.signals import Stop
+
+_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command(short_help="What is wrong, and how to mend it.", epilog="\b\nExample: ebaysync doctor --account alice")(
+        doctor
+    )
+
+
+def doctor(
+    context: typer.Context,
+    account: AccountNames = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask eBay.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, database, clock, keys, tokens, scopes, signatures and quotas, and say how to mend what is wrong.
+    Exit 3 if something failed."""
+    session: Session = context.obj
+    settings = session.settings
+    unusable: list[DatabaseError] = []
+
+    async def work(stop: Stop) -> list[Finding]:
+        try:
+            async with session.database() as db:
+                chosen = [await accounts.find(db, name) for name in account or ()] or await accounts.every(db)
+                with progress("doctor", None) as told:
+                    return await doctors.examine(
+                        settings, db, chosen, stop, online=not offline, told=lambda name: told(0, name)
+                    )
+        except DatabaseError as error:
+            unusable.append(error)
+            return [doctors.failure("database", "server", error)]
+
+    found = session.go(work)
+    status = doctors.worst(found)
+    if as_json:
+        answer_json({"status": status, "findings": found})
+    else:
+        _show(found)
+    if unusable:
+        raise typer.Exit(DatabaseError.exit_code)
+    if status == "failed":
+        raise typer.Exit(3)
+
+
+def _show(found: Sequence[Finding]) -> None:
+    """Each warning and failure with its hint; what is well in a line for each check, of many accounts too."""
+    table = Table("state", "check", "of", "finding", box=None, pad_edge=False, show_header=False)
+    for check in dict.fromkeys(finding.check for finding in found):
+        well = [one for one in found if one.check == check and one.status == "ok"]
+        if len(well) > 3:
+            table.add_row(
+                Text("ok", "green"), check, f"{len(well)} times", f"such as {well[0].subject}: {well[0].message}"
+            )
+        for one in found:
+            if one.check == check and (one.status != "ok" or len(well) <= 3):
+                hint = f"\n→ {one.hint}" if one.hint else ""
+                table.add_row(Text(one.status, _STYLES[one.status]), check, one.subject, one.message + hint)
+    console().print(table)
