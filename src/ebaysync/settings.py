@@ -74,6 +74,17 @@ def _database_url(text: str) -> Secret:
     return Secret(text)
 
 
+def _proxy(text: str) -> Secret:
+    try:
+        parts = urlsplit(text)
+        ok = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        ok = False
+    if not ok:
+        raise ValueError("must look like http://proxy.example.org:3128, with user:password@ where it asks for them")
+    return Secret(text)
+
+
 def _simulator_secret(text: str) -> Secret:
     """The default is no secret, and a word that messages need."""
     return Secret(text, redacted=text != "simulator")
@@ -147,6 +158,9 @@ class Settings:
         secret=True,
     )
     simulator_ru_name: str = _setting("EBAYSYNC_SIMULATOR_RU_NAME", "simulator", "its RuName")
+    proxy: Secret | None = _setting(
+        "EBAYSYNC_PROXY", None, "an HTTP proxy on the way to eBay; HTTPS_PROXY is not looked at", _proxy, secret=True
+    )
     jobs: int = _setting("EBAYSYNC_JOBS", 5, "accounts at the same time", _whole(1, 1000))
     account_timeout: int = _setting(
         "EBAYSYNC_ACCOUNT_TIMEOUT", 240, "seconds: one account's share of a run-all", _whole(1, 7 * 86_400)

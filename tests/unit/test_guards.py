@@ -167,7 +167,7 @@ def test_settings_survive_the_pipe_to_a_process(folder: Path) -> None:
 
 def test_every_secret_setting_is_a_secret_in_use() -> None:
     for field in fields(Settings):
-        named = any(word in field.name for word in ("secret_key", "client_secret", "database_url"))
+        named = any(word in field.name for word in ("secret_key", "client_secret", "database_url", "proxy"))
         assert field.metadata["secret"] == (named and field.name != "secret_key_file")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import logging
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from pytest_httpx import HTTPXMock, IteratorStream
 
 from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport
+from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport, hosts
 from ebaysync.errors import (
     AnswerNotUnderstood,
     ConsentNeeded,
@@ -31,7 +33,7 @@ from ebaysync.errors import (
     Unauthorized,
 )
 from ebaysync.log import Secret
-from ebaysync.settings import Keyset
+from ebaysync.settings import Keyset, Settings
 
 HOSTS = Hosts("https://api.ebay.com", "https://apiz.ebay.com", "https://auth.ebay.com")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -297,6 +299,36 @@ async def test_no_other_host_is_ever_asked(api: Api) -> None:
     api.transport.hosts = Hosts("https://evil.example", "", "")
     with pytest.raises(AnswerNotUnderstood, match="not one of eBay's hosts"):
         await ask(api)
+
+
+async def test_a_proxy_that_is_set_is_asked_for_the_way_and_sees_no_token(waits: list[float]) -> None:
+    heads: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    configured = Settings(proxy=Secret(f"http://me:pass%40word@127.0.0.1:{port}"), simulator_url="http://127.0.0.1:1")
+    assert hosts(configured, "simulator").proxy is None
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with server, Transport(hosts(configured, "production"), sleep=sleep) as transport:
+        api = Api(transport, Tokens())
+        with pytest.raises(EbayUnreachable, match="the proxy refuses the way") as caught:
+            await fulfillment.orders(api, NOON - timedelta(days=1), NOON)
+    assert "EBAYSYNC_PROXY" in (caught.value.hint or "")
+    assert "pass" not in str(caught.value)
+    assert len(heads) == len(waits) + 1
+    for head in heads:
+        assert head.startswith(b"CONNECT api.ebay.com:443 HTTP/1.1\r\n")
+        assert base64.b64encode(b"me:pass@word") in head
+        assert b"token-" not in head
 
 
 async def test_requests_are_logged_without_query_and_headers(

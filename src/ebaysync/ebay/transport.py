@@ -1,9 +1,9 @@
 """Hop 1: sends a request to eBay and hands back a checked answer, or an error that says whether to ask again.
 
-What it guards: the host is one of eBay's (or the simulator), redirects are never followed, bodies are capped on the
-wire and decoded, a request has a deadline, a compressed body must be whole (httpx takes half a gzip for a whole
-one), transient failures are retried with full jitter and eBay's Retry-After is obeyed. It logs method, host, path
-and status: never a header, never a query's values.
+What it guards: the host is one of eBay's (or the simulator) and is reached through no proxy but the one that is set,
+redirects are never followed, bodies are capped on the wire and decoded, a request has a deadline, a compressed body
+must be whole (httpx takes half a gzip for a whole one), transient failures are retried with full jitter and eBay's
+Retry-After is obeyed. It logs method, host, path and status: never a header, never a query's values.
 
 A body is held whole, or goes piece by piece into the request's own Feed: what is read so may be larger than memory.
 
@@ -45,6 +45,7 @@ from ebaysync.errors import (
     SignatureRefused,
     SigningKeyMissing,
 )
+from ebaysync.log import Secret
 from ebaysync.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Hosts:
     api: str
     apiz: str
     auth: str
+    proxy: Secret | None = None
+    """what stands between us and them"""
 
     def names(self) -> set[str]:
         return {urlsplit(url).netloc for url in (self.api, self.apiz, self.auth)}
@@ -82,7 +85,8 @@ def hosts(settings: Settings, environment: str) -> Hosts:
             raise ConfigError("EBAYSYNC_SIMULATOR_URL is not set, but an account of the environment simulator needs it")
         return Hosts(base, settings.simulator_apiz_url or base, settings.simulator_auth_url or base)
     middle = ".sandbox" if environment == "sandbox" else ""
-    return Hosts(*(f"https://{name}{middle}.ebay.com" for name in ("api", "apiz", "auth")))
+    api, apiz, auth = (f"https://{name}{middle}.ebay.com" for name in ("api", "apiz", "auth"))
+    return Hosts(api, apiz, auth, settings.proxy)
 
 
 class Clock:
@@ -196,6 +200,7 @@ class Transport:
             verify=_trust(self.hosts),
             follow_redirects=False,
             trust_env=False,
+            proxy=hosts.proxy.reveal() if hosts.proxy else None,
             timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
             limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
@@ -383,6 +388,8 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return EbayError(f"{request}: the server's certificate is not valid ({cause.verify_message})")
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.ProxyError):
+        return EbayUnreachable(f"{request}: the proxy refuses the way ({error})", hint="is EBAYSYNC_PROXY right?")
     if isinstance(error, _TRANSIENT):
         return EbayUnreachable(f"{request}: {kind}")
     return EbayError(f"{request}: {kind}")
