@@ -43,7 +43,8 @@ def names(sim: Any, program: Any, added: Callable[..., list[str]]) -> list[str]:
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         yield from commands(command, (*path, name)) if hasattr(command, "commands") else [(*path, name)]
 
 
@@ -53,6 +54,22 @@ def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> N
     assert (ended.exit_code, ended.stderr) == (0, "")
     example = next(line for line in ended.stdout.splitlines() if "Example:" in line)
     assert f"ebaysync {' '.join(command)}" in example
+
+
+def test_a_command_imports_what_it_needs_and_not_what_others_do(program: Any) -> None:
+    """Timers start the program every few minutes, mostly to find that nothing is due."""
+    tell = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{tell}; from ebaysync.cli.app import main; main()", "run-all", "--json"],
+        capture_output=True,
+        text=True,
+        env=program.environ,
+        cwd=program.folder,
+        check=True,
+    )
+    imported = set(ended.stdout.split())
+    assert {"ebaysync.cli.runs", "ebaysync.ops.pool", "sqlalchemy", "psycopg"} <= imported
+    assert not imported & {"ebaysync.cli.data", "ebaysync.sync.run", "ebaysync.sim", "lxml", "uvicorn"}
 
 
 def test_run_answers_with_the_documented_object_and_nothing_else_on_standard_output(

@@ -8,31 +8,62 @@ import os
 import resource
 import sys
 import traceback
-from importlib.metadata import version
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from ebaysync import log as logs
-from ebaysync.cli import (
-    accounts,
-    connect,
-    control,
-    data,
-    doctor,
-    history,
-    housekeeping,
-    keys,
-    local,
-    persons,
-    runs,
-    schedule,
-)
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
+# Each command's modules in ebaysync.cli, in the order of the help.
+COMMANDS = {
+    "run": ("run",),
+    "run-all": ("runs",),
+    "backfill": ("runs",),
+    "refresh-tokens": ("runs",),
+    "pause": ("control",),
+    "resume": ("control",),
+    "doctor": ("doctor",),
+    "status": ("data",),
+    "migrate": ("data",),
+    "runs": ("history",),
+    "logs": ("history",),
+    "events": ("history",),
+    "schedule": ("schedule",),
+    "prune": ("housekeeping",),
+    "forget": ("persons",),
+    "simulator": ("local",),
+    "demo": ("local",),
+    "accounts": ("accounts", "control", "connect"),
+    "families": ("control",),
+    "keys": ("keys",),
+}
+
+
+class Commands(TyperGroup):
+    """Imports the modules of a command when it is asked for, with the libraries that they need: all of them together
+    take longer than most commands do. The help, and a word that is no command, ask for all."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                part = typer.Typer(rich_markup_mode=None)
+                for module in COMMANDS[name]:
+                    import_module(f"ebaysync.cli.{module}").register(part)
+                self.add_command(get_group(part).commands[name])
+        return self.commands.get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+
 app = typer.Typer(
     name="ebaysync",
+    cls=Commands,
     help="Keeps everything eBay knows about many seller accounts in PostgreSQL.",
     no_args_is_help=True,
     add_completion=False,
@@ -42,12 +73,11 @@ app = typer.Typer(
 )
 _Usage: type[Exception] = typer.BadParameter.__bases__[0]  # click's UsageError, which typer does not export
 
-for group in (runs, accounts, connect, control, keys, doctor, data, history, schedule, housekeeping, persons, local):
-    group.register(app)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"ebaysync {version('ebaysync')}")
         raise typer.Exit
 

@@ -1,9 +1,8 @@
-"""run, run-all, backfill, refresh-tokens."""
+"""run-all, backfill, refresh-tokens."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,27 +13,20 @@ from ebaysync.accounts import accounts, consent
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import expiring, open_api
 from ebaysync.accounts.usage import ask_hourly
-from ebaysync.cli.session import AccountName, AccountNames, AsJson, Session, answer_json, progress
+from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, progress
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
 from ebaysync.families import discover
 from ebaysync.families.base import Family
 from ebaysync.ops import pool, schedule
-from ebaysync.ops.account import run_families
 from ebaysync.ops.pool import Outcome, Work
 from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
-from ebaysync.sync.run import Asked, Summary
 from ebaysync.sync.state import iso, paused
 
 log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        "run",
-        short_help="One family of one account, due or not.",
-        epilog="\b\nExample: ebaysync run orders --account alice",
-    )(run)
     app.command(
         "run-all",
         short_help="All that is due, of every active account.",
@@ -51,60 +43,11 @@ def register(app: typer.Typer) -> None:
     )(refresh_tokens)
 
 
-def _family(name: str) -> Family:
+def family_named(name: str) -> Family:
     found = discover().get(name)
     if found is None:
         raise UsageError(f"there is no family {name!r}", hint=f"families: {', '.join(discover())}")
     return found
-
-
-def run(
-    context: typer.Context,
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="What to bring up to date, such as orders.")],
-    account: AccountName,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also when family or account are disabled.")] = False,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Walk the whole sweep horizon, not a piece of it.")] = False,
-    accept_removals: Annotated[
-        bool, typer.Option("--accept-removals", help="Believe a scan that misses more than half of what is known.")
-    ] = False,
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", metavar="S", min=0, help="After S seconds begin no new slice.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Bring one family of one account up to date, whether it is due or not."""
-    session: Session = context.obj
-    wanted = _family(family)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
-    if sweep and not wanted.sweep:
-        raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
-    if accept_removals and wanted.cursor_type != "snapshot":
-        raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")
-    asked = Asked("run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline)
-
-    async def work(stop: Stop) -> Summary:
-        async with session.database() as db:
-            found = await accounts.find(db, account)
-            with progress(f"{wanted.name} of {found.name}", 1.0) as told:
-
-                def on_progress(summary: Summary) -> None:
-                    told(summary.share, f"{summary.fetched} read, {summary.stored} stored")
-
-                runs = run_families(session.settings, db, found, [wanted], asked, stop, on_progress)
-                async for summary in runs:
-                    return summary
-            raise Interrupted(stop.signum or 2)
-
-    summary = session.go(work)
-    if as_json:
-        answer_json(summary.as_dict())
-    else:
-        typer.echo(_line(summary.as_dict(), dry_run=dry_run))
-    if summary.quarantined:
-        logs.tell(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
-    if summary.failure:
-        raise summary.failure
 
 
 def run_all(
@@ -119,7 +62,7 @@ def run_all(
 ) -> None:
     """Refresh tokens, then bring every due family of every active account up to date. Timers call this."""
     session: Session = context.obj
-    only = [_family(name).name for name in family or ()]
+    only = [family_named(name).name for name in family or ()]
 
     async def work(stop: Stop) -> tuple[list[Outcome], int]:
         async with session.database() as db:
@@ -149,7 +92,7 @@ def backfill(
 ) -> None:
     """Read the last N days again, in slices, beside the live cursor. Goes on where an interrupted one stopped."""
     session: Session = context.obj
-    families = [_family(name) for name in family or discover()]
+    families = [family_named(name) for name in family or discover()]
     for one in families:
         if one.cursor_type == "snapshot" and family:
             raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")
@@ -215,7 +158,7 @@ def _answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
     else:
         for outcome in outcomes:
             for one in outcome.runs:
-                typer.echo(_line(one))
+                typer.echo(line_of(one))
             if outcome.error:
                 typer.echo(f"{outcome.account}: {outcome.status}")
             elif not outcome.runs:
@@ -233,7 +176,7 @@ def _named(account: str, message: str) -> str:
     return message if message.startswith(f"{account}: ") else f"{account}: {message}"
 
 
-def _line(run: dict[str, Any], *, dry_run: bool = False) -> str:
+def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
     """One run in one line."""
     head = f"{run['account']} {run['family']}: {run['status']}"
     if run["status"] == "skipped":

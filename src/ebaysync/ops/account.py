@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -29,6 +28,7 @@ from ebaysync.families import discover
 from ebaysync.families.base import Family
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
+from ebaysync.ops.job import Job
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -96,20 +96,6 @@ def by_source(families: Sequence[Family]) -> list[list[Family]]:
     shuffled = list(groups.values())
     random.SystemRandom().shuffle(shuffled)
     return sorted(shuffled, key=lambda group: min(family.every_minutes for family in group))
-
-
-class Job(msgspec.Struct):
-    """What the parent asks of an account's process. `seconds`: after so many no new slice starts."""
-
-    environ: dict[str, str]
-    account_id: UUID
-    families: list[str]
-    trigger: str
-    walk: str = "live"
-    days: int = 0
-    seconds: float | None = None
-    verbose: bool = False
-    quiet: bool = False
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from ebaysync.errors import (
 )
 from ebaysync.families import discover
 from ebaysync.ops import cgroup
-from ebaysync.ops.account import Job
 from ebaysync.ops.forkserver import OUT_OF_MEMORY
+from ebaysync.ops.job import Job
 from ebaysync.ops.process import Ending, Forkserver, ForkserverGone, Limits, Process
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings

@@ -1,0 +1,74 @@
+"""run: the one command that reads from eBay in the program's own process."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ebaysync import log as logs
+from ebaysync.accounts import accounts
+from ebaysync.cli.runs import family_named, line_of
+from ebaysync.cli.session import AccountName, AsJson, Session, answer_json, progress
+from ebaysync.errors import Interrupted, UsageError
+from ebaysync.ops.account import run_families
+from ebaysync.ops.signals import Stop
+from ebaysync.sync.run import Asked, Summary
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "run",
+        short_help="One family of one account, due or not.",
+        epilog="\b\nExample: ebaysync run orders --account alice",
+    )(run)
+
+
+def run(
+    context: typer.Context,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="What to bring up to date, such as orders.")],
+    account: AccountName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also when family or account are disabled.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Walk the whole sweep horizon, not a piece of it.")] = False,
+    accept_removals: Annotated[
+        bool, typer.Option("--accept-removals", help="Believe a scan that misses more than half of what is known.")
+    ] = False,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", metavar="S", min=0, help="After S seconds begin no new slice.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring one family of one account up to date, whether it is due or not."""
+    session: Session = context.obj
+    wanted = family_named(family)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    if sweep and not wanted.sweep:
+        raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
+    if accept_removals and wanted.cursor_type != "snapshot":
+        raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")
+    asked = Asked("run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline)
+
+    async def work(stop: Stop) -> Summary:
+        async with session.database() as db:
+            found = await accounts.find(db, account)
+            with progress(f"{wanted.name} of {found.name}", 1.0) as told:
+
+                def on_progress(summary: Summary) -> None:
+                    told(summary.share, f"{summary.fetched} read, {summary.stored} stored")
+
+                runs = run_families(session.settings, db, found, [wanted], asked, stop, on_progress)
+                async for summary in runs:
+                    return summary
+            raise Interrupted(stop.signum or 2)
+
+    summary = session.go(work)
+    if as_json:
+        answer_json(summary.as_dict())
+    else:
+        typer.echo(line_of(summary.as_dict(), dry_run=dry_run))
+    if summary.quarantined:
+        logs.tell(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
+    if summary.failure:
+        raise summary.failure
