@@ -70,6 +70,7 @@ def test_a_command_imports_what_it_needs_and_not_what_others_do(program: Any) ->
     imported = set(ended.stdout.split())
     assert {"ebaysync.cli.runs", "ebaysync.ops.pool", "sqlalchemy", "psycopg"} <= imported
     assert not imported & {"ebaysync.cli.data", "ebaysync.sync.run", "ebaysync.sim", "lxml", "uvicorn"}
+    assert not imported & {"httpx._client", "rich.progress"}
 
 
 def test_run_answers_with_the_documented_object_and_nothing_else_on_standard_output(

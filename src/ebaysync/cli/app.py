@@ -9,6 +9,9 @@ import resource
 import sys
 import traceback
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +45,16 @@ COMMANDS = {
     "families": ("control",),
     "keys": ("keys",),
 }
+
+
+class WhenUsed(MetaPathFinder):
+    """Lets `import httpx` wait for the first use of httpx: most commands import what needs it, and ask eBay nothing."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        found = PathFinder.find_spec(fullname, path, target) if fullname == "httpx" else None
+        if found and found.loader:
+            found.loader = LazyLoader(found.loader)
+        return found
 
 
 class Commands(TyperGroup):
@@ -98,6 +111,7 @@ def _options(
 def main() -> None:
     """The console script."""
     _settle_in()
+    sys.meta_path.insert(0, WhenUsed())
     try:
         sys.exit(app(hoisted(sys.argv[1:]), prog_name="ebaysync", standalone_mode=False))
     except _Usage as error:

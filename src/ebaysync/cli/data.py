@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -53,6 +52,8 @@ def status(
             seen = await look(db, chosen)
             if not watch:
                 return seen
+            from rich.live import Live
+
             with Live(_rendered(*seen), console=console(), screen=False) as live:
                 while stop.signum is None:
                     live.update(_rendered(*await look(db, chosen)))

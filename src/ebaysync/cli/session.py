@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ebaysync import log as logs
 from ebaysync import settings
@@ -87,6 +86,11 @@ def console() -> Console:
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
     """A progress bar on standard error where that is a terminal. Yields `told(completed, note)`."""
+    if not sys.stderr.isatty():
+        yield lambda completed, note: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -95,7 +99,6 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda completed, note: bar.update(task, completed=completed, note=note)

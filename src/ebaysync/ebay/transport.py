@@ -60,8 +60,6 @@ ATTEMPTS = 5
 LONGEST_WAIT = 60.0  # a Retry-After beyond this is left to a later run
 IN_FLIGHT = 6  # requests of one account at the same time
 
-_TRANSIENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
-
 
 @dataclass(frozen=True)
 class Hosts:
@@ -390,7 +388,7 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ProxyError):
         return EbayUnreachable(f"{request}: the proxy refuses the way ({error})", hint="is EBAYSYNC_PROXY right?")
-    if isinstance(error, _TRANSIENT):
+    if isinstance(error, (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)):
         return EbayUnreachable(f"{request}: {kind}")
     return EbayError(f"{request}: {kind}")
 
