@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, ClassVar, TextIO
 from urllib.parse import quote
 
@@ -56,6 +57,7 @@ def basic(user: str, secret: Secret) -> Secret:
     return Secret(base64.b64encode(f"{user}:{secret.reveal()}".encode()).decode())
 
 
+@cache
 def _spellings(value: str) -> set[str]:
     quoted = (quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/"))
     return {value, *quoted, json.dumps(value)[1:-1]}
