@@ -39,7 +39,7 @@ class ManualClock:
 
 def stamp(at: datetime) -> str:
     """`2026-07-01T12:00:00.000Z`, as in every REST answer."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def whole(at: datetime) -> datetime:

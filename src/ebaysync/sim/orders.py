@@ -30,6 +30,7 @@ class Seller:
     scopes: frozenset[str]
     orders: dict[str, Order] = field(default_factory=dict)
     things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by kind and id
+    happened: int = 0  # to things that are there: grows with every new version of one
 
     @property
     def marketplace_id(self) -> str:

@@ -53,6 +53,10 @@ class Thing:
     def version(self) -> int:
         return len(self.versions)
 
+    def become(self, at: datetime, body: Body | None) -> None:
+        self.versions.append(Version(at, body))
+        self.seller.happened += 1
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -76,10 +80,10 @@ class Kind:
         at = max(at, thing.modified)
         if thing.body is None:
             if self.returns(thing):
-                thing.versions.append(Version(at, thing.versions[-2].body))
+                thing.become(at, thing.versions[-2].body)
             return
         move = self.moves[name or random.choice(sorted(self.moves))]
-        thing.versions.append(Version(at, move(world, thing, copy.deepcopy(thing.body), at, random)))
+        thing.become(at, move(world, thing, copy.deepcopy(thing.body), at, random))
 
 
 @cache

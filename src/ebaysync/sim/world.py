@@ -224,6 +224,7 @@ class World:
                 thing_id, body = thing_id or born.id, body or born.body
             thing = Thing(kind, thing_id, seller, [Version(at, body)])
             seller.things.setdefault(kind, {})[thing.id] = thing
+            seller.happened += 1
             return thing
 
     def move_thing(self, thing: Thing, move: str | None = None) -> Thing:
@@ -235,7 +236,7 @@ class World:
     def put_thing(self, thing: Thing, body: Body | None) -> Thing:
         """Give it another body now; None: it is gone."""
         with self.lock:
-            thing.versions.append(Version(max(whole(self.now()), thing.modified), body))
+            thing.become(max(whole(self.now()), thing.modified), body)
             return thing
 
     def rename(self, who: str | Seller, username: str) -> Seller:

@@ -372,7 +372,7 @@ def _payout(world: World, seller: Seller, at: datetime, random: Random) -> tuple
     body = _payout_of(seller, at, random, [transaction for _, transaction in paid])
     for thing, transaction in paid:
         mark = {"transactionStatus": "PAYOUT", "payoutId": body["payoutId"]}
-        thing.versions.append(Version(at, transaction | mark))
+        thing.become(at, transaction | mark)
     if world.began - at > timedelta(days=5):
         status = random.choices(("SUCCEEDED", "REVERSED", "TERMINAL_FAILED", "RETRYABLE_FAILED"), (88, 4, 4, 4))[0]
         _become(body, status, at + timedelta(days=2), random)

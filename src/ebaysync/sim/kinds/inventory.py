@@ -71,7 +71,7 @@ def _title(world: World, thing: Thing, body: Body, at: datetime, random: Random)
 def _delete(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     """eBay deletes an item's offers with it."""
     for offer in _offers(thing.seller, thing.id):
-        offer.versions.append(Version(max(at, offer.modified), None))
+        offer.become(max(at, offer.modified), None)
 
 
 def _offers(seller: Seller, sku: str) -> list[Thing]:
