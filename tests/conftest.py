@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,12 @@ def own_database(server: str, clause: str = "") -> Iterator[str]:
         admin.execute(f'DROP DATABASE "{name}"')
 
 
+@pytest.fixture(scope="session")
+def databases(server: str) -> Callable[[str], AbstractContextManager[str]]:
+    """`databases(template)`: another database of that content, for as long as the context."""
+    return lambda template: own_database(server, f'TEMPLATE "{template}"')
+
+
 @pytest.fixture
 def database_url(server: str, template: str) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
@@ -205,7 +211,7 @@ def give_signing_key(sim: Simulator, configured: Settings, database_url: str) ->
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def signing_key() -> Callable[[Simulator, Settings, str], None]:
     return give_signing_key
 

@@ -68,19 +68,24 @@ class Bench:
         return replace(self, settings=replace(self.settings, **changed))
 
 
+@pytest.fixture(scope="session")
+def bench_of(signing_key: Callable[[Simulator, Settings, str], None]) -> Callable[..., Bench]:
+    """`bench_of(home, db, database_url, sim)`, of parts that are there."""
+
+    def make(home: Path, db: Database, database_url: str, sim: Simulator) -> Bench:
+        settings = Settings(home=home, simulator_url=sim.url, settle_seconds=0)
+        return Bench(settings, db, sim, Stop(), database_url, signing_key)
+
+    return make
+
+
 @pytest.fixture
 def bench(
     tmp_path: Path,
     db: Database,
     database_url: str,
     simulator: Callable[..., Simulator],
-    signing_key: Callable[[Simulator, Settings, str], None],
+    bench_of: Callable[..., Bench],
 ) -> Callable[..., Bench]:
     """`bench(sellers=1, orders_per_seller=100, …)`: the options are the world's."""
-
-    def make(**options: Any) -> Bench:
-        sim = simulator(**options)
-        settings = Settings(home=tmp_path, simulator_url=sim.url, settle_seconds=0)
-        return Bench(settings, db, sim, Stop(), database_url, signing_key)
-
-    return make
+    return lambda **options: bench_of(tmp_path, db, database_url, simulator(**options))

@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from ebaysync.accounts import accounts
 from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.sim.server import Simulator
+from ebaysync.sim.world import World
+from ebaysync.store.database import Database
 
 Query = Callable[..., list[Any]]
 
 
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator(World(orders_per_seller=40, sellers=1, things=30)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def template(
+    template: str,
+    databases: Callable[[str], AbstractContextManager[str]],
+    bench_of: Callable[..., Any],
+    home: Path,
+    sim: Simulator,
+) -> Iterator[str]:
+    """One import of everything, that each test's database is cloned from."""
+
+    async def fill(url: str) -> None:
+        db = Database(Secret(url))
+        b = bench_of(home, db, url, sim)
+        account = await b.add()
+        for name in discover():
+            summary = await b.run(account, name)
+            assert summary.status == "completed", summary
+        await db.close()
+
+    with databases(template) as url:
+        asyncio.run(fill(url))
+        yield urlsplit(url).path.removeprefix("/")
+
+
 @pytest.fixture
-async def world(bench: Callable[..., Any]) -> Any:
-    b = bench(orders_per_seller=40, sellers=1, things=30)
-    account = await b.add()
-    for name in discover():
-        summary = await b.run(account, name)
-        assert summary.status == "completed", summary
-    b.account = account
+async def world(bench_of: Callable[..., Any], home: Path, db: Database, database_url: str, sim: Simulator) -> Any:
+    b = bench_of(home, db, database_url, sim)
+    [b.account] = await accounts.every(db)
     return b
 
 
