@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ebaysync.cli import app
+from ebaysync.families import discover
 from ebaysync.ops import account, forkserver, pool
 from ebaysync.sync.run import Summary
 
@@ -86,6 +87,7 @@ def be_accounts(poisons: dict[str, str]) -> None:
             yield summary
 
     account.run_families = poisoned  # type: ignore[assignment]
+    discover()
     forkserver.serve(account.main)
 
 
