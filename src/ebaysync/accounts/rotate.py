@@ -1,20 +1,21 @@
 """keys rotate: every stored secret is encrypted anew with the first key, one row and one transaction at a time.
 
 Resumable, because a blob names its key: what the first key has sealed is passed over. Whenever it is killed, each row
-is readable with the old or the new key, so both stay configured until it has ended well.
+is readable with the old or the new key, so both stay configured until it has ended well. Then nothing stored needs the
+old one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.accounts import signing
+from ebaysync.accounts import application, signing
 from ebaysync.accounts.vault import Vault
 from ebaysync.errors import SecretKeyError
 from ebaysync.store.database import Database
@@ -33,6 +34,8 @@ class Place:
     owner: Callable[[Any], UUID | str]
     bound: Callable[[Any, str], str]
     """what a blob of that row and column is bound to"""
+    disposable: bool = False
+    """can be had anew: what no key opens is dropped, unless other secrets show that a key is missing"""
 
 
 PLACES = (
@@ -59,17 +62,34 @@ PLACES = (
         lambda row: row.client_id,
         lambda row, _: signing.column(row.signing_key_id),
     ),
+    Place(
+        "ebay_keysets",
+        (application.COLUMN,),
+        "SELECT keyset FROM ebay_keysets WHERE application_token IS NOT NULL ORDER BY 1",
+        """SELECT split_part(keyset, ':', 1) AS environment, substr(keyset, strpos(keyset, ':') + 1) AS client_id,
+            application_token
+        FROM ebay_keysets WHERE keyset = :keyset FOR UPDATE""",
+        "UPDATE ebay_keysets SET application_token = :application_token WHERE keyset = :keyset",
+        lambda row: row.client_id,
+        lambda _, column: column,
+        disposable=True,
+    ),
 )
+"""Those that are disposable come last."""
+
+
+Became = Literal["rotated", "current", "dropped"]
 
 
 @dataclass
 class Count:
-    """Rows of a table: encrypted anew, already so, not readable with any key (and left as they are)."""
+    """Rows of a table: encrypted anew, already so, not readable with any key (and left as they are), emptied."""
 
     table: str
     rotated: int = 0
     current: int = 0
     unreadable: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,37 +102,43 @@ async def rotate(db: Database, vault: Vault) -> Rotation:
     """Whatever cannot be read stays untouched, and the rest goes on."""
     counts, first_error = [], None
     for place in PLACES:
-        count = Count(place.table)
-        counts.append(count)
+        counts.append(count := Count(place.table))
         for row in await db.rows(place.rows):
+            may_drop = place.disposable and first_error is None
             try:
-                moved = await _rotate_row(db, vault, place, dict(row._mapping))
+                became = await _rotate_row(db, vault, place, dict(row._mapping), may_drop=may_drop)
             except SecretKeyError as error:
                 count.unreadable += 1
                 first_error = first_error or error
-                continue
-            count.rotated += moved
-            count.current += not moved
+            else:
+                setattr(count, became, getattr(count, became) + 1)
     return Rotation(counts, first_error)
 
 
-async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, Any]) -> bool:
-    async def work(connection: AsyncConnection) -> bool:
+async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, Any], *, may_drop: bool) -> Became:
+    async def work(connection: AsyncConnection) -> Became:
         await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # the holder may be asking eBay
         row = (await connection.execute(text(place.lock), key)).one_or_none()
         if row is None:  # removed meanwhile
-            return False
-        blobs = {column: getattr(row, column) for column in place.columns}
-        owner, fresh = place.owner(row), dict(blobs)
+            return "current"
+        blobs: dict[str, bytes | None] = {column: getattr(row, column) for column in place.columns}
+        fresh = dict(blobs)
+        became: Became = "current"
         for column, blob in blobs.items():
-            if blob is not None:
-                bound = place.bound(row, column)
-                opened = vault.open(blob, row.environment, owner, bound)
-                if not vault.current(blob):
-                    fresh[column] = vault.seal(opened, row.environment, owner, bound)
-        if fresh == blobs:
-            return False
-        await connection.execute(text(place.store), {**key, **fresh})
-        return True
+            if blob is None:
+                continue
+            sealed_for = row.environment, place.owner(row), place.bound(row, column)
+            try:
+                opened = vault.open(blob, *sealed_for)
+            except SecretKeyError:
+                if not may_drop:
+                    raise
+                fresh[column], became = None, "dropped"
+                continue
+            if not vault.current(blob):
+                fresh[column], became = vault.seal(opened, *sealed_for), "rotated"
+        if fresh != blobs:
+            await connection.execute(text(place.store), {**key, **fresh})
+        return became
 
     return await db.transact(work)

@@ -44,7 +44,7 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         for count in done.counts:
             told = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
-            typer.echo(f"{count.table}: {told}")
+            typer.echo(f"{count.table}: {told}" + (f", {count.dropped} dropped" if count.dropped else ""))
     if done.first_error:
         unreadable = sum(count.unreadable for count in done.counts)
         raise SecretKeyError(

@@ -1,0 +1,323 @@
+"""keys rotate, as processes: killed at any message to the database, beside another one, beside a renewal of tokens,
+and with the wrong key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+
+from ebaysync import settings
+from ebaysync.accounts import application, rotate, vault
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import SecretKeyError
+from ebaysync.log import Secret
+from ebaysync.settings import Settings
+from ebaysync.store.database import Database
+
+Query = Callable[..., list[Any]]
+Until = Callable[..., Any]
+KILLS = 14
+KEYS = [f"the encryption key of the number {number}" for number in range(KILLS + 3)]
+
+
+class Tap:
+    """A proxy on loopback before PostgreSQL that counts the client's messages. At the one of the number `hold_at` all
+    stops, and `held` is set: before it is delivered, or when it is carried out and not answered."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.there = parse_qs(parts.query).get("host", [parts.hostname])[0], parts.port or 5432
+        if port := parse_qs(parts.query).get("port"):
+            self.there = self.there[0], int(port[0])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.messages, self.hold_at, self.carried_out = 0, 0, False
+        self.held, self.open = threading.Event(), list[socket.socket]()
+        user = f"{parts.netloc.rpartition('@')[0] or 'ebaysync'}@127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"postgresql://{user}{parts.path}?sslmode=disable&gssencmode=disable"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self, hold_at: int, *, carried_out: bool) -> None:
+        self.messages, self.hold_at, self.carried_out = 0, hold_at, carried_out
+        self.held.clear()
+
+    def close(self) -> None:
+        self.listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        while self.open:
+            self.open.pop().close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        host, port = self.there
+        if str(host).startswith("/"):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        else:
+            server = socket.create_connection((str(host), port))
+        self.open += [client, server]
+        while message := self._read(client):
+            self.messages += 1
+            if self.messages == self.hold_at:
+                if self.carried_out:
+                    server.sendall(message)
+                    self._until_done(server)
+                self.held.set()
+                return
+            server.sendall(message)
+            if message[:1] != b"X":
+                client.sendall(self._until_done(server))
+        client.close()
+        server.close()
+
+    @staticmethod
+    def _read(link: socket.socket) -> bytes:
+        try:
+            return link.recv(2**20)
+        except OSError:
+            return b""
+
+    def _until_done(self, server: socket.socket) -> bytes:
+        """ReadyForQuery."""
+        seen = b""
+        while seen[-6:-1] != b"Z\x00\x00\x00\x05":
+            if not (piece := self._read(server)):
+                return seen
+            seen += piece
+        return seen
+
+
+@pytest.fixture
+def tap(database_url: str) -> Iterator[Tap]:
+    found = Tap(database_url)
+    yield found
+    found.close()
+
+
+def vault_of(*keys: str) -> vault.Vault:
+    return vault.load(Settings(secret_key=Secret(",".join(keys))), may_create=False)
+
+
+class Stored:
+    """Every secret in the database, with what it is bound to, read past the program."""
+
+    def __init__(self, query: Query) -> None:
+        self.blobs: dict[tuple[str, Any, str], bytes] = {}
+        tokens = "SELECT environment, id, refresh_token, access_token FROM ebay_tokens JOIN ebay_accounts"
+        for environment, owner, refresh, access in query(f"{tokens} ON id = ebay_account_id"):
+            self.blobs[environment, owner, "refresh_token"] = refresh
+            self.blobs[environment, owner, "access_token"] = access
+        signing = "SELECT environment, client_id, signing_key_id, private_key FROM ebay_signing_keys"
+        for environment, client, key_id, private in query(signing):
+            self.blobs[environment, client, f"private_key {key_id}"] = private
+        keysets = "SELECT keyset, application_token FROM ebay_keysets WHERE application_token IS NOT NULL"
+        for keyset, token in query(keysets):
+            self.blobs[(*keyset.split(":"), "application_token")] = token
+
+    def opened(self, *keys: str) -> dict[Any, str]:
+        """What these keys open. The rest is left out."""
+        found, box = {}, vault_of(*keys)
+        for place, blob in self.blobs.items():
+            try:
+                found[place] = box.open(blob, *place).reveal()
+            except SecretKeyError:
+                continue
+        return found
+
+
+@pytest.fixture
+def stored(query: Query) -> Callable[[], Stored]:
+    return lambda: Stored(query)
+
+
+@pytest.fixture
+def sim(
+    program: Any,
+    simulator: Callable[..., Any],
+    added: Callable[..., list[str]],
+    signing_key: Callable[..., None],
+    database_url: str,
+) -> Any:
+    """Three accounts with tokens, a signing key and an application token, all sealed with KEYS[0]."""
+    sim = simulator(sellers=3, orders_per_seller=0)
+    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_SECRET_KEY": KEYS[0]}
+    added(program, sim)
+    configured = settings.load(program.environ, env_file=False)
+    signing_key(sim, configured, database_url)
+
+    async def ask() -> None:
+        db = Database(Secret(database_url))
+        async with Transport(hosts(configured, "simulator")) as transport:
+            await application.access_token(db, vault_of(KEYS[0]), transport, configured.keyset("simulator"))
+        await db.close()
+
+    asyncio.run(ask())
+    return sim
+
+
+SECRETS = 3 * 2 + 1 + 1
+ROWS = {"ebay_tokens": 3, "ebay_signing_keys": 1, "ebay_keysets": 1}
+
+
+def rotated_here(url: str, *keys: str) -> rotate.Rotation:
+    async def work() -> rotate.Rotation:
+        db = Database(Secret(url))
+        try:
+            return await rotate.rotate(db, vault_of(*keys))
+        finally:
+            await db.close()
+
+    return asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_a_rotation_killed_at_any_message_to_the_database_leaves_all_readable_and_the_next_one_ends_it(
+    program: Any, sim: Any, tap: Tap, stored: Callable[[], Stored], database_url: str
+) -> None:
+    seed = int(os.environ.get("EBAYSYNC_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"EBAYSYNC_TEST_SEED={seed}")
+    draw = random.Random(seed)
+    program.environ["EBAYSYNC_DATABASE_URL"] = tap.url
+    secrets = stored().opened(KEYS[0])
+    assert len(secrets) == SECRETS
+
+    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
+    tap.arm(0, carried_out=False)
+    whole = program("keys", "rotate", "--json")
+    assert whole.code == 0, whole.err
+    assert {table["table"]: table["rotated"] for table in whole.json["tables"]} == ROWS
+    messages = tap.messages
+    assert messages > 20
+
+    halfway = 0
+    for number in range(KILLS):  # spread over the whole rotation, each somewhere in its part
+        old, new = KEYS[number + 1], KEYS[number + 2]
+        point = 1 + (number * messages + draw.randrange(messages)) // KILLS
+        carried_out = draw.random() < 0.5
+        what = f"message {point} of {messages}, {'not answered' if carried_out else 'not delivered'}"
+        program.environ["EBAYSYNC_SECRET_KEY"] = f"{new},{old}"
+        tap.arm(point, carried_out=carried_out)
+        process = program.start("keys", "rotate")
+        assert tap.held.wait(60), what
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, what
+        tap.hang_up()
+
+        left = stored()
+        assert left.opened(new, old) == secrets, what
+        done = left.opened(new)
+        assert {*done, *left.opened(old)} == {*secrets}, what
+        halfway += 0 < len(done) < SECRETS
+        ended = rotated_here(database_url, new, old)
+        assert ended.first_error is None, what
+        after = stored()
+        assert after.opened(new) == secrets, what
+        assert after.opened(old) == {}, what
+        assert {place: after.blobs[place] for place in done} == {place: left.blobs[place] for place in done}, what
+        rows = sum(place[2] != "access_token" for place in done)  # which stands beside a refresh_token
+        assert sum(count.current for count in ended.counts) == rows, what
+        assert sum(count.rotated for count in ended.counts) == sum(ROWS.values()) - rows, what
+    assert halfway > KILLS // 4
+    program.environ["EBAYSYNC_SECRET_KEY"] = KEYS[KILLS + 1]
+    program.environ["EBAYSYNC_DATABASE_URL"] = database_url
+    again = program("keys", "rotate", "--json")
+    assert {table["table"]: table["current"] for table in again.json["tables"]} == ROWS
+
+
+@contextmanager
+def waiting(url: str, until: Until) -> Iterator[Callable[[int], None]]:
+    """Holds all rows of tokens; `so_many(n)` returns as soon as n others wait for one."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as eye:
+        holder.execute("SELECT FROM ebay_tokens FOR UPDATE")
+        yield lambda number: until(lambda: eye.execute(query).fetchone() == (number,), f"{number} to wait for a row")
+
+
+def ended(process: Any) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_two_rotations_at_once_encrypt_nothing_twice(
+    program: Any, sim: Any, stored: Callable[[], Stored], database_url: str, until: Until
+) -> None:
+    secrets = stored().opened(KEYS[0])
+    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
+    with waiting(database_url, until) as so_many:
+        both = [program.start("keys", "rotate", "--json") for _ in range(2)]
+        so_many(2)
+    told = [ended(process) for process in both]
+    assert [code for code, _, _ in told] == [0, 0], told
+    tables = [table for _, out, _ in told for table in json.loads(out)["tables"]]
+    for name, rows in ROWS.items():
+        assert sum(table["rotated"] for table in tables if table["table"] == name) == rows
+        assert sum(table["current"] for table in tables if table["table"] == name) == rows
+    assert stored().opened(KEYS[1]) == secrets
+
+
+@pytest.mark.parametrize("first", ["rotate", "refresh"])
+def test_an_access_token_that_is_renewed_while_keys_are_rotated_survives(
+    program: Any, sim: Any, stored: Callable[[], Stored], database_url: str, until: Until, first: str
+) -> None:
+    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
+    before = set(stored().opened(KEYS[0]).values())
+    commands = [("keys", "rotate"), ("refresh-tokens", "--force")]
+    with waiting(database_url, until) as so_many:
+        processes = []
+        for number, command in enumerate(commands if first == "rotate" else reversed(commands), 1):
+            processes.append(program.start(*command))
+            so_many(number)
+    told = [ended(process) for process in processes]
+    assert [code for code, _, _ in told] == [0, 0], told
+    found = stored().opened(KEYS[1])
+    assert len(found) == SECRETS
+    newest = {grant.seller.user_id: token for token, grant in sim.app.ledger.access.items() if grant.seller}
+    kept = {found[place] for place in found if place[2] == "access_token"}
+    assert kept == set(newest.values())
+    assert not kept & before
+
+
+def test_a_wrong_or_lost_key_changes_nothing_and_is_one_line(
+    program: Any, sim: Any, content: Callable[..., Any], complains: Callable[..., None], database_url: str
+) -> None:
+    before = content(database_url)
+    program.environ["EBAYSYNC_SECRET_KEY"] = KEYS[1]
+    wrong = program("keys", "rotate")
+    complains(wrong, 2, "5 rows cannot be read and were left as they are", "EBAYSYNC_SECRET_KEY", out=True)
+    del program.environ["EBAYSYNC_SECRET_KEY"]
+    complains(program("keys", "rotate"), 2, "secret.key does not exist")
+    assert content(database_url) == before
+
+
+def test_an_application_token_whose_key_is_gone_is_dropped(
+    program: Any, sim: Any, stored: Callable[[], Stored], query: Query
+) -> None:
+    foreign = vault_of("the key of nobody any more").seal(Secret("x"), "simulator", "simulator", "application_token")
+    query("UPDATE ebay_keysets SET application_token = %s", foreign)
+    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
+    done = program("keys", "rotate")
+    assert done.code == 0, done.err
+    assert "ebay_keysets: 0 encrypted anew, 0 already were, 0 not readable, 1 dropped" in done.out
+    assert query("SELECT application_token FROM ebay_keysets") == [(None,)]
+    assert len(stored().opened(KEYS[1])) == SECRETS - 1
