@@ -64,6 +64,7 @@ class Fault:
     status: int = 503  # status
     retry_after: int | None = None  # status: seconds
     as_date: bool = False  # status: Retry-After as an HTTP date
+    says: str = ""  # status: the error's message, instead of eBay's
     envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
     what: str = ""  # spoil: one of SPOILERS; xml_spoil: one of faults_trading.SPOILERS
@@ -162,7 +163,7 @@ def _status(fault: Fault, now: datetime) -> Answer:
     }
     default = (2003, "ACCESS", "APPLICATION", "Internal error", None)
     error_id, domain, category, message, long = texts.get(fault.status, default)
-    error = {"errorId": error_id, "domain": domain, "category": category, "message": message}
+    error = {"errorId": error_id, "domain": domain, "category": category, "message": fault.says or message}
     listed = [error | ({"longMessage": long} if long else {})]
     wrapped = {"errorMessage": {"error": listed}} if fault.envelope == "errorMessage" else {fault.envelope: listed}
     answer = answer_json(wrapped, fault.status)
