@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar, TextIO
@@ -81,9 +82,14 @@ class _Formatter(logging.Formatter):
         return f"{stamp} {record.levelname.lower():7} {record.name.removeprefix('ebaysync.')}: {self.text(record)}"
 
     def text(self, record: logging.LogRecord) -> str:
+        """An exception is told by its kind and place: its text may quote a record, and so may what asyncio says beneath
+        its first line."""
         message = record.getMessage()
-        if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
+        if not record.name.startswith("ebaysync"):
+            message = message.partition("\n")[0]
+        if record.exc_info and record.exc_info[0]:
+            kind, _, place = record.exc_info
+            message = f"{message}\n{''.join(traceback.format_tb(place))}{kind.__name__}"
         return message
 
 

@@ -134,6 +134,7 @@ class OwnServer:
     port: int
     process: subprocess.Popen[bytes]
     password: str
+    log: Path
 
     def url(self, database: str = "postgres", *, password: str | None = None) -> str:
         return f"postgresql://postgres:{quote(password or self.password, safe='')}@127.0.0.1:{self.port}/{database}"
@@ -179,8 +180,9 @@ class OwnServers:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
 
-    def postgres(self, root: Path, password: str = "f1rst-of-all") -> OwnServer:
+    def postgres(self, root: Path, password: str = "f1rst-of-all", **settings: str) -> OwnServer:
         """A new cluster from `root`/bin, listening on a free port of loopback, with scram passwords."""
+        own = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         folder = self.folder()
         data, secret = folder / "data", folder / "password"
         secret.write_text(password)
@@ -192,9 +194,10 @@ class OwnServers:
         for _ in range(5):  # the port was free a moment ago
             port = self.free_port()
             process = self.start(
-                [root / "bin/postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"], folder / "log"
+                [root / "bin/postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", *own],
+                folder / "log",
             )
-            server = OwnServer("", port, process, password)
+            server = OwnServer("", port, process, password, folder / "log")
             if _until(lambda s=server: s.process.poll() is not None or listening(s), "PostgreSQL") and listening(
                 server
             ):

@@ -16,8 +16,10 @@ from typing import Any
 from ebaysync.cli import app
 from ebaysync.families import discover
 from ebaysync.ops import account, forkserver, pool
+from ebaysync.sync import batch
 from ebaysync.sync.run import Summary
 
+SAID = "Ivy Smith, 5 Fitzmaurice St"  # what an exception quotes
 ROLE = "accounts"
 
 
@@ -66,6 +68,19 @@ def chatter() -> None:
     os.write(3, b"")
 
 
+def burst() -> None:
+    raise RuntimeError(SAID)
+
+
+def bug() -> None:
+    """The account itself goes on, and meets it where it stores what it has read."""
+
+    async def wrong(*_: object) -> None:
+        raise KeyError(SAID)
+
+    batch.merge = wrong  # type: ignore[assignment]
+
+
 def deaf() -> None:
     """It notices nothing: no signal that can be caught, no end of its standard input."""
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -74,7 +89,8 @@ def deaf() -> None:
     ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock held
 
 
-POISONS = {poison.__name__: poison for poison in (segfault, leave, loop, hog, flood, grandchild, litter, chatter, deaf)}
+EACH = (segfault, leave, loop, hog, flood, grandchild, litter, chatter, burst, bug, deaf)
+POISONS = {poison.__name__: poison for poison in EACH}
 
 
 def be_accounts(poisons: dict[str, str]) -> None:

@@ -140,6 +140,15 @@ async def test_a_value_that_postgresql_refuses_is_named_without_the_row(store: S
     assert "Ada" not in str(caught.value)
 
 
+async def test_the_server_is_told_to_leave_parameters_out_of_its_log_of_errors(db: Database, query: Query) -> None:
+    """Where its administrator has switched them on, and the client may rule."""
+    setting = "log_parameter_max_length_on_error"
+    [(name,)] = query("SELECT current_database()")
+    query(f'ALTER DATABASE "{name}" SET {setting} = -1')
+    assert query(f"SHOW {setting}") == [("-1",)]
+    assert await db.rows(f"SHOW {setting}") == [("0",)]
+
+
 async def test_writers_in_any_order_do_not_deadlock(store: Store) -> None:
     import asyncio
 

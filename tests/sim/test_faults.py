@@ -75,6 +75,14 @@ def test_a_status_comes_with_an_envelope(status: int, simulate: Simulate) -> Non
     assert "retry-after" not in answer.headers
 
 
+@pytest.mark.parametrize("envelope", ["errors", "error", "errorMessage", "oauth"])
+def test_a_refusal_can_quote_the_token_and_the_body_of_the_call(envelope: str, simulate: Simulate) -> None:
+    caller = simulate()
+    caller.sim.faults.add("status", status=400, envelope=envelope, says="not for {token}: {body}")
+    answer = httpx.post(caller.sim.url + ORDERS, headers={"Authorization": "IAF t/1+"}, data={"code": "v^1#x"})
+    assert "not for t/1+: code=v^1#x" in answer.text
+
+
 @pytest.mark.parametrize(("as_date", "expected"), [(False, "90"), (True, "Wed, 01 Jul 2026 12:01:30 GMT")])
 def test_retry_after_comes_in_both_forms(as_date: bool, expected: str, simulate: Simulate) -> None:
     caller = simulate()

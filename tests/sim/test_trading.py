@@ -208,6 +208,14 @@ def test_a_warning_comes_with_the_data(seller: Start) -> None:
     assert (texts(root, "SeverityCode"), texts(root, "UserID")) == (["Warning"], [mine.me.username])
 
 
+def test_an_error_can_quote_the_token_of_the_call_in_each_of_its_texts(seller: Start) -> None:
+    mine = seller()
+    mine.sim.faults.add("trading_error", code=10007, says="not for {token}")
+    root = mine.call("GetUser", ack="Failure")
+    for name in ("ShortMessage", "LongMessage", "Value"):
+        assert all(text.startswith("not for v^1.1#") for text in texts(root, name)), name
+
+
 @pytest.mark.parametrize("what", sorted(faults_trading.SPOILERS))
 def test_spoiled_xml_is_refused_by_a_parser(seller: Start, what: str) -> None:
     mine = seller(things={"listing": 3})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ from ebaysync.families import discover, disputes
 from ebaysync.families.base import Decoder, Parts, Unusable
 from ebaysync.families.orders import FAMILY, keep_personal, may_lack
 from ebaysync.store.payload import Unstorable, storable
-from ebaysync.store.table import Column, Table
+from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TIME, Column, Table
 
 ORDER: dict[str, Any] = {
     "orderId": "01-00001-00001",
@@ -92,6 +93,25 @@ def test_an_impossible_value_is_refused_with_its_place(changed: dict[str, Any], 
 def test_what_is_no_record_is_refused(text: bytes) -> None:
     with pytest.raises(Unusable):
         FAMILY.rows(text)
+
+
+@pytest.mark.parametrize("column_type", [TIME, NUMERIC, BOOL, INTEGER])
+@pytest.mark.parametrize("value", ["Anna Schmidt", "+49170 1234567", ["Anna Schmidt"], {"Anna Schmidt": 1}])
+def test_the_reason_names_the_field_and_never_the_value_which_may_be_a_person(column_type: str, value: Any) -> None:
+    table = Table("things", key=("id",), columns=(Column("id"), Column("field", column_type)))
+    family = replace(FAMILY, tables=(table,))
+    with pytest.raises(Unusable, match="field") as refused:
+        family.rows(msgspec.json.encode({"id": "1", "field": value}))
+    assert "Anna" not in str(refused.value)
+    assert "49170" not in str(refused.value)
+
+
+def test_of_an_error_that_may_quote_the_record_only_its_kind_is_told() -> None:
+    def strict(parts: Parts) -> bytes:
+        return str(int(parts.newest)).encode()
+
+    with pytest.raises(Unusable, match=r"^ValueError$"):
+        replace(FAMILY, compose=strict).composed(Parts(listed=b"Anna Schmidt"))
 
 
 def test_unknown_fields_and_new_values_are_no_error() -> None:

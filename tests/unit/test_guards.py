@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import gc
 import io
 import json
 import logging
@@ -201,6 +203,39 @@ def test_a_secret_is_taken_out_of_what_libraries_log(form: str) -> None:
     assert text.count("***") >= 3
     if form == "json":
         assert [json.loads(line)["level"] for line in text.splitlines()] == ["debug", "error"]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_is_logged_by_its_kind_and_place_and_never_by_its_text(form: str) -> None:
+    async def bug() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.wait([task])  # and nobody asks for its exception: asyncio logs it, when the task goes
+
+    async def fail() -> None:
+        try:
+            raise KeyError(person)
+        except KeyError as first:
+            raise ValueError(person) from first
+
+    person = "Anna Schmidt"
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    try:
+        logs.set_up(verbose=True, form=form, stream=stream)
+        asyncio.run(bug())
+        gc.collect()
+        try:
+            asyncio.run(fail())
+        except ValueError as error:
+            logging.getLogger("ebaysync.x").error("it failed", exc_info=error)
+    finally:
+        logging.getLogger().handlers[:] = before
+    text = stream.getvalue()
+    assert "never retrieved" in text
+    assert "it failed" in text
+    assert "ValueError" in text
+    assert "in fail" in text
+    assert "Anna" not in text
 
 
 def test_redacting_leaves_ordinary_words_alone() -> None:

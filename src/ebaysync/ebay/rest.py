@@ -42,13 +42,6 @@ class Answered(msgspec.Struct, rename="camel", frozen=True):
     """Base of what an answer is decoded into: eBay's camelCase names, unknown fields ignored."""
 
 
-class ApiError(msgspec.Struct, frozen=True):
-    """The first error of an envelope; 0 and "" for what it does not say."""
-
-    error_id: int
-    message: str
-
-
 def stamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds: the form that eBay's filters take."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -167,32 +160,32 @@ def _mended(body: bytes) -> bytes:
 
 
 def refusal(answer: Answer, transport: Transport) -> EbayError:
-    """The error that an answer with another status than 200 is."""
-    first = _first_error(answer)
-    said = f" {first.error_id} {first.message[:200]}" if first else ""
-    message = f"{answer.request}: eBay answered {answer.status}{said}"
-    facts: dict[str, Any] = {"status": answer.status, "error_id": first.error_id if first else None}
+    """The error that an answer with another status than 200 is. By eBay's number alone: its texts quote the request, a
+    token in it, and persons."""
+    error_id = _first_error_id(answer)
+    told = error_id is not None
+    message = f"{answer.request}: eBay answered {answer.status}{f' {error_id}' if told else ''}"
+    facts: dict[str, Any] = {"status": answer.status, "error_id": error_id}
     if answer.status == 429 or answer.status >= 500:
         return EbayBusy(message, retry_after=answer.retry_after(transport.clock.now()), **facts)
     if answer.status == 401:
         return Unauthorized(
             message, hint="the token is not accepted: see the account's state with `ebaysync status`", **facts
         )
-    if first and first.error_id in SIGNATURE_ERRORS:
-        return (SignatureStale if first.error_id == STALE else SignatureRefused)(message, **facts)
+    if error_id in SIGNATURE_ERRORS:
+        return (SignatureStale if error_id == STALE else SignatureRefused)(message, **facts)
     if answer.status == 403:
-        scope_missing = first is not None and first.error_id == INSUFFICIENT_PERMISSIONS
-        return (ScopeMissing if scope_missing else AccessDenied)(message, **facts)
-    if answer.status == 404 and first:
+        return (ScopeMissing if error_id == INSUFFICIENT_PERMISSIONS else AccessDenied)(message, **facts)
+    if answer.status == 404 and told:
         return RecordNotFound(message, **facts)
-    if first and 400 <= answer.status < 500:
+    if told and 400 <= answer.status < 500:
         return EbayRejected(message, **facts)
     return AnswerNotUnderstood(f"{message} without eBay's error envelope", **facts)
 
 
-def _first_error(answer: Answer) -> ApiError | None:
-    """Of {"errors": [{…}]}, or of Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}, whose errorId
-    may be a string and whose text may stand in longMessage alone."""
+def _first_error_id(answer: Answer) -> int | None:
+    """Of {"errors": [{…}]}, or of Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}, where it may be
+    a string; 0 for an error without a number, None where there is no error."""
     try:
         told = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):
@@ -201,13 +194,6 @@ def _first_error(answer: Answer) -> ApiError | None:
         for name in ("errors", "error"):
             found = place.get(name) if isinstance(place, dict) else None
             if isinstance(found, list) and found and isinstance(found[0], dict):
-                return _api_error(found[0])
+                number = str(found[0].get("errorId"))
+                return int(number) if re.fullmatch("[0-9]{1,18}", number) else 0
     return None
-
-
-def _api_error(told: dict[str, Any]) -> ApiError:
-    number = str(told.get("errorId"))
-    message = told.get("message") or told.get("longMessage")
-    return ApiError(
-        int(number) if re.fullmatch("[0-9]{1,18}", number) else 0, message if isinstance(message, str) else ""
-    )

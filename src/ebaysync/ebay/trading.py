@@ -202,7 +202,7 @@ def _judged(name: str, document: Document) -> Reply:
     if ack in ("Success", "Warning"):
         return Reply(document.head, tuple(document.records), None)
     if ack not in ("Failure", "PartialFailure"):
-        raise AnswerNotUnderstood(f"{name}: the answer's Ack is {ack[:40]!r}", status=200)
+        raise AnswerNotUnderstood(f"{name}: the answer's Ack is none that eBay documents", status=200)
     error = _error(name, ack, errors)
     if ack == "PartialFailure" and document.records:
         return Reply(document.head, tuple(document.records), error)
@@ -210,7 +210,7 @@ def _judged(name: str, document: Document) -> Reply:
 
 
 def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
-    """Codes alone: texts quote the request and may quote persons."""
+    """Codes alone, as of errors: texts quote the request and may quote persons."""
     codes = [_code(error) or 0 for error in errors if _text(error.get("SeverityCode")) == "Warning"]
     if codes:
         log.warning("%s: eBay warns with %s", name, ", ".join(map(str, codes)))
@@ -222,8 +222,8 @@ def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
     code = _code(first) if first else None
     if first is None or code is None:
         return AnswerNotUnderstood(f"{name}: Ack is {ack}, without an error code", status=200)
-    message = f"{name}: eBay answered {ack} {code} {_text(first.get('ShortMessage'))[:200]}"
-    return _kind(code, _text(first.get("ErrorClassification")))(message, status=200, error_id=code)
+    kind = _kind(code, _text(first.get("ErrorClassification")))
+    return kind(f"{name}: eBay answered {ack} {code}", status=200, error_id=code)
 
 
 def _kind(code: int, classification: str) -> type[EbayError]:

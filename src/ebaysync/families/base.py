@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import msgspec
 
-from ebaysync.store.payload import storable
+from ebaysync.store.payload import Unstorable, storable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Stored, Table
 
 EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -28,7 +28,14 @@ Rows = Mapping[str, Sequence[Row]]
 
 
 class Unusable(ValueError):
-    """A record that cannot become a row: it goes to quarantine with this reason."""
+    """A record that cannot become a row: it goes to quarantine with this reason, which is logged. It names a field and
+    never its value: anything may stand in the wrong place, a person too."""
+
+    @classmethod
+    def by(cls, error: Exception) -> Unusable:
+        """Of the errors whose texts quote nothing, the text; of any other its kind."""
+        quotes_nothing = isinstance(error, Unusable | Unstorable | msgspec.MsgspecError)
+        return cls(str(error) if quotes_nothing else type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class Family:
         try:
             raw = cleaned(self.compose(parts))
         except (ValueError, RecursionError) as error:
-            raise Unusable(str(error) or type(error).__name__) from None
+            raise Unusable.by(error) from None
         return self.rows(raw)
 
     def rows(self, raw: bytes) -> Rows:
@@ -131,7 +138,7 @@ class Family:
                 found[table.name] = [decoder.row(element, raw) for element in _elements(table, raw, parts)]
             return found
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-            raise Unusable(str(error) or type(error).__name__) from None
+            raise Unusable.by(error) from None
 
 
 def _parts(tables: tuple[Table, ...]) -> type[msgspec.Struct]:
@@ -313,14 +320,17 @@ def _is_amount(value: Decimal) -> bool:
 def _truth(column: Column, value: str) -> bool:
     """XML Schema's boolean."""
     if value not in ("true", "false", "1", "0"):
-        raise Unusable(f"{column.path}: {value[:40]!r} is neither true nor false")
+        raise Unusable(f"{column.path}: neither true nor false")
     return value in ("true", "1")
 
 
 def _whole(column: Column, value: int | str) -> int:
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError:  # its text quotes the value
+        raise Unusable(f"{column.path}: not a whole number") from None
     if not -(2**63) <= number < 2**63:
-        raise Unusable(f"{column.path}: {str(value)[:40]} is out of range")
+        raise Unusable(f"{column.path}: out of range")
     return number
 
 
@@ -337,7 +347,7 @@ def _checked(column: Column, value: Any) -> Any:
     if column.type == INTEGER:
         return _whole(column, value)
     if isinstance(value, Decimal) and not _is_amount(value):
-        raise Unusable(f"{column.path}: {str(value)[:40]} is not an amount")
+        raise Unusable(f"{column.path}: not an amount")
     if isinstance(value, datetime) and not EARLIEST <= value <= LATEST:
-        raise Unusable(f"{column.path}: an impossible time, {value.isoformat()}")
+        raise Unusable(f"{column.path}: an impossible time")
     return value

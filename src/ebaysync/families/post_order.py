@@ -169,5 +169,5 @@ def _object(raw: bytes) -> Named:
     try:
         found = msgspec.json.decode(raw, type=Named)
     except (ValueError, RecursionError) as error:
-        raise Unusable(str(error) or type(error).__name__) from None
+        raise Unusable.by(error) from None
     return {name: value for name, value in found.items() if bytes(value) != b"null"}

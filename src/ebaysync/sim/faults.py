@@ -11,10 +11,11 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 from random import Random
 from typing import Any
+from urllib.parse import parse_qs
 
 from ebaysync.sim import faults_trading
 from ebaysync.sim.apis.calls import Answer, Call, answer_json
@@ -64,8 +65,8 @@ class Fault:
     status: int = 503  # status
     retry_after: int | None = None  # status: seconds
     as_date: bool = False  # status: Retry-After as an HTTP date
-    says: str = ""  # status: the error's message, instead of eBay's
-    envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them
+    envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them; or oauth
+    says: str = ""  # status, trading_error: eBay's text; {token} and {body} in it are those of the call
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
     what: str = ""  # spoil: one of SPOILERS; xml_spoil: one of faults_trading.SPOILERS
     row: int = 0  # spoil: which row of the page
@@ -83,8 +84,8 @@ class Fault:
             raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
         if self.kind == "spoil" and self.what not in SPOILERS:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
-        if self.envelope not in ("errors", "error", "errorMessage"):
-            raise ValueError("envelope is errors, error or errorMessage")
+        if self.envelope not in ("errors", "error", "errorMessage", "oauth"):
+            raise ValueError("envelope is errors, error, errorMessage or oauth")
         if self.kind == "xml_spoil" and self.what not in faults_trading.SPOILERS:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(faults_trading.SPOILERS)}")
         if self.where not in ("boundary", "random"):
@@ -137,9 +138,9 @@ class Faults:
 def instead(fault: Fault, call: Call) -> Answer:
     """The answer that a fault gives in eBay's place."""
     if fault.kind == "status":
-        return _status(fault, call.now)
+        return _status(fault, call)
     if fault.kind == "trading_error":
-        return faults_trading.error(fault.code, call)
+        return faults_trading.error(fault.code, call, _said(fault, call))
     if fault.kind == "html":
         page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
         return Answer(200, page, "text/html;charset=utf-8")
@@ -150,7 +151,15 @@ def instead(fault: Fault, call: Call) -> Answer:
     return Answer(204 if fault.kind == "no_content" else 200)
 
 
-def _status(fault: Fault, now: datetime) -> Answer:
+def _said(fault: Fault, call: Call) -> str:
+    """A text that quotes the call, as eBay's do."""
+    token = call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
+    body = "&".join(f"{name}={values[0]}" for name, values in parse_qs(call.body.decode("latin-1")).items())
+    return fault.says.replace("{token}", token).replace("{body}", body)
+
+
+def _status(fault: Fault, call: Call) -> Answer:
+    said = _said(fault, call)
     texts = {
         429: (
             2001,
@@ -163,12 +172,19 @@ def _status(fault: Fault, now: datetime) -> Answer:
     }
     default = (2003, "ACCESS", "APPLICATION", "Internal error", None)
     error_id, domain, category, message, long = texts.get(fault.status, default)
-    error = {"errorId": error_id, "domain": domain, "category": category, "message": fault.says or message}
+    error = {"errorId": error_id, "domain": domain, "category": category, "message": message}
+    if said:
+        error |= {"message": said, "parameters": [{"name": "said", "value": said}]}
+        long = said
     listed = [error | ({"longMessage": long} if long else {})]
-    wrapped = {"errorMessage": {"error": listed}} if fault.envelope == "errorMessage" else {fault.envelope: listed}
+    wrapped: dict[str, Any] = {fault.envelope: listed}
+    if fault.envelope == "errorMessage":
+        wrapped = {"errorMessage": {"error": listed}}
+    elif fault.envelope == "oauth":
+        wrapped = {"error": said or "server_error", "error_description": said}
     answer = answer_json(wrapped, fault.status)
     if fault.retry_after is not None:
-        until = format_datetime(now + timedelta(seconds=fault.retry_after), usegmt=True)
+        until = format_datetime(call.now + timedelta(seconds=fault.retry_after), usegmt=True)
         answer.headers["retry-after"] = until if fault.as_date else str(fault.retry_after)
     return answer
 
@@ -211,12 +227,23 @@ def _spoil_page(fault: Fault, page: dict[str, Any], answer: Answer) -> None:
 Spoiler = Callable[[list[dict[str, Any]], int], None]
 
 
-def _set(*path: str, value: Any) -> Spoiler:
+def _set(*path: str | int, value: Any) -> Spoiler:
     def spoil(rows: list[dict[str, Any]], index: int) -> None:
-        place = rows[index]
+        place: Any = rows[index]
         for name in path[:-1]:
             place = place[name]
         place[path[-1]] = value
+
+    return spoil
+
+
+def _person_in(*path: str | int) -> Spoiler:
+    """The buyer's names where something else belongs, as in a row whose cells have slipped."""
+
+    def spoil(rows: list[dict[str, Any]], index: int) -> None:
+        buyer = rows[index]["buyer"]
+        name = buyer.get("buyerRegistrationAddress", {}).get("fullName", "")
+        _set(*path, value=f"{buyer['username']} {name}")(rows, index)
 
     return spoil
 
@@ -241,6 +268,9 @@ SPOILERS: dict[str, Spoiler] = {
     "money_nan": _set(*TOTAL, value="NaN"),
     "money_number_nan": _set(*TOTAL, value=float("nan")),
     "money_text": _set(*TOTAL, value="twelve"),
+    "money_person": _person_in(*TOTAL),
+    "date_person": _person_in("creationDate"),
+    "count_person": _person_in("lineItems", 0, "quantity"),
     "money_digits": _set(*TOTAL, value="<digits>"),
     "nul": _set("buyer", "username", value="buyer\x00_1"),
     "surrogate": _set("buyer", "username", value="buyer\ud800_1"),

@@ -16,9 +16,12 @@ DOCTYPE = b'<!DOCTYPE x [<!ENTITY a "0123456789"><!ENTITY boom "&a;&a;&a;&a;&a;&
 HTML = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.<br></body></html>"
 
 
-def error(code: int, call: Call) -> Answer:
+def error(code: int, call: Call, says: str = "") -> Answer:
     """A warning stands before the error: "A Failure may carry warnings next to errors"."""
-    errors = trading_xml.error(WARNING, severity="Warning"), trading_xml.error(code)
+    errors = (
+        trading_xml.error(WARNING, severity="Warning", says=says),
+        trading_xml.error(code, *((says,) if says else ()), says=says),
+    )
     return trading_xml.failure(call.query.get("call") or "Unknown", call.now, *errors)
 
 

@@ -35,7 +35,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _TIMEOUTS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'; SET LOCAL TimeZone = 'UTC'; "
-_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"  # longer than the deadline of a token request
+_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '90s'; "  # longer than the deadline of a token request
+_SILENCE = "SET LOCAL log_parameter_max_length_on_error = 0"  # or the server's log may quote rows and tokens
 
 # Asking again can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection,
 # too many connections or disk full for the moment.
@@ -114,7 +115,7 @@ class Database:
         ):
             with attempt:
                 async with self.translated(), self._engine.connect() as connection:
-                    await connection.exec_driver_sql(_TIMEOUTS + _IDLE)
+                    await connection.exec_driver_sql(_TIMEOUTS + _IDLE + _SILENCE)
                     result = await work(connection)
                     async with asyncio.timeout(LONGEST_COMMIT):
                         await (connection.commit() if commit else connection.rollback())

@@ -85,9 +85,9 @@ def pagination(number_of_pages: int, total: int) -> str:
     return box("PaginationResult", inner)
 
 
-def error(code: int, *parameters: str, severity: str = "Error", german: bool = False) -> str:
-    short = GERMAN if german else TEXTS.get(code, f"Error {code}.")
-    long = short if german else LONG_TEXTS.get(code, short).format(*parameters)
+def error(code: int, *parameters: str, severity: str = "Error", german: bool = False, says: str = "") -> str:
+    short = says or (GERMAN if german else TEXTS.get(code, f"Error {code}."))
+    long = short if german or says else LONG_TEXTS.get(code, short).format(*parameters)
     return box(
         "Errors",
         tag("ShortMessage", short),
