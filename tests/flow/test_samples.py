@@ -439,7 +439,7 @@ PATHS = {
 TRADING_ERRORS = {
     "error-internal-10007.synthetic.xml": ("busy", 13, "10007"),
     "error-expired-iaf.xml": ("needs_consent", 12, "21917053"),
-    "error-multiple.synthetic.xml": ("rejected", 13, "Failure 11 first error"),
+    "error-multiple.synthetic.xml": ("rejected", 13, "Failure 11"),
 }
 CALLS = {"messages": "GetMyMessages", "active_inventory": "GetMyeBaySelling", "buyer": "GetMyeBayBuying"}
 
