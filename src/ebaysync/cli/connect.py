@@ -17,7 +17,7 @@ from ebaysync.cli.session import AsJson, Session, answer_json
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import UsageError
-from ebaysync.families import discover
+from ebaysync.families import discover, named
 from ebaysync.log import Secret
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS
@@ -80,16 +80,13 @@ def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
     if scopes is not None and families is not None:
         raise UsageError("--scopes and --families both say what to ask for", hint="leave one of them out")
     if scopes is not None:
-        if not (named := scopes_in(scopes)):
+        if not (asked := scopes_in(scopes)):
             raise UsageError("--scopes names no scope")
-        return named
-    known = discover()
-    names = list(known) if families is None else families.replace(",", " ").split()
+        return asked
+    names = list(discover()) if families is None else families.replace(",", " ").split()
     if not names:
         raise UsageError("--families names no family")
-    for unknown in (name for name in names if name not in known):
-        raise UsageError(f"there is no family {unknown!r}", hint=f"families: {', '.join(known)}")
-    return tuple(sorted({SCOPE, identity.SCOPE, *(scope for name in names for scope in known[name].scopes)}))
+    return tuple(sorted({SCOPE, identity.SCOPE, *(scope for name in names for scope in named(name).scopes)}))
 
 
 def _pasted() -> str:

@@ -14,8 +14,7 @@ from ebaysync.cli.accounts import group as accounts_group
 from ebaysync.cli.data import short
 from ebaysync.cli.session import AsJson, Session, answer_json, console, progress
 from ebaysync.errors import UsageError
-from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families import named
 from ebaysync.ops import control
 from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
@@ -156,7 +155,7 @@ def disable(context: typer.Context, family: FamilyName, account: OneAccount = No
 
 def _enable(context: typer.Context, name: str, account: str | None, *, enabled: bool, reason: str | None) -> None:
     session: Session = context.obj
-    family = _family(name)
+    family = named(name)
 
     async def work(stop: Stop) -> tuple[Account | None, bool]:
         async with session.database() as db:
@@ -178,7 +177,7 @@ def every(
 ) -> None:
     """How often a family runs. An account's own interval goes before that of all accounts; `default` takes it back."""
     session: Session = context.obj
-    wanted, number = _family(family), _minutes(minutes)
+    wanted, number = named(family), _minutes(minutes)
 
     async def work(stop: Stop) -> tuple[Account | None, int]:
         async with session.database() as db:
@@ -197,13 +196,6 @@ def _minutes(word: str) -> int | None:
     if not (word.isascii() and word.isdigit() and 1 <= int(word) <= LONGEST):
         raise UsageError(f"MINUTES: {word!r} is neither a number from 1 to {LONGEST} nor `default`")
     return int(word)
-
-
-def _family(name: str) -> Family:
-    found = discover().get(name)
-    if found is None:
-        raise UsageError(f"there is no family {name!r}", hint=f"families: {', '.join(discover())}")
-    return found
 
 
 async def _maybe(db: Database, account: str | None) -> Account | None:

@@ -14,7 +14,7 @@ from ebaysync.accounts import accounts
 from ebaysync.cli.data import short
 from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, console
 from ebaysync.errors import UsageError
-from ebaysync.families import discover
+from ebaysync.families import named
 from ebaysync.ops import history
 from ebaysync.ops.signals import Stop
 
@@ -48,7 +48,8 @@ def runs(
     session: Session = context.obj
     if status is not None and status not in history.STATUSES:
         raise UsageError(f"--status: {status!r} is none of {', '.join(history.STATUSES)}")
-    _check(family)
+    if family is not None:
+        named(family)
 
     async def work(stop: Stop) -> list[dict[str, Any]]:
         async with session.database() as db:
@@ -62,11 +63,6 @@ def runs(
         typer.echo(_runs(found))
     else:
         typer.echo("no such runs")
-
-
-def _check(family: str | None) -> None:
-    if family is not None and family not in discover():
-        raise UsageError(f"there is no family {family!r}", hint=f"families: {', '.join(discover())}")
 
 
 def _runs(found: list[dict[str, Any]]) -> str:
@@ -168,7 +164,8 @@ def events(
 ) -> None:
     """What changed, was removed or came back, with old and new values; long ones whole with --json."""
     session: Session = context.obj
-    _check(family)
+    if family is not None:
+        named(family)
     start = _since(since) if since else None
 
     async def work(stop: Stop) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.accounts import accounts
-from ebaysync.cli.runs import family_named, line_of
+from ebaysync.cli.runs import line_of
 from ebaysync.cli.session import AccountName, AsJson, Session, answer_json, progress
 from ebaysync.errors import Interrupted, UsageError
+from ebaysync.families import named
 from ebaysync.ops.account import run_families
 from ebaysync.ops.signals import Stop
 from ebaysync.sync.run import Asked, Summary
@@ -42,7 +43,7 @@ def run(
 ) -> None:
     """Bring one family of one account up to date, whether it is due or not."""
     session: Session = context.obj
-    wanted = family_named(family)
+    wanted = named(family)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     if sweep and not wanted.sweep:
         raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")

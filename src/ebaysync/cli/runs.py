@@ -15,8 +15,7 @@ from ebaysync.accounts.tokens import expiring, open_api
 from ebaysync.accounts.usage import ask_hourly
 from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, progress
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted, UsageError
-from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families import discover, named
 from ebaysync.ops import pool, schedule
 from ebaysync.ops.pool import Outcome, Work
 from ebaysync.ops.signals import Stop
@@ -43,13 +42,6 @@ def register(app: typer.Typer) -> None:
     )(refresh_tokens)
 
 
-def family_named(name: str) -> Family:
-    found = discover().get(name)
-    if found is None:
-        raise UsageError(f"there is no family {name!r}", hint=f"families: {', '.join(discover())}")
-    return found
-
-
 def run_all(
     context: typer.Context,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Accounts at the same time.")] = None,
@@ -62,7 +54,7 @@ def run_all(
 ) -> None:
     """Refresh tokens, then bring every due family of every active account up to date. Timers call this."""
     session: Session = context.obj
-    only = [family_named(name).name for name in family or ()]
+    only = [named(name).name for name in family or ()]
 
     async def work(stop: Stop) -> tuple[list[Outcome], int]:
         async with session.database() as db:
@@ -92,7 +84,7 @@ def backfill(
 ) -> None:
     """Read the last N days again, in slices, beside the live cursor. Goes on where an interrupted one stopped."""
     session: Session = context.obj
-    families = [family_named(name) for name in family or discover()]
+    families = [named(name) for name in family or discover()]
     for one in families:
         if one.cursor_type == "snapshot" and family:
             raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from ebaysync.errors import UsageError
 from ebaysync.families.base import Family
 
 
@@ -15,3 +16,10 @@ def discover() -> dict[str, Family]:
     modules = (import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
     families = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
     return {family.name: family for family in sorted(families, key=lambda family: family.name)}
+
+
+def named(name: str) -> Family:
+    """The family of this name. Raises UsageError."""
+    if name not in discover():
+        raise UsageError(f"there is no family {name!r}", hint=f"families: {', '.join(discover())}")
+    return discover()[name]
