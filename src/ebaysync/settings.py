@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -50,38 +50,42 @@ def _log_format(text: str) -> str:
     return text
 
 
-def _base_url(text: str) -> str:
+def _url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
+    """The parts of an address; raises ValueError with what it must be."""
     try:
         parts = urlsplit(text)
-        ok = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        ok = parts.scheme in schemes and parts.port != 0
     except ValueError:
         ok = False
     if not ok:
-        raise ValueError("must be a URL such as http://127.0.0.1:8080")
+        raise ValueError(must)
+    return parts
+
+
+def _host_url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
+    """The same where there must be a host."""
+    parts = _url(text, schemes, must)
+    if not parts.hostname:
+        raise ValueError(must)
+    return parts
+
+
+def _base_url(text: str) -> str:
+    parts = _host_url(text, ("http", "https"), "must be a URL such as http://127.0.0.1:8080")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("plain http is accepted for loopback alone")
     return text.rstrip("/")
 
 
 def _database_url(text: str) -> Secret:
-    try:
-        parts = urlsplit(text)
-        ok = parts.scheme in ("postgresql", "postgres", "postgresql+psycopg") and parts.port != 0
-    except ValueError:
-        ok = False
-    if not ok:
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    schemes = ("postgresql", "postgres", "postgresql+psycopg")
+    _url(text, schemes, "must look like postgresql://user:password@host:5432/database")
     return Secret(text)
 
 
 def _proxy(text: str) -> Secret:
-    try:
-        parts = urlsplit(text)
-        ok = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        ok = False
-    if not ok:
-        raise ValueError("must look like http://proxy.example.org:3128, with user:password@ where it asks for them")
+    must = "must look like http://proxy.example.org:3128, with user:password@ where it asks for them"
+    _host_url(text, ("http",), must)
     return Secret(text)
 
 
