@@ -33,6 +33,11 @@ class Account:
     is_active: bool
     needs_consent: bool
 
+    @property
+    def at_work(self) -> bool:
+        """Whether eBay may be asked for it."""
+        return self.is_active and not self.needs_consent
+
 
 _COLUMNS = "id, name, environment, ebay_user_id, username, marketplace_id, is_active, needs_consent"
 

@@ -41,6 +41,12 @@ async def every(db: Database) -> list[Key]:
     return [Key(*row) for row in await db.rows(_EVERY, days=RENEW.days)]
 
 
+async def of(db: Database, keyset: Keyset) -> list[Key]:
+    """Those of a keyset, the one in use first."""
+    ours = (keyset.environment, keyset.client_id)
+    return [key for key in await every(db) if (key.environment, key.client_id) == ours]
+
+
 _EVERY = """
 SELECT environment, client_id, signing_key_id, cipher, public_key, created_at, expires_at,
     CASE WHEN expires_at <= clock_timestamp() THEN 'expired'
@@ -83,7 +89,7 @@ def column(signing_key_id: str) -> str:
 async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyset, *, renew: bool) -> Key:
     """Have eBay make a key and store it at once. Raises UsageError where a valid one is there and `renew` is not
     said; KeysetRejected, EbayError."""
-    valid = [key for key in await every(db) if _of(key, keyset) and key.state == "valid"]
+    valid = [key for key in await of(db, keyset) if key.state == "valid"]
     if valid and not renew:
         raise UsageError(
             f"the keyset of {keyset.environment} has a signing key until {valid[0].expires_at:%Y-%m-%d}",
@@ -116,7 +122,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
         await connection.execute(text(_STORE), values)
 
     await db.transact(store)
-    return next(key for key in await every(db) if _of(key, keyset) and key.signing_key_id == made.signing_key_id)
+    return next(key for key in await of(db, keyset) if key.signing_key_id == made.signing_key_id)
 
 
 _STORE = """
@@ -125,7 +131,3 @@ INSERT INTO ebay_signing_keys
 VALUES (:environment, :client, :id, :cipher, :jwe, :public, :private, :created, :expires)
 ON CONFLICT (environment, client_id, signing_key_id) DO NOTHING
 """
-
-
-def _of(key: Key, keyset: Keyset) -> bool:
-    return (key.environment, key.client_id) == (keyset.environment, keyset.client_id)

@@ -108,7 +108,7 @@ async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account],
     if await db.transact(paused):
         return False
     asked = False
-    for environment in sorted({each.environment for each in chosen if each.is_active and not each.needs_consent}):
+    for environment in sorted({each.environment for each in chosen if each.at_work}):
         try:
             asked |= await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
         except ConfigError as error:  # each account says it by itself

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import finances, identity
 from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport, hosts
-from ebaysync.errors import AccessDenied, ConfigError, DatabaseError, EbaysyncError, Interrupted, SecretKeyError
+from ebaysync.errors import AccessDenied, ConfigError, DatabaseError, EbaysyncError, Interrupted
 from ebaysync.families import discover
 from ebaysync.ops import schedule, status
 from ebaysync.ops.account import CONNECTIONS
@@ -57,6 +58,17 @@ def failure(check: str, subject: str, error: EbaysyncError) -> Finding:
     return Finding(check, subject, "failed", error.message, error.hint)
 
 
+@contextmanager
+def noting(found: list[Finding], check: str, subject: str) -> Iterator[None]:
+    """What fails is a finding; but a signal and a database that is gone end it all."""
+    try:
+        yield
+    except (Interrupted, DatabaseError):
+        raise
+    except EbaysyncError as error:
+        found.append(failure(check, subject, error))
+
+
 @dataclass
 class Patient:
     """What every examination needs. `vault` is None where the key is not to be had: then eBay is not asked."""
@@ -70,10 +82,6 @@ class Patient:
     """of each account's tokens and consent"""
     vault: Vault | None = None
     online: bool = True
-
-    def of(self, environment: str) -> list[Account]:
-        """The accounts that are at work there."""
-        return [a for a in self.accounts if a.environment == environment and a.is_active and not a.needs_consent]
 
 
 async def examine(
@@ -221,7 +229,7 @@ async def _environment(patient: Patient, environment: Environment, told: Callabl
         keyset, places = patient.settings.keyset(environment), hosts(patient.settings, environment)
     except ConfigError as error:
         return [failure("settings", environment, error)]
-    found = []
+    found: list[Finding] = []
     try:
         patient.settings.consent_keyset(environment)
         found.append(Finding("settings", environment, "ok", "the keyset is complete"))
@@ -234,15 +242,11 @@ async def _environment(patient: Patient, environment: Environment, told: Callabl
             Transport(places, sleep=patient.stop.sleep) as transport,
             metered(patient.db, patient.vault, keyset, transport),
         ):
-            try:
+            with noting(found, "keyset", environment):
                 await application.forget(patient.db, keyset)  # the stored one would prove nothing
                 await patient.stop.race(application.access_token(patient.db, patient.vault, transport, keyset))
                 found.append(Finding("keyset", environment, "ok", "eBay accepts the client id and secret"))
                 reached = True
-            except (Interrupted, DatabaseError):
-                raise
-            except EbaysyncError as error:
-                found.append(failure("keyset", environment, error))
             if transport.clock.known:
                 found.append(_clock(environment, "eBay's clock", transport.clock.now() - datetime.now(UTC)))
                 right_time = found[-1].status != "failed"
@@ -255,7 +259,8 @@ async def _environment(patient: Patient, environment: Environment, told: Callabl
 
     for of_one in await asyncio.gather(*(one(account) for account in accounts)):
         found += of_one
-    return [*found, *await _signing(patient, environment, found, ask=reached, right_time=right_time)]
+    await _signing(patient, environment, found, ask=reached, right_time=right_time)
+    return found
 
 
 async def _account(patient: Patient, account: Account, *, ask: bool) -> list[Finding]:
@@ -265,21 +270,22 @@ async def _account(patient: Patient, account: Account, *, ask: bool) -> list[Fin
     if account.needs_consent:
         return [failure("token", account.name, consent_needed(account))]
     row = patient.rows[account.id]
-    return [await _token(patient, account, row, ask=ask), _consent(account, row), _scopes(patient, account, row)]
+    found: list[Finding] = []
+    with noting(found, "token", account.name):
+        found.append(await _token(patient, account, row, ask=ask))
+    return [*found, _consent(account, row), _scopes(patient, account, row)]
 
 
 async def _token(patient: Patient, account: Account, row: Any, *, ask: bool) -> Finding:
+    """Raises EbaysyncError, which is the finding then."""
     name = account.name
     if row.refresh_token is None:
         return Finding("token", name, "failed", "there are no tokens", connect_command(name, account.environment))
     if patient.vault is None:
         return Finding("token", name, "warning", "the tokens cannot be looked at without the key")
     blobs = {column: blob for column in ("refresh_token", "access_token") if (blob := getattr(row, column)) is not None}
-    try:
-        for column, blob in blobs.items():
-            patient.vault.open(blob, account.environment, account.id, column)
-    except SecretKeyError as error:
-        return failure("token", name, error)
+    for column, blob in blobs.items():
+        patient.vault.open(blob, account.environment, account.id, column)
     if not all(patient.vault.current(blob) for blob in blobs.values()):
         told = "encrypted with an older key, which is still needed"
         return Finding("token", name, "warning", told, "ebaysync keys rotate")
@@ -292,10 +298,6 @@ async def _token(patient: Patient, account: Account, row: Any, *, ask: bool) -> 
         return Finding(
             "token", name, "ok", "eBay accepts the token; whose it is it may not ask (commerce.identity.readonly)"
         )
-    except (Interrupted, DatabaseError):
-        raise
-    except EbaysyncError as error:
-        return failure("token", name, error)
     if user.user_id != account.ebay_user_id:
         told = f"the token belongs to the eBay user {user.user_id}, the account to {account.ebay_user_id}"
         return Finding("token", name, "failed", told, connect_command(name, account.environment))
@@ -335,51 +337,47 @@ def _scopes(patient: Patient, account: Account, row: Any) -> Finding:
 
 
 async def _signing(
-    patient: Patient, environment: Environment, found: Sequence[Finding], *, ask: bool, right_time: bool
-) -> list[Finding]:
+    patient: Patient, environment: Environment, found: list[Finding], *, ask: bool, right_time: bool
+) -> None:
     """The signing key of a keyset whose sellers need one, or that has one; and whether eBay accepts what it signs."""
+
+    def note(status: State, message: str, hint: str | None = None) -> None:
+        found.append(Finding("signing", environment, status, message, hint))
+
     keyset = patient.settings.keyset(environment)
-    keys = [
-        k for k in await signing.every(patient.db) if (k.environment, k.client_id) == (environment, keyset.client_id)
-    ]
-    sellers = [account for account in patient.of(environment) if account.marketplace_id in SITES]
+    keys = await signing.of(patient.db, keyset)
+    here = [account for account in patient.accounts if account.environment == environment and account.at_work]
+    sellers = [account for account in here if account.marketplace_id in SITES]
     key = keys[0] if keys else None
     if key is None and not sellers:
-        return []
+        return
     mend = f"ebaysync keys signing create --environment {environment}"
     if key is None or key.state == "expired":
         told = "the signing key has expired" if key else "there is no signing key"
-        if not sellers:
-            return [Finding("signing", environment, "ok", f"{told}, and no seller of the EU or the UK who needs one")]
-        told += f": eBay refuses the Finances calls of {_named([account.name for account in sellers])}"
-        return [Finding("signing", environment, "failed", told, mend)]
+        if sellers:
+            note(
+                "failed", f"{told}: eBay refuses the Finances calls of {_named([each.name for each in sellers])}", mend
+            )
+        else:
+            note("ok", f"{told}, and no seller of the EU or the UK who needs one")
+        return
     until = f"the signing key {key.signing_key_id} lasts until {key.expires_at.astimezone(UTC):%Y-%m-%d}"
     renew = key.state == "renew"
-    of_key = Finding("signing", environment, "warning" if renew else "ok", until, mend if renew else None)
-    try:
-        if patient.vault:
-            await signing.signer(patient.db, patient.vault, keyset)
-    except SecretKeyError as error:
-        return [of_key, failure("signing", environment, error)]
+    note("warning" if renew else "ok", until, mend if renew else None)
     well = {finding.subject for finding in found if finding.check == "token" and finding.status == "ok"}
     testers = [account for account in sellers if account.name in well]
-    if not ask or not testers:
-        return [of_key]
-    if not right_time:
-        told = f"no signature was tried: this host's clock is more than {FAR_OFF.seconds // 60} minutes off"
-        return [of_key, Finding("signing", environment, "failed", told, SYNCHRONIZE)]
-    return [of_key, await _self_test(patient, environment, testers[0])]
-
-
-async def _self_test(patient: Patient, environment: str, account: Account) -> Finding:
-    try:
-        async with open_api(patient.settings, patient.db, account, "doctor", patient.stop.sleep) as (api, _):
+    with noting(found, "signing", environment):
+        if patient.vault:
+            await signing.signer(patient.db, patient.vault, keyset)
+        if not ask or not testers:
+            return
+        if not right_time:
+            minutes = FAR_OFF.seconds // 60
+            note("failed", f"no signature was tried: this host's clock is more than {minutes} minutes off", SYNCHRONIZE)
+            return
+        async with open_api(patient.settings, patient.db, testers[0], "doctor", patient.stop.sleep) as (api, _):
             await patient.stop.race(finances.check_signature(api))
-    except (Interrupted, DatabaseError):
-        raise
-    except EbaysyncError as error:
-        return failure("signing", environment, error)
-    return Finding("signing", environment, "ok", f"eBay accepts a signed call of {account.name}")
+        note("ok", f"eBay accepts a signed call of {testers[0].name}")
 
 
 # ---- what is going on
@@ -387,13 +385,13 @@ async def _self_test(patient: Patient, environment: str, account: Account) -> Fi
 
 def _quotas(patient: Patient) -> Iterator[Finding]:
     """The fullest first."""
-    limited = [(f, f.budget.used / f.budget.quota) for f in patient.plan.forecasts if f.budget.quota]
-    for forecast, _ in sorted(limited, key=lambda pair: -pair[1]):
+    limited = [(forecast, quota) for forecast in patient.plan.forecasts if (quota := forecast.budget.quota)]
+    for forecast, quota in sorted(limited, key=lambda pair: -pair[0].budget.used / pair[1]):
         budget = forecast.budget
-        told = f"{budget.used:,} of {budget.quota or 0:,} calls of {budget.api} are used today"
+        told = f"{budget.used:,} of {quota:,} calls of {budget.api} are used today"
         if rest := budget.rest(1.0, patient.plan.now):
             yield Finding("quota", forecast.keyset, "warning", rest[1], "see: ebaysync schedule")
-        elif forecast.calls > (budget.quota or 0):
+        elif forecast.calls > quota:
             told += f", and {forecast.calls:,.0f} are forecast"
             mend = "run families less often (ebaysync families every), or ask eBay for more: see ebaysync schedule"
             yield Finding("quota", forecast.keyset, "warning", told, mend)
@@ -403,7 +401,7 @@ def _quotas(patient: Patient) -> Iterator[Finding]:
 
 async def _runs(patient: Patient) -> list[Finding]:
     """Whether something calls run-all."""
-    active = [account for account in patient.accounts if account.is_active and not account.needs_consent]
+    active = [account for account in patient.accounts if account.at_work]
     if not active:
         return []
     [row] = await patient.db.rows(_LAST, ids=[account.id for account in active])
