@@ -18,6 +18,7 @@ from ebaysync.sim.people import NAMES, NOTES, PLACES
 from ebaysync.sim.server import Simulator
 
 LONG = 12  # bytes; something shorter turns up in hexadecimal digits and base64 by chance
+WORD = 8  # characters; something shorter is an ordinary word somewhere
 PERSONAL = frozenset(
     (
         *("fullName", "email", "phoneNumber", "addressLine1", "addressLine2", "city", "taxpayerId"),
@@ -79,6 +80,25 @@ def persons(sim: Simulator) -> Canaries:
         bodies += [messages.facts(mail.id, mail.body or {}, seller) for mail in mails.values()]
         found.add("person", {text for body in bodies for text in _personal(body) if len(text) > 3} - own)
     return found
+
+
+def private(url: str, sim: Simulator) -> set[str]:
+    """Every line in the columns that the role for reports may not read, as they stand now."""
+    own = {text for seller in sim.world.sellers for text in (seller.username, seller.user_id)} | {"[erased]"}
+    with psycopg.connect(url) as connection:
+        columns = connection.execute(
+            "SELECT p.table_name, p.column_name FROM ebay_private_columns p JOIN information_schema.columns c"
+            " USING (table_name, column_name) JOIN information_schema.tables t USING (table_name)"
+            " WHERE c.data_type = 'text' AND t.table_type = 'BASE TABLE'"
+        ).fetchall()
+        values = {
+            value
+            for table, column in columns
+            for (value,) in connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL")
+        }
+    assert {table for table, _ in columns} >= {"ebay_orders", "ebay_messages", "ebay_returns", "ebay_cases"}
+    lines = {line.strip() for value in values for line in value.splitlines()}
+    return {line for line in lines if len(line) >= WORD and line not in own}
 
 
 def _personal(value: Any, name: str = "") -> Iterator[str]:

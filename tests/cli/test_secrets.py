@@ -24,7 +24,7 @@ from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
 
-from .canaries import MAY_HOLD, Canaries, entries, holds_data, persons, stored
+from .canaries import MAY_HOLD, Canaries, entries, holds_data, persons, private, stored
 
 Added = Callable[..., list[str]]
 
@@ -115,6 +115,7 @@ class Watched:
     def leaks(self) -> dict[str, list[str]]:
         """What turned up where it does not belong, by place."""
         secrets, keys, people = self.secrets(), self.signing_keys(), persons(self.sim)
+        people.add("private", private(self.url, self.sim))
         text = "\n".join(self.said)
         found = {"output": secrets.within(text) + keys.within(text) + people.within(text)}
         for (table, column), content in stored(self.url).items():
@@ -140,7 +141,7 @@ def watched(program: Any, sim: Simulator, servers: Any) -> Iterator[Watched]:
         "EBAYSYNC_INITIAL_BACKFILL_DAYS": "6",
     }
     found = Watched(program, sim, server, url)
-    found(0, "migrate")
+    found(0, "migrate", "--grants")
     yield found
     server.stop()
 
@@ -161,6 +162,8 @@ def refuse_with_quotes(watched: Watched) -> None:
     watched.fault(IT, "spoil", what="money_person", row=0, times=None)
     watched.fault(IT, "spoil", what="date_person", row=1, times=None)
     watched.fault(IT, "spoil", what="count_person", row=2, times=None)
+    watched.fault(IT, "spoil", what="no_id", row=3, times=None)
+    watched.fault(IT, "spoil", what="surrogate", row=4, times=None)
     watched.fault(IT, "wrong_shape", "^/sell/finances", times=None)
     watched.fault(IT, "redirect", "^/sell/fulfillment/v1/payment_dispute", to="http://127.0.0.2:9/Ivy", times=None)
     watched.fault(IT, "no_content", "^/sell/inventory", times=None)
@@ -179,11 +182,21 @@ def refuse_for_good(watched: Watched) -> None:
     watched.fault(GB, "cut", "^/sell", rst=True, times=1)
     watched.fault(GB, "bad_gzip", "^/post-order", times=1)
     watched.fault(GB, "drop", "^/ws", times=1)
+    watched.fault(GB, "empty", "^/sell/inventory", times=None)
     watched.fault(GB, "status", "^/sell", status=429, retry_after=0, says=QUOTING, after=2, times=1)
     watched.fault(DE, "status", "/token$", status=400, says=QUOTING, envelope="oauth", times=None)
     watched.fault(IT, "narrow", ALL_BUT_TOKENS, scopes=("https://api.ebay.com/oauth/api_scope",))
     watched.fault(IT, "trading_warning", times=None)
     watched.execute("ALTER TABLE ebay_orders ADD CHECK (order_id = '') NOT VALID")
+    watched.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'"
+        " USING DETAIL = NEW::text; END $$"
+    )
+    watched.execute("CREATE TRIGGER no BEFORE INSERT OR UPDATE ON ebay_messages FOR EACH ROW EXECUTE FUNCTION no()")
+    watched.execute("UPDATE ebay_sync_state SET cursor_value = NULL WHERE api_family = 'messages'")
+    watched.execute(
+        "DELETE FROM ebay_messages USING ebay_accounts a WHERE a.id = ebay_account_id AND a.marketplace_id = 'EBAY_GB'"
+    )
 
 
 def test_whatever_goes_wrong_at_ebay_shows_no_secret_and_no_person(watched: Watched, added: Added) -> None:
@@ -217,6 +230,8 @@ def test_whatever_goes_wrong_at_ebay_shows_no_secret_and_no_person(watched: Watc
     told = {kind for entry in sim.journal for kind in entry.faults}
     assert {"status", "trading_error", "cut", "bad_gzip", "narrow", "trading_warning", "spoil", "xml_spoil"} <= told
     assert len(watched.execute("SELECT DISTINCT api_family FROM ebay_worker_run WHERE status = 'completed'")) == 14
+    codes = {code for (code,) in watched.execute("SELECT summary_json->'error'->>'code' FROM ebay_worker_run")}
+    assert codes >= {"access_denied", "not_understood", "rejected", "database"}
     reasons = {reason for (reason,) in watched.execute("SELECT reason FROM ebay_quarantine")}
     for word in ("pricingSummary", "creationDate", "quantity", "CheckViolation"):
         assert any(word in reason for reason in reasons), reasons
@@ -336,6 +351,7 @@ def test_commands_that_read_or_tidy_up_show_no_secret_and_no_person(watched: Wat
     added(watched.program, sim)
     [seller, *_] = sim.world.sellers
     sim.faults.add("spoil", what="money_person", seller=US, times=None)
+    sim.faults.add("xml_spoil", what="control", call="GetMyMessages", seller=DE, times=None)
     watched(0, "run-all", "--now", "--family", "orders", "--family", "messages")
     sim.faults.clear()
     for order_id in seller.orders:
@@ -347,10 +363,11 @@ def test_commands_that_read_or_tidy_up_show_no_secret_and_no_person(watched: Wat
     [[failed], *_] = watched.execute("SELECT id::text FROM ebay_worker_run WHERE status = 'error'")
     for command in (
         *(("status",), ("runs", "--json"), ("logs", failed), ("events",), ("schedule",), ("families",)),
-        ("accounts", "show", GB),
+        *(("accounts", "list"), ("accounts", "show", GB), ("keys", "signing", "list")),
         ("prune", "--dry-run", "--keep-runs", "1", "--keep-addresses", "1", "--keep-raw", "90"),
     ):
         watched(0, *command)
+    assert "no signing key" in watched(3, "doctor").out
 
     buyer = next(iter(seller.orders.values())).body()["buyer"]["username"]
     assert buyer in "\n".join(stored(watched.url).values())
