@@ -283,7 +283,7 @@ async def test_a_record_that_is_gone_is_told_in_any_envelope_and_stops_no_other(
     assert (summary.status, summary.incomplete) == ("completed", 1)
     [(key, reason)] = query("SELECT entity_key, reason FROM ebay_pending_detail")
     assert key == gone.id
-    assert f"404 1404 There is no {kind} {gone.id}" in reason
+    assert reason.endswith(f"/{gone.id}: eBay answered 404 1404")
     assert stored(query, kind)[other.id] == expected(other)
 
 
