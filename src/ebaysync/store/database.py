@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -78,16 +78,26 @@ class Database:
             ) from None
 
         async def connect() -> psycopg.AsyncConnection[Any]:
-            return await psycopg.AsyncConnection.connect(
-                conninfo,
-                connect_timeout=10,
-                prepare_threshold=None,
-                application_name="ebaysync",
-                keepalives_idle=5,
-                keepalives_interval=2,
-                keepalives_count=3,
-                tcp_user_timeout=8000,
+            """Cancelled meanwhile, it is closed as soon as it is there; else PostgreSQL would keep it until the next
+            garbage collection of Python."""
+            connecting = asyncio.ensure_future(
+                psycopg.AsyncConnection.connect(
+                    conninfo,
+                    connect_timeout=10,
+                    prepare_threshold=None,
+                    application_name="ebaysync",
+                    keepalives_idle=5,
+                    keepalives_interval=2,
+                    keepalives_count=3,
+                    tcp_user_timeout=8000,
+                )
             )
+            try:
+                return await asyncio.shield(connecting)
+            except asyncio.CancelledError:
+                with suppress(psycopg.Error):
+                    await (await connecting).close()
+                raise
 
         return create_async_engine(
             "postgresql+psycopg://",
