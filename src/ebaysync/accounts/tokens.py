@@ -134,7 +134,10 @@ class Tokens:
 
     def _opened(self, row: Any, column: str) -> Secret | None:
         blob = getattr(row, column)
-        return self._vault.open(blob, self.account.environment, self.account.id, column) if blob else None
+        if blob is None:
+            return None
+        mend = connect_command(self.account.name, self.account.environment)
+        return self._vault.open(blob, self.account.environment, self.account.id, column, mend)
 
     async def _ask(self, connection: AsyncConnection, row: Any, trigger: str) -> Access | EbaysyncError:
         """Ask eBay and record the attempt. An error is handed back, not raised, so that its record is committed."""

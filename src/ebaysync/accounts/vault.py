@@ -48,8 +48,8 @@ class Vault:
         """Sealed with the first key: there is nothing to rotate."""
         return blob[:_HEAD] == bytes([VERSION]) + self._first
 
-    def open(self, blob: bytes, environment: str, owner: UUID | str, column: str) -> Secret:
-        """`owner` is an account's id, or a keyset's client id.
+    def open(self, blob: bytes, environment: str, owner: UUID | str, column: str, mend: str = "") -> Secret:
+        """`owner` is an account's id, or a keyset's client id; `mend` the command that replaces a damaged secret.
         Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         cipher = self._keys.get(head[1:])
@@ -63,14 +63,14 @@ class Vault:
         except InvalidTag:
             raise SecretKeyError(
                 f"the stored {column} of {_told(owner)} is damaged, or was copied from another place",
-                hint=_AGAIN[isinstance(owner, UUID)],
+                hint=f"replace it: {mend or _mend(environment, owner)}",
             ) from None
 
 
-_AGAIN = {
-    True: "connect the account again: ebaysync accounts add NAME … --refresh-token-stdin",
-    False: "make a new one: ebaysync keys signing create --environment ENVIRONMENT --renew",
-}
+def _mend(environment: str, owner: UUID | str) -> str:
+    if isinstance(owner, UUID):
+        return f"ebaysync accounts connect NAME --environment {environment}"
+    return f"ebaysync keys signing create --environment {environment} --renew"
 
 
 def _told(owner: UUID | str) -> str:

@@ -42,7 +42,7 @@ def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJs
 
 def _rendered(found: dict[str, Any]) -> RenderableType:
     if not found["accounts"]:
-        return Text("no accounts yet; add one with: ebaysync accounts add NAME --environment E --refresh-token-stdin")
+        return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     now = datetime.fromisoformat(found["now"])
     return Group(_dues(found["accounts"], now), *_quotas(found["quotas"], now))
 

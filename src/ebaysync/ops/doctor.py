@@ -278,14 +278,14 @@ async def _account(patient: Patient, account: Account, *, ask: bool) -> list[Fin
 
 async def _token(patient: Patient, account: Account, row: Any, *, ask: bool) -> Finding:
     """Raises EbaysyncError, which is the finding then."""
-    name = account.name
+    name, mend = account.name, connect_command(account.name, account.environment)
     if row.refresh_token is None:
-        return Finding("token", name, "failed", "there are no tokens", connect_command(name, account.environment))
+        return Finding("token", name, "failed", "there are no tokens", mend)
     if patient.vault is None:
         return Finding("token", name, "warning", "the tokens cannot be looked at without the key")
     blobs = {column: blob for column in ("refresh_token", "access_token") if (blob := getattr(row, column)) is not None}
     for column, blob in blobs.items():
-        patient.vault.open(blob, account.environment, account.id, column)
+        patient.vault.open(blob, account.environment, account.id, column, mend)
     if not all(patient.vault.current(blob) for blob in blobs.values()):
         told = "encrypted with an older key, which is still needed"
         return Finding("token", name, "warning", told, "ebaysync keys rotate")
