@@ -140,3 +140,27 @@ def test_each_refusal_is_one_line_with_its_code(program: Any, sim: Any, complain
     production = ("accounts", "connect", "alice", "-e", "production")
     complains(program(*production, environ=keyset), 2, "EBAY_RU_NAME is not set")
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+
+
+def test_a_consent_that_was_cut_short_goes_on_without_the_page(
+    program: Any, sim: Any, query: Query, until: Callable[..., Any]
+) -> None:
+    sim.faults.add("slow", path="/commerce/identity/", seconds=300)
+    asking = Asking(program, *CONNECT, "--json")
+    landed = asking.click()
+    assert asking.process.stdin
+    asking.process.stdin.write(f"{landed}\n")
+    asking.process.stdin.flush()
+    until(lambda: sim.journal.of("/commerce/identity/v1/user/"), "the question whose consent it is")
+    asking.process.kill()
+    asking.process.communicate()
+    assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+    sim.faults.clear()
+    again = program(*CONNECT, "--json")
+    assert again.code == 0, again.err
+    assert again.json["ebay_user_id"] == sim.world.sellers[0].user_id
+    assert "alice: going on with the seller's consent of " in again.err
+    assert program("run", "orders", "--account", "alice").code == 0
+    assert query("SELECT count(*) FROM ebay_orders") == [(3,)]
+    assert query("SELECT refresh_token FROM ebay_pending_consents") == [(None,)]
+    assert query("SELECT calls FROM ebay_api_usage WHERE api = 'identity'") == [(1,)]

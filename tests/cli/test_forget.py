@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
@@ -35,3 +45,52 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     complains(program("forget", "--from-file", "nowhere.json"), 2, "nowhere.json")
     complains(program("forget", "--from-file", "-", given="nonsense"), 2, "no JSON")
     complains(program("forget", "two words"), 2, "user name")
+
+
+def test_the_endpoint_and_the_timer_of_the_readme_take_ebays_notices(
+    program: Any,
+    simulator: Any,
+    query: Callable[..., list[Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EBAY_VERIFICATION_TOKEN", "a-token-of-32-to-80-characters-for-ebay")
+    notices = tmp_path / "notices"
+    notices.mkdir()
+    [code] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    [timer] = [text for text in re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL) if "--from-file" in text]
+    endpoint: dict[str, Any] = {}
+    exec(code, endpoint)
+    endpoint["FOLDER"] = str(notices)
+    said: list[Any] = []
+
+    def call(**environ: Any) -> bytes:
+        return b"".join(endpoint["application"](environ, lambda *line: said.append(line)))
+
+    challenge = call(REQUEST_METHOD="GET", QUERY_STRING="challenge_code=a1%2Bb2")
+    whole = b"a1+b2" + b"a-token-of-32-to-80-characters-for-ebay" + endpoint["ENDPOINT"].encode()
+    assert json.loads(challenge) == {"challengeResponse": hashlib.sha256(whole).hexdigest()}
+    assert said == [("200 OK", [("Content-Type", "application/json")])]
+
+    sim = simulator(sellers=1, orders_per_seller=12)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    [account] = program.add_sellers(sim)
+    assert program("run", "orders", "--account", account).code == 0
+    people = "SELECT DISTINCT buyer_username FROM ebay_orders WHERE buyer_username <> '[erased]' ORDER BY 1"
+    before = [name for (name,) in query(people)]
+    for name in before[:2]:
+        notice = json.dumps(
+            {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": {"username": name}}},
+            indent=1,
+        ).encode()
+        call(REQUEST_METHOD="POST", CONTENT_LENGTH=str(len(notice)), **{"wsgi.input": io.BytesIO(notice)})
+    assert len(list(notices.glob("*.json"))) == 2
+    shell = timer.replace("/var/lib/ebaysync/notices", str(notices)).replace(
+        "ebaysync forget", " ".join(program.command("forget"))
+    )
+    environ = program.environ | {"PATH": os.defpath}
+    for _ in range(2):  # and once with nothing to do
+        ended = subprocess.run(["sh", "-c", shell], env=environ, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert [path for path in notices.rglob("*") if path.is_file()] == []
+        assert [name for (name,) in query(people)] == before[2:]

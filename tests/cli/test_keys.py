@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +20,7 @@ import psycopg
 import pytest
 
 from ebaysync import settings
-from ebaysync.accounts import application, rotate, vault
+from ebaysync.accounts import application, consent, rotate, vault
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
@@ -130,6 +131,9 @@ class Stored:
         signing = "SELECT environment, client_id, signing_key_id, private_key FROM ebay_signing_keys"
         for environment, client, key_id, private in query(signing):
             self.blobs[environment, client, f"private_key {key_id}"] = private
+        pending = "SELECT environment, client_id, name, refresh_token FROM ebay_pending_consents"
+        for environment, client, name, refresh in query(pending):
+            self.blobs[environment, client, consent.column(name)] = refresh
         keysets = "SELECT keyset, application_token FROM ebay_keysets WHERE application_token IS NOT NULL"
         for keyset, token in query(keysets):
             self.blobs[(*keyset.split(":"), "application_token")] = token
@@ -158,7 +162,7 @@ def sim(
     signing_key: Callable[..., None],
     database_url: str,
 ) -> Any:
-    """Three accounts with tokens, a signing key and an application token, all sealed with KEYS[0]."""
+    """Three accounts with tokens, a signing key, a kept consent and an application token, all sealed with KEYS[0]."""
     sim = simulator(sellers=3, orders_per_seller=0)
     program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_SECRET_KEY": KEYS[0]}
     added(program, sim)
@@ -168,15 +172,17 @@ def sim(
     async def ask() -> None:
         db = Database(Secret(database_url))
         async with Transport(hosts(configured, "simulator")) as transport:
-            await application.access_token(db, vault_of(KEYS[0]), transport, configured.keyset("simulator"))
+            keyset, keys, now = configured.keyset("simulator"), vault_of(KEYS[0]), datetime.now(UTC)
+            await application.access_token(db, keys, transport, keyset)
+            await consent.keep(db, keys, keyset, "new", [], Secret("kept"), now, now)
         await db.close()
 
     asyncio.run(ask())
     return sim
 
 
-SECRETS = 3 * 2 + 1 + 1
-ROWS = {"ebay_tokens": 3, "ebay_signing_keys": 1, "ebay_keysets": 1}
+SECRETS = 3 * 2 + 1 + 1 + 1
+ROWS = {"ebay_tokens": 3, "ebay_signing_keys": 1, "ebay_pending_consents": 1, "ebay_keysets": 1}
 
 
 def rotated_here(url: str, *keys: str) -> rotate.Rotation:
@@ -304,7 +310,7 @@ def test_a_wrong_or_lost_key_changes_nothing_and_is_one_line(
     before = content(database_url)
     program.environ["EBAYSYNC_SECRET_KEY"] = KEYS[1]
     wrong = program("keys", "rotate")
-    complains(wrong, 2, "5 rows cannot be read and were left as they are", "EBAYSYNC_SECRET_KEY", out=True)
+    complains(wrong, 2, "6 rows cannot be read and were left as they are", "EBAYSYNC_SECRET_KEY", out=True)
     del program.environ["EBAYSYNC_SECRET_KEY"]
     complains(program("keys", "rotate"), 2, "secret.key does not exist")
     assert content(database_url) == before

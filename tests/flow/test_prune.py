@@ -160,6 +160,10 @@ def fill(query: Query, times: int = 1) -> None:
         "INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by, attempted_at) SELECT id, true,"
         f" 'x', now() - make_interval(days => days) FROM ebay_accounts, {AGES} ORDER BY days DESC RETURNING 1"
     )
+    query(
+        "INSERT INTO ebay_pending_consents SELECT 'simulator', 'c', days::text, '{}', now() - make_interval(days =>"
+        f" days), now(), 'token' FROM {AGES} ON CONFLICT DO NOTHING RETURNING 1"
+    )
 
 
 async def test_prune_deletes_what_it_announced_and_nothing_the_second_time(db: Database, query: Query) -> None:
@@ -177,6 +181,7 @@ async def test_prune_deletes_what_it_announced_and_nothing_the_second_time(db: D
     assert query(ages.format("observed_at", "ebay_events")) == [(1,), (8,), (40,)]
     assert query(ages.format("at", "ebay_quarantine")) == [(1,), (8,), (40,)]
     assert query(ages.format("attempted_at", "ebay_token_refresh_log")) == [(1,), (8,), (40,)]
+    assert query(ages.format("consented_at", "ebay_pending_consents")) == [(1,)]
     assert not any((await prune.pruned(db, keep, Stop())).values())
     assert not any((await prune.counted(db, keep)).values())
 
@@ -192,7 +197,15 @@ async def test_a_run_that_is_at_work_is_kept_however_long_ago_it_began(db: Datab
 async def test_without_a_limit_events_payloads_and_addresses_are_kept(db: Database, query: Query) -> None:
     fill(query)
     done = await prune.pruned(db, Keep(runs=1, logs=1), Stop())
-    assert set(done) == {"quiet_runs", "runs", "log_lines", "quarantine", "token_refreshes", "api_usage"}
+    assert set(done) == {
+        "quiet_runs",
+        "runs",
+        "log_lines",
+        "quarantine",
+        "token_refreshes",
+        "api_usage",
+        "pending_consents",
+    }
     assert query("SELECT count(*) FROM ebay_events") == [(4,)]
 
 

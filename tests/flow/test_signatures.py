@@ -134,11 +134,11 @@ async def test_rotation_goes_on_where_it_was_killed_and_leaves_what_it_cannot_re
     blobs = "SELECT refresh_token, access_token FROM ebay_tokens ORDER BY 1"
     before = query(blobs)
     lost = await rotate.rotate(found.db, keys(new))
-    assert [count.unreadable for count in lost.counts] == [2, 1, 1]
+    assert [count.unreadable for count in lost.counts] == [2, 1, 0, 1]
     assert lost.first_error
     assert query(blobs) == before
     done = await rotate.rotate(found.db, keys(new, old))
-    assert [(count.rotated, count.current) for count in done.counts] == [(2, 0), (1, 0), (1, 0)]
+    assert [(count.rotated, count.current) for count in done.counts] == [(2, 0), (1, 0), (0, 0), (1, 0)]
     again = await rotate.rotate(found.db, keys(new))
-    assert [(count.rotated, count.current) for count in again.counts] == [(0, 2), (0, 1), (0, 1)]
+    assert [(count.rotated, count.current) for count in again.counts] == [(0, 2), (0, 1), (0, 0), (0, 1)]
     assert again.first_error is None

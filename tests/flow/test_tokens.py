@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from ebaysync.accounts.accounts import Consent, add, find
-from ebaysync.accounts.consent import code_in, connect, ending
+from ebaysync.accounts.consent import code_in, connect, ending, resume
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
 from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport, hosts
-from ebaysync.errors import ConsentNeeded, EbayBusy, KeysetRejected, SecretKeyError, UsageError
+from ebaysync.errors import ConsentNeeded, EbayBusy, EbayError, KeysetRejected, SecretKeyError, UsageError
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops import schedule
@@ -189,6 +189,72 @@ async def test_an_expired_used_or_foreign_code_is_told_and_asked_about_once(benc
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
     with pytest.raises(ConsentNeeded, match="does not accept this code"):
         await consented(b, "x", Consent((IDENTITY,)), twice=True)
+
+
+IDENTITY_PATH = "/commerce/identity/"
+KEPT = "SELECT name, scopes, refresh_token IS NOT NULL FROM ebay_pending_consents"
+
+
+async def resumed(b: Any, name: str, *scopes: str, **said: Any) -> Any:
+    """What `accounts connect` does before it shows the page."""
+    keys, keyset = load(b.settings, may_create=True), b.settings.keyset("simulator")
+    async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
+        found = await resume(b.db, keys, transport, keyset, name, Consent(scopes, **said))
+    return found and found[0]
+
+
+async def test_a_consent_whose_seller_ebay_does_not_tell_is_kept_and_gone_on_with(bench: Benches, query: Query) -> None:
+    b = bench(orders_per_seller=1, sellers=1, clock=ManualClock(NOON))
+    b.sim.faults.add("status", path=IDENTITY_PATH, status=500, times=None)
+    with pytest.raises(EbayError) as caught:
+        await consented(b, "x", Consent((IDENTITY,)))
+    assert "the seller's consent is kept: run the same command again" in str(caught.value.hint)
+    assert query(KEPT) == [("x", [IDENTITY], True)]
+    with pytest.raises(EbayError, match="500"):
+        await resumed(b, "x", IDENTITY)
+    assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
+    b.sim.world.clock.advance(9_000)  # seconds: the code and the access token are of no use any more
+    b.sim.faults.clear()
+    assert await resumed(b, "y", IDENTITY) is None  # under another name, or to other scopes, it is another one
+    assert await resumed(b, "x", IDENTITY, BASE) is None
+    b.sim.journal.clear()
+    account = await resumed(b, "x", IDENTITY)
+    assert [entry.path for entry in b.sim.journal] == [TOKEN_PATH, f"{IDENTITY_PATH}v1/user/"]
+    assert (account.name, account.ebay_user_id) == ("x", b.sim.world.sellers[0].user_id)
+    assert query("SELECT scopes, missing_scopes FROM ebay_authorizations") == [([IDENTITY], [])]
+    kept = "u.consented_at = p.consented_at AND t.refresh_expires_at = p.refresh_expires_at"
+    assert query(f"SELECT {kept} FROM ebay_authorizations u, ebay_tokens t, ebay_pending_consents p") == [(True,)]
+    assert query(KEPT) == [("x", [IDENTITY], False)]
+    assert await resumed(b, "x", IDENTITY) is None
+
+
+async def test_a_kept_consent_ends_with_the_seller_that_is_another_one_or_withdraws_it(
+    bench: Benches, query: Query
+) -> None:
+    b = bench(orders_per_seller=0, sellers=2)
+    await added(b, "x", 1)
+    for undo in ("another seller", "revoked", "key lost"):
+        b.sim.faults.add("empty", path=IDENTITY_PATH, times=None)
+        with pytest.raises(EbayError):
+            await consented(b, "x", Consent((IDENTITY,)))
+        b.sim.faults.clear()
+        before = query("SELECT * FROM ebay_tokens")
+        assert query(KEPT) == [("x", [IDENTITY], True)], undo
+        if undo == "another seller":
+            with pytest.raises(UsageError, match="belongs to the eBay user"):
+                await resumed(b, "x", IDENTITY)
+            assert query(KEPT) == [("x", [IDENTITY], False)]
+        elif undo == "revoked":
+            b.sim.revoke(b.sim.world.sellers[0])
+            assert await resumed(b, "x", IDENTITY) is None
+        else:
+            query("UPDATE ebay_pending_consents SET refresh_token = substr(refresh_token, 2) RETURNING 1")
+            b.sim.journal.clear()
+            assert await resumed(b, "x", IDENTITY) is None
+            assert len(b.sim.journal) == 0
+        assert query("SELECT * FROM ebay_tokens") == before
+    await consented(b, "x", Consent((IDENTITY,)), seller=1)  # the next one takes its place
+    assert query(KEPT) == [("x", [IDENTITY], False)]
 
 
 async def test_a_code_whose_exchange_fails_is_not_tried_again(bench: Benches) -> None:

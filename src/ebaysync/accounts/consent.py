@@ -1,10 +1,14 @@
 """A seller's consent: what comes back from eBay's page, and the account that is made of it.
 
 A code works once and for 299 seconds, so it is exchanged by one request that is never repeated, and everything that
-can be known before is looked at before: the settings, the database, the key, the name."""
+can be known before is looked at before: the settings, the database, the key, the name. What it brings is stored before
+anything else is asked: a consent whose seller is not known yet is kept in `ebay_pending_consents`, and the next try
+goes on with it.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from urllib.parse import unquote
@@ -13,13 +17,17 @@ from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account, Consent, Obtained
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
+from ebaysync.ebay.rest import stamp
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import ConsentNeeded, EbayError, EbaysyncError, UsageError
+from ebaysync.errors import ConsentNeeded, EbayError, EbaysyncError, SecretKeyError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
 
+log = logging.getLogger(__name__)
+
 SOON, PRESSING = timedelta(days=60), timedelta(days=14)  # before a consent's end: told, warned of
+KEPT = "the seller's consent is kept: run the same command again, and it goes on from here"
 AGAIN = "nothing was stored; run the command again: a code works once, within five minutes of the seller's consent"
 
 
@@ -77,22 +85,107 @@ async def check_name(db: Database, environment: str, name: str) -> None:
 async def connect(
     db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, code: Secret, said: Consent
 ) -> tuple[Account, datetime]:
-    """Exchange the code, ask Identity whose it is, store the tokens: under the name by which the seller is known, where
-    it is known. The account, and when the consent ends.
+    """Exchange the code, store what it brings, ask Identity whose it is: under the name by which the seller is known,
+    where it is known. The account, and when the consent ends.
 
-    Raises ConsentNeeded, KeysetRejected, UsageError, EbayError, DatabaseError; then nothing is stored."""
+    Raises ConsentNeeded, KeysetRejected, UsageError: then nothing is stored; EbayError, DatabaseError: then the
+    consent is kept for `resume`, once the code was exchanged."""
     consented = await _exchanged(transport, keyset, name, code)
     asked_at = transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
     tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)
     try:
-        owner = await accounts.owner_of(transport, consented.access, said)
-        known = await _name_of(db, keyset.environment, name, owner.user_id)
-        account = await accounts.store(db, vault, keyset.environment, known, owner, said, tokens, "accounts connect")
-        return account, ends_at
+        await keep(db, vault, keyset, name, said.scopes or (), consented.refresh_token, asked_at, ends_at)
     except EbaysyncError as error:
         error.hint = f"{error.hint}; {AGAIN}" if error.hint else AGAIN
         raise
+    return await _finished(db, vault, transport, keyset, name, said, tokens), ends_at
+
+
+async def resume(
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, said: Consent
+) -> tuple[Account, datetime] | None:
+    """The same with a consent that is kept under this name, to the same scopes; None where there is none that eBay
+    still accepts. Raises what `connect` does."""
+    ours = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
+    rows = await db.rows(_KEPT, **ours, scopes=list(said.scopes or ()))
+    if not rows:
+        return None
+    [row] = rows
+    try:
+        token = vault.open(row.refresh_token, keyset.environment, keyset.client_id, column(name))
+        grant = await transport.persist(lambda: oauth.refresh(transport, keyset, token))
+    except (SecretKeyError, ConsentNeeded) as error:
+        log.warning("%s: the consent that was kept is of no use any more: %s", name, error)
+        return None  # and the next one takes its place
+    log.info("%s: going on with the seller's consent of %s", name, stamp(row.consented_at))
+    tokens = Obtained(grant, token, row.consented_at, row.refresh_expires_at)
+    return await _finished(db, vault, transport, keyset, name, said, tokens), row.refresh_expires_at
+
+
+def column(name: str) -> str:
+    """What the blob of a kept consent is bound to besides its keyset."""
+    return f"refresh_token of {name}"
+
+
+async def keep(
+    db: Database,
+    vault: Vault,
+    keyset: Keyset,
+    name: str,
+    scopes: Sequence[str],
+    refresh_token: Secret,
+    consented_at: datetime,
+    ends_at: datetime,
+) -> None:
+    """Until it is known whose it is."""
+    await db.execute(
+        _KEEP,
+        environment=keyset.environment,
+        client=keyset.client_id,
+        name=name,
+        scopes=list(scopes),
+        at=consented_at,
+        ends=ends_at,
+        token=vault.seal(refresh_token, keyset.environment, keyset.client_id, column(name)),
+    )
+
+
+_KEEP = """
+INSERT INTO ebay_pending_consents
+    (environment, client_id, name, scopes, consented_at, refresh_expires_at, refresh_token)
+VALUES (:environment, :client, :name, :scopes, :at, :ends, :token)
+ON CONFLICT (environment, client_id, name) DO UPDATE SET scopes = excluded.scopes,
+    consented_at = excluded.consented_at, refresh_expires_at = excluded.refresh_expires_at,
+    refresh_token = excluded.refresh_token
+"""
+_KEPT = """
+SELECT consented_at, refresh_expires_at, refresh_token FROM ebay_pending_consents
+WHERE (environment, client_id, name) = (:environment, :client, :name) AND refresh_token IS NOT NULL
+    AND scopes = CAST(:scopes AS text[])
+"""
+_DONE = """
+UPDATE ebay_pending_consents SET refresh_token = NULL
+WHERE (environment, client_id, name) = (:environment, :client, :name)
+"""
+
+
+async def _finished(
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, said: Consent, tokens: Obtained
+) -> Account:
+    done = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
+    try:
+        owner = await accounts.owner_of(transport, tokens.access, said)
+        known = await _name_of(db, keyset.environment, name, owner.user_id)
+        account = await accounts.store(db, vault, keyset.environment, known, owner, said, tokens, "accounts connect")
+    except UsageError:  # another seller's, or another name is needed: the page again
+        await db.execute(_DONE, **done)
+        raise
+    except EbaysyncError as error:
+        error.hint = f"{error.hint}; {KEPT}" if error.hint else KEPT
+        raise
+    await db.execute(_DONE, **done)
+    return account
 
 
 async def _exchanged(transport: Transport, keyset: Keyset, name: str, code: Secret) -> oauth.Consented:

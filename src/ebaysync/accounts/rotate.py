@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.accounts import application, signing
+from ebaysync.accounts import application, consent, signing
 from ebaysync.accounts.vault import Vault
 from ebaysync.errors import SecretKeyError
 from ebaysync.store.database import Database
@@ -61,6 +61,19 @@ PLACES = (
         WHERE (environment, client_id, signing_key_id) = (:environment, :client_id, :signing_key_id)""",
         lambda row: row.client_id,
         lambda row, _: signing.column(row.signing_key_id),
+    ),
+    Place(
+        "ebay_pending_consents",
+        ("refresh_token",),
+        "SELECT environment, client_id, name FROM ebay_pending_consents WHERE refresh_token IS NOT NULL"
+        " ORDER BY 1, 2, 3",
+        """SELECT environment, client_id, name, refresh_token FROM ebay_pending_consents
+        WHERE (environment, client_id, name) = (:environment, :client_id, :name) FOR UPDATE""",
+        """UPDATE ebay_pending_consents SET refresh_token = :refresh_token
+        WHERE (environment, client_id, name) = (:environment, :client_id, :name)""",
+        lambda row: row.client_id,
+        lambda row, _: consent.column(row.name),
+        disposable=True,
     ),
     Place(
         "ebay_keysets",

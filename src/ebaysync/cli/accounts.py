@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ebaysync.accounts import accounts, vault
 from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.usage import metered
 from ebaysync.cli.session import AsJson, Session, answer_json, console
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import UsageError
@@ -64,7 +65,8 @@ def add(
     async def work(stop: Stop) -> Account:
         async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            return await accounts.add(db, keys, transport, keyset, name, token, said)
+            async with metered(db, keys, keyset, transport):
+                return await accounts.add(db, keys, transport, keyset, name, token, said)
 
     account = session.go(work)
     if as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -12,6 +14,7 @@ import typer
 
 from ebaysync.accounts import accounts, consent, vault
 from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import LONGEST_TOKEN, SCOPE, check_name, group, scopes_in
 from ebaysync.cli.session import AsJson, Session, answer_json
 from ebaysync.ebay import identity, oauth
@@ -21,6 +24,7 @@ from ebaysync.families import discover, named
 from ebaysync.log import Secret
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS
+from ebaysync.store.database import Database
 from ebaysync.sync.state import iso
 
 
@@ -44,7 +48,8 @@ def connect(
     as_json: AsJson = False,
 ) -> None:
     """Connect a seller, or renew its consent: prints the address of eBay's consent page (with --json to standard
-    error) and takes one line from standard input: the address to which that page led, or the code in it."""
+    error) and takes one line from standard input: the address to which that page led, or the code in it. What was cut
+    short after the seller had consented goes on when it is called again, without the page."""
     session: Session = context.obj
     check_name(name, environment)
     asked = _asked(scopes, families)
@@ -57,17 +62,25 @@ def connect(
     keyset, places = configured.consent_keyset(environment), hosts(configured, environment)
     said = Consent(asked, None, ebay_user_id, marketplace)
 
-    async def prepare(stop: Stop) -> None:
-        async with session.database() as db:
-            vault.load(configured, may_create=not await accounts.has_tokens(db))
-            await consent.check_name(db, environment, name)
-
-    async def work(stop: Stop) -> tuple[Account, datetime]:
+    @asynccontextmanager
+    async def opened(stop: Stop) -> AsyncIterator[tuple[Database, vault.Vault, Transport]]:
         async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
+            async with metered(db, keys, keyset, transport):
+                yield db, keys, transport
+
+    async def begin(stop: Stop) -> tuple[Account, datetime] | None:
+        async with opened(stop) as (db, keys, transport):
+            await consent.check_name(db, environment, name)
+            return await consent.resume(db, keys, transport, keyset, name, said)
+
+    async def work(stop: Stop) -> tuple[Account, datetime]:
+        async with opened(stop) as (db, keys, transport):
             return await consent.connect(db, keys, transport, keyset, name, code, said)
 
-    session.go(prepare)
+    if resumed := session.go(begin):
+        _answer(name, *resumed, asked, as_json=as_json)
+        return
     state = Secret(secrets.token_urlsafe(24))
     # The answer of --json is one object; else the address is for whoever reads it, a person or a script.
     typer.echo(oauth.consent_page(places.auth, keyset, asked, state.reveal()), err=as_json)

@@ -19,6 +19,7 @@ _SAID = {
     "quarantine": "records in quarantine",
     "token_refreshes": "token refreshes",
     "api_usage": "days of counted calls",
+    "pending_consents": "consents that were not gone on with",
     "events": "events",
     "payloads": "payloads",
     "addresses": "orders' addresses",

@@ -177,6 +177,11 @@ async def remove(
             deleted[table] = deleted.get(table, 0) + count
             told(sum(deleted.values()))
             await stop.sleep(PAUSE)
+    await db.execute(
+        "DELETE FROM ebay_pending_consents WHERE (environment, name) = (:environment, :name)",
+        environment=account.environment,
+        name=account.name,
+    )
     await db.execute("DELETE FROM ebay_accounts WHERE id = :id", id=account.id)
     return deleted
 

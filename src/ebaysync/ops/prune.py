@@ -32,6 +32,7 @@ from ebaysync.store.database import Database
 from ebaysync.store.table import Table
 
 QUIET_DAYS = 7
+PENDING_DAYS = 7  # a consent that `accounts connect` has not gone on with
 ROWS = 5000  # looked at in one transaction
 BLOCKS = 256  # of 8 kB, of tables whose rows are emptied or erased
 PAUSE = 0.05  # seconds after a transaction that changed something
@@ -174,6 +175,7 @@ def _dated(keep: Keep) -> list[_Dated]:
         _Dated("quarantine", "ebay_quarantine", "at", keep.runs),
         _Dated("token_refreshes", "ebay_token_refresh_log", "attempted_at", keep.runs),
         _Dated("api_usage", "ebay_api_usage", "quota_day", keep.runs, key=""),
+        _Dated("pending_consents", "ebay_pending_consents", "consented_at", min(PENDING_DAYS, keep.runs), key=""),
     ]
     if keep.events:
         found.append(_Dated("events", "ebay_events", "observed_at", keep.events))
