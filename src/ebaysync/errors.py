@@ -22,6 +22,7 @@
     │   │   │   └── SignatureRefused
     │   │   │       │            13   eBay asks for a digital signature, or does not accept the one it got
     │   │   │       ├── SigningKeyMissing   there is no key to sign with
+    │   │   │       ├── SignatureDemanded   transient: the call was not signed
     │   │   │       └── SignatureStale      transient: its time was off
     │   │   ├── RecordNotFound   13   404 with eBay's error envelope
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
@@ -191,6 +192,12 @@ class SignatureRefused(AccessDenied):
 class SigningKeyMissing(SignatureRefused):
     code = "signing_key"
     hint = "make one: ebaysync keys signing create --environment ENVIRONMENT"
+
+
+class SignatureDemanded(SignatureRefused):
+    """The call was not signed, and there is a key: signed, it can pass."""
+
+    transient = True
 
 
 class SignatureStale(SignatureRefused):

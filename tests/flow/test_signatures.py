@@ -71,12 +71,49 @@ async def test_a_retry_is_signed_again(bench: Callable[..., Any]) -> None:
             made.append(created)
             return real.headers(method, url, body, created - 3600 * (len(made) == 1))
 
+    async def find() -> Any:
+        return Stale()
+
     async with open_api(found.settings, found.db, account, "run", found.sleep) as (api, _):
-        api.transport.signer = Stale()  # type: ignore[assignment]
+        api.transport.find_signer = find
         await _ask(api)
     assert len(made) == 2
     asked = [entry.status for entry in found.sim.journal if "finances" in entry.path]
     assert asked in ([403, 200], [403, 204])
+
+
+async def test_a_seller_of_whom_it_is_not_known_that_ebay_wants_signatures_is_signed_when_ebay_says_so(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    found = british(bench)
+    account = await found.add(1)
+    query("UPDATE ebay_accounts SET marketplace_id = 'EBAY_US' RETURNING 1")
+    account = replace(account, marketplace_id="EBAY_US")
+    without = await found.run(account, "finances")
+    assert (without.status, without.as_dict()["error"]["code"]) == ("error", "signing_key")
+    await make_key(found)
+    found.sim.journal.clear()
+    assert (await found.run(account, "finances")).status == "completed"
+    asked = [entry.status for entry in found.sim.journal if "finances" in entry.path]
+    assert asked.count(403) == 1
+    assert asked[0] == 403
+    assert (await found.run(account, "orders")).status == "completed"
+
+
+async def test_a_damaged_signing_key_stops_the_calls_that_need_it_and_no_others(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    found = british(bench)
+    account, american = await found.add(1), await found.add(0)
+    await make_key(found)
+    query(TAMPER["signing key"])
+    found.sim.journal.clear()
+    summary = await found.run(account, "finances")
+    assert summary.as_dict()["error"]["code"] == "secret_key"
+    assert "keys signing create --environment simulator --renew" in summary.as_dict()["error"]["hint"]
+    assert [entry for entry in found.sim.journal if "finances" in entry.path] == []
+    assert (await found.run(account, "orders")).status == "completed"
+    assert (await found.run(american, "finances")).status == "completed"
 
 
 async def _ask(api: Api) -> None:

@@ -19,7 +19,7 @@ from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
 
-CONSENT_LASTS = timedelta(seconds=47_304_000)  # refresh_token_expires_in of a code grant: 18 months
+CONSENT_LASTS = timedelta(seconds=oauth.REFRESH_SECONDS)
 
 
 @dataclass(frozen=True)

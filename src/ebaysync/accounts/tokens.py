@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -236,9 +237,9 @@ async def open_api(
     keyset = settings.keyset(account.environment)
     vault = vaults.load(settings, may_create=not await has_tokens(db))
     places = hosts(settings, account.environment)
-    signer = await signing.signer(db, vault, keyset) if account.marketplace_id in SITES else None
+    find_signer = partial(signing.signer, db, vault, keyset)
     async with (
-        Transport(places, sleep=sleep, signer=signer) as transport,
+        Transport(places, sleep=sleep, find_signer=find_signer, signs=account.marketplace_id in SITES) as transport,
         metered(db, vault, keyset, transport),
     ):
         tokens = Tokens(db, vault, transport, keyset, account, trigger)

@@ -21,6 +21,7 @@ from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
 DEADLINE = 30.0  # seconds
+REFRESH_SECONDS = 47_304_000  # refresh_token_expires_in of a code grant: 18 months
 TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
 APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
@@ -56,7 +57,7 @@ class Consented(msgspec.Struct, frozen=True):
 
 class _CodeGrant(_Grant, frozen=True):
     refresh_token: str = ""
-    refresh_token_expires_in: int = 0
+    refresh_token_expires_in: int = REFRESH_SECONDS
 
 
 def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: str) -> str:
@@ -78,10 +79,10 @@ async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consen
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
     form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": keyset.ru_name}
     grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
-    if not _is_token(grant.refresh_token) or grant.refresh_token_expires_in <= 0:
+    if not _is_token(grant.refresh_token):
         raise AnswerNotUnderstood("what eBay answered to the code has no refresh token")
     access = Grant(Secret(grant.access_token), grant.expires_in)
-    return Consented(access, Secret(grant.refresh_token), grant.refresh_token_expires_in)
+    return Consented(access, Secret(grant.refresh_token), max(grant.refresh_token_expires_in, 0))
 
 
 async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:

@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import (
     AccessDenied,
@@ -94,13 +93,12 @@ class Api:
     ) -> T:
         """GET a path of eBay's. `scheme` is "IAF" for Post-Order, which refuses Bearer. `none` is the result of a 204
         where the API documents that for "there is nothing"; without it a 204 is an error. `signed`: eBay wants a
-        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing."""
-        sign = signed and self.marketplace_id in SITES
+        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing, SecretKeyError."""
         url = getattr(self.transport.hosts, host) + path
 
         def make(token: Secret) -> Request:
             own = (("Authorization", f"{scheme} {token.reveal()}"), ("Accept", "application/json"))
-            return Request("GET", url, tuple(params), (*own, *headers), signed=sign)
+            return Request("GET", url, tuple(params), (*own, *headers), signed=signed)
 
         def checked(answer: Answer) -> T:
             if answer.status == 204 and none is not None:

@@ -44,6 +44,7 @@ from ebaysync.errors import (
     ConfigError,
     EbayError,
     EbayUnreachable,
+    SignatureDemanded,
     SignatureRefused,
     SigningKeyMissing,
 )
@@ -140,7 +141,7 @@ class Request:
     """makes, for every attempt anew, the reader of a 200's body whose content type has `feed_type` in it"""
     feed_type: str = "xml"
     signed: bool = False
-    """with a digital signature, made anew for every attempt"""
+    """of a call that eBay wants signed for some sellers; made anew for every attempt"""
 
     def __repr__(self) -> str:
         return f"{self.method} {self.url}"
@@ -154,6 +155,7 @@ class Answer:
     """whole; b"" where it was fed; of what should have been fed and was something else the first START bytes"""
     request: Request
     fed: Feed | None = None
+    signed: bool = False
 
     def retry_after(self, now: datetime) -> float | None:
         """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
@@ -188,16 +190,22 @@ class Transport:
         hosts: Hosts,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        signer: Signer | None = None,
+        find_signer: Callable[[], Awaitable[Signer | None]] | None = None,
+        signs: bool = False,
     ) -> None:
+        """`find_signer` looks for the signing key when the first call needs it; `signs`: without waiting for eBay to
+        refuse an unsigned call."""
         self.hosts = hosts
-        self.signer = signer
+        self.find_signer = find_signer
+        self._signs = signs
+        self._signer: list[Signer | None] = []  # of all views; empty: not looked for yet
+        self._looking = asyncio.Lock()
         self.clock = Clock()
         self.calls = 0
         self.spent: Counter[str] = Counter()
         self.meter: Meter | None = None
         self.part = 1.0
-        self._demanded = asyncio.Event()  # of all views: eBay refused an unsigned call
+        self._demanded: set[str] = set()  # of all views: the APIs of which eBay refused an unsigned call
         self._allowed = hosts.names()
         self._sleep = sleep
         self._places = asyncio.Semaphore(IN_FLIGHT)
@@ -262,13 +270,9 @@ class Transport:
         try:
             return check(answer)
         except EbayError as error:
-            if isinstance(error, SignatureRefused) and self.signer is None:
-                self._demanded.set()
-                raise SigningKeyMissing(
-                    f"{error.message}; the call must be signed, and there is no signing key",
-                    status=error.status,
-                    error_id=error.error_id,
-                ) from None
+            if isinstance(error, SignatureRefused) and not answer.signed:
+                self._demanded.add(_api(answer.request))
+                raise await self._demand(error) from None
             if self.meter is None:
                 raise
             judged = await self.meter.judged(_api(answer.request), answer, error)
@@ -276,11 +280,18 @@ class Transport:
                 raise
             raise judged from None
 
+    async def _demand(self, error: SignatureRefused) -> EbayError:
+        """What the refusal of an unsigned call is."""
+        if await self._key() is None:
+            told = f"{error.message}; the call must be signed, and there is no signing key"
+            return SigningKeyMissing(told, status=error.status, error_id=error.error_id)
+        return SignatureDemanded(error.message, status=error.status, error_id=error.error_id)
+
     async def _exchange(self, request: Request) -> Answer:
         parts = urlsplit(request.url)
         if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
-        signature = self._signature(request) if request.signed else ()
+        signature = await self._signature(request)
         api = _api(request)
         if self.meter:
             self.meter.admit(api, self.part)
@@ -297,14 +308,23 @@ class Transport:
         log.debug("%s -> %d, %.3f s", request, answer.status, time.monotonic() - started)
         return answer
 
-    def _signature(self, request: Request) -> tuple[tuple[str, str], ...]:
+    async def _signature(self, request: Request) -> tuple[tuple[str, str], ...]:
         """By eBay's time. Until that is known it is the host's, and eBay refuses a signature that is minutes off; its
         refusal tells the time, and the next attempt is signed by it. So a wrong host clock cannot sign for long."""
-        if self.signer is None:
-            if self._demanded.is_set():
+        demanded = _api(request) in self._demanded
+        if not demanded and not (request.signed and self._signs):
+            return ()
+        if (signer := await self._key()) is None:
+            if demanded:
                 raise SigningKeyMissing(f"{request} must be signed, and there is no signing key")
             return ()
-        return self.signer.headers(request.method, request.url, request.body, int(self.clock.now().timestamp()))
+        return signer.headers(request.method, request.url, request.body, int(self.clock.now().timestamp()))
+
+    async def _key(self) -> Signer | None:
+        async with self._looking:
+            if not self._signer:
+                self._signer.append(await self.find_signer() if self.find_signer else None)
+        return self._signer[0]
 
     async def _once(self, request: Request, signature: tuple[tuple[str, str], ...]) -> Answer:
         async with self._client.stream(
@@ -320,10 +340,12 @@ class Transport:
                 fed = request.feed()
                 await _read(request, response, fed.feed)
                 fed.close()
-                return Answer(response.status_code, response.headers, b"", request, fed)
+                return Answer(response.status_code, response.headers, b"", request, fed, bool(signature))
             kept = _Kept(START if request.feed else DECODED_CAP)
             await _read(request, response, kept.take)
-            return Answer(response.status_code, response.headers, b"".join(kept.pieces), request)
+            return Answer(
+                response.status_code, response.headers, b"".join(kept.pieces), request, signed=bool(signature)
+            )
 
 
 def _trust(hosts: Hosts) -> ssl.SSLContext:
