@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
-from ebaysync.sim import apis, control, faults, wire
+from ebaysync.sim import apis, control, faults, signing, wire
 from ebaysync.sim.apis import analytics, oauth, trading_requests
 from ebaysync.sim.apis.calls import Answer, Call, Refusal, no_such_resource
 from ebaysync.sim.apis.oauth import Route
@@ -99,6 +99,10 @@ class App:
         for route in routes():
             if call.method == route.method and (path := re.fullmatch(route.path, call.path)):
                 seller = route.authorize(self.ledger, call, route.scopes)
+                if route.path != trading_requests.PATH:
+                    signing.check(
+                        self.world.signing_keys, call, seller if route.signed and self.world.signatures else None
+                    )
                 return route.handler(self.world, stand_in or seller, call, *path.groups())
         raise no_such_resource()
 

@@ -17,10 +17,14 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ebaysync.sim.apis.calls import Call
+from ebaysync.sim.apis.calls import Call, refuse
+from ebaysync.sim.orders import Seller
 
 WINDOW = 300  # seconds to either side; not documented, "about five minutes" by those who met it
 PARTS = '"x-ebay-signature-key" "@method" "@path" "@authority"'
+
+DEMANDED = "x-ebay-enforce-signature"
+SIGNED = frozenset(("AT", "BE", "DE", "ES", "FR", "GB", "IE", "IT", "NL", "PL"))  # sellers of these must sign
 
 Wrong = tuple[int, str, str]
 
@@ -30,6 +34,19 @@ class SigningKey:
     public: Ed25519PublicKey
     shown: Mapping[str, Any]
     """what getSigningKey answers"""
+
+
+def check(keys: Mapping[str, SigningKey], call: Call, seller: Seller | None) -> None:
+    """Refuses a call whose signature is missing or wrong: of a `seller` who must sign, and of anybody who asks for
+    that."""
+    demanded = seller is not None and seller.market.country in SIGNED
+    if not demanded and call.headers.get(DEMANDED, "").lower() != "true":
+        return
+    if not call.headers.get("x-ebay-signature-key"):
+        long = "Missing x-ebay-signature-key header to fulfill the request."
+        raise refuse(403, 215001, "ACCESS", "Missing x-ebay-signature-key header", long=long)
+    if wrong := verify(keys, call):
+        raise refuse(403, *wrong)
 
 
 def verify(keys: Mapping[str, SigningKey], call: Call) -> Wrong | None:
@@ -58,7 +75,7 @@ def verify(keys: Mapping[str, SigningKey], call: Call) -> Wrong | None:
 def _base(call: Call, names: str, params: str) -> bytes:
     values = {
         "@method": call.method,
-        "@path": call.path,
+        "@path": call.raw_path,
         "@authority": call.headers.get("host", ""),
         **{name: call.headers.get(name, "") for name in ("x-ebay-signature-key", "content-digest")},
     }

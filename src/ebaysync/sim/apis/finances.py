@@ -18,7 +18,6 @@ from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, refuse
 from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.orders import Seller, position
 from ebaysync.sim.scopes import FINANCES
-from ebaysync.sim.signing import verify
 from ebaysync.sim.things import Body, Thing
 from ebaysync.sim.world import World
 
@@ -36,7 +35,6 @@ MARKETPLACES = frozenset(
     )
 )
 # eBay: "Digital Signatures for APIs", for sellers domiciled in the European Union or the United Kingdom.
-SIGNED = frozenset(("AT", "BE", "DE", "ES", "FR", "GB", "IE", "IT", "NL", "PL"))
 TYPES = frozenset(
     (
         *("SALE", "REFUND", "CREDIT", "DISPUTE", "SHIPPING_LABEL", "TRANSFER"),
@@ -111,7 +109,7 @@ class Asked:
 
 
 def get_transactions(world: World, seller: Seller, call: Call) -> Answer:
-    _check_headers(world, seller, call)
+    _check_marketplace(call)
     asked = _asked(call, TRANSACTIONS)
     if "transactionId" in asked.values and "transactionType" not in asked.values:
         raise refuse(400, 135009, DOMAIN, "Transaction type filter is missing.")
@@ -127,7 +125,7 @@ def _has(body: Body, values: Mapping[str, str]) -> bool:
 
 
 def get_payouts(world: World, seller: Seller, call: Call) -> Answer:
-    _check_headers(world, seller, call)
+    _check_marketplace(call)
     asked = _asked(call, PAYOUTS)
     if "lastAttemptedPayoutDate" in asked.spans and asked.values.get("payoutStatus") != "RETRYABLE_FAILED":
         raise refuse(400, 135002, DOMAIN, "The value of payout status filter is invalid.")
@@ -136,26 +134,19 @@ def get_payouts(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_payout(world: World, seller: Seller, call: Call, payout_id: str) -> Answer:
-    _check_headers(world, seller, call)
+    _check_marketplace(call)
     thing = seller.things.get("payout", {}).get(payout_id)
     if thing is None or thing.body is None or thing.created > call.now:
         raise refuse(404, 135001, DOMAIN, "The payout id was not found.", payoutId=payout_id)
     return answer_json(thing.body, rows=((thing.id, thing.version),))
 
 
-def _check_headers(world: World, seller: Seller, call: Call) -> None:
+def _check_marketplace(call: Call) -> None:
     """The specification calls the marketplace required and gives it a default: here it is required."""
     market = call.headers.get("x-ebay-c-marketplace-id", "")
     if market not in MARKETPLACES:
         message = "The value of the X-EBAY-C-MARKETPLACE-ID header is missing or invalid."
         raise refuse(400, 135000, DOMAIN, message, marketplaceId=market)
-    enforced = call.headers.get("x-ebay-enforce-signature", "").lower() == "true"
-    if enforced or (world.signatures and seller.market.country in SIGNED):
-        if not call.headers.get("x-ebay-signature-key"):
-            long = "Missing x-ebay-signature-key header to fulfill the request."
-            raise refuse(403, 215001, "ACCESS", "Missing x-ebay-signature-key header", long=long)
-        if wrong := verify(world.signing_keys, call):
-            raise refuse(403, *wrong)
 
 
 def _asked(call: Call, listing: Listing) -> Asked:
@@ -250,7 +241,7 @@ def _href(call: Call, listing: Listing, limit: int, offset: int) -> str:
 
 
 ROUTES = (
-    Route(TRANSACTIONS.path, FINANCES, get_transactions),
-    Route(PAYOUTS.path, FINANCES, get_payouts),
-    Route(PAYOUTS.path + "/([^/]+)", FINANCES, get_payout),
+    Route(TRANSACTIONS.path, FINANCES, get_transactions, signed=True),
+    Route(PAYOUTS.path, FINANCES, get_payouts, signed=True),
+    Route(PAYOUTS.path + "/([^/]+)", FINANCES, get_payout, signed=True),
 )

@@ -250,10 +250,12 @@ def check_application(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Non
 @dataclass(frozen=True, slots=True)
 class Route:
     """A call that a seller's token can make. `path` is a pattern whose groups go to the handler; `authorize` says
-    whose call it is, or refuses in the manner of that API."""
+    whose call it is, or refuses in the manner of that API. `signed`: with a digital signature of sellers in the EU and
+    the UK."""
 
     path: str
     scopes: frozenset[str]
     handler: Callable[..., Answer]
     method: str = "GET"
     authorize: Callable[[Ledger, Call, frozenset[str]], Seller | None] = check_bearer
+    signed: bool = False
