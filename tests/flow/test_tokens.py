@@ -94,19 +94,45 @@ async def test_a_keyset_that_ebay_does_not_accept_marks_no_account(bench: Benche
     assert (await b.run(account)).status == "completed"
 
 
-async def test_a_swapped_blob_stops_the_account_without_a_request(bench: Benches, query: Query) -> None:
+def tampered(blob: bytes) -> dict[str, bytes]:
+    """A blob with each of its regions changed, cut at each border and within, and with more than there was."""
+    regions = {"version": 0, "key id": 3, "nonce": 10, "ciphertext": 30, "tag": len(blob) - 5}
+    flipped = {name: blob[:at] + bytes([blob[at] ^ 1]) + blob[at + 1 :] for name, at in regions.items()}
+    cut = {f"cut to {length}": blob[:length] for length in (0, 1, 5, 10, 17, 20, 33, len(blob) - 1)}
+    return flipped | cut | {"longer": blob + b"x", "shifted": blob[1:] + blob[:1]}
+
+
+@pytest.mark.parametrize("column", ["refresh_token", "access_token"])
+async def test_a_tampered_blob_stops_the_account_without_a_request_and_stays_as_it_is(
+    bench: Benches, query: Query, column: str
+) -> None:
     b = bench(orders_per_seller=0, sellers=2)
     first, second = await b.add(0), await b.add(1)
-    query(
-        "UPDATE ebay_tokens SET access_token = (SELECT access_token FROM ebay_tokens WHERE ebay_account_id = %s)"
-        " WHERE ebay_account_id = %s RETURNING 1",
-        second.id,
-        first.id,
-    )
+    read = f"SELECT {column} FROM ebay_tokens WHERE ebay_account_id = %s"
+    write = f"UPDATE ebay_tokens SET {column} = %s WHERE ebay_account_id = %s RETURNING 1"
+    if column == "refresh_token":
+        query("UPDATE ebay_tokens SET access_token = NULL RETURNING 1")
+    [(good,)], [(others,)] = query(read, first.id), query(read, second.id)
+    key = load(b.settings, may_create=False)
+    secret = key.open(good, "simulator", first.id, column)
+    other_column = "access_token" if column == "refresh_token" else "refresh_token"
+    moved = {
+        "another account's": others,
+        "of the other column": key.seal(secret, "simulator", first.id, other_column),
+        "of another environment": key.seal(secret, "production", first.id, column),
+    }
     b.sim.journal.clear()
-    summary = await b.run(first)
-    assert isinstance(summary.failure, SecretKeyError)
-    assert len(b.sim.journal) == 0
+    for what, bad in {**tampered(good), **moved}.items():
+        query(write, bad, first.id)
+        before = query("SELECT t.*::text FROM ebay_tokens t ORDER BY 1")
+        summary = await b.run(first)
+        assert isinstance(summary.failure, SecretKeyError), what
+        if what not in ("version", "key id", "shifted"):  # these name a key that is not there
+            assert f"accounts connect {first.name} " in str(summary.failure.hint), what
+        assert [entry.seller for entry in b.sim.journal] == [], what
+        assert query("SELECT t.*::text FROM ebay_tokens t ORDER BY 1") == before, what
+    query(write, good, first.id)
+    assert (await b.run(first)).status == "completed"
 
 
 async def test_a_seller_that_is_added_again_renews_its_consent(bench: Benches, query: Query) -> None:

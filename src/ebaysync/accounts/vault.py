@@ -28,6 +28,7 @@ VERSION = 1
 SHORTEST_KEY = 16  # characters
 _HEAD = 1 + 4
 _NONCE = 12
+_TAG = 16
 
 
 class Vault:
@@ -52,6 +53,12 @@ class Vault:
         """`owner` is an account's id, or a keyset's client id; `mend` the command that replaces a damaged secret.
         Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
+        damaged = SecretKeyError(
+            f"the stored {column} of {_told(owner)} is damaged, or was copied from another place",
+            hint=f"replace it: {mend or _mend(environment, owner)}",
+        )
+        if len(sealed) < _TAG:
+            raise damaged
         cipher = self._keys.get(head[1:])
         if head[:1] != bytes([VERSION]) or cipher is None:
             raise SecretKeyError(
@@ -61,10 +68,7 @@ class Vault:
         try:
             return Secret(cipher.decrypt(nonce, sealed, _bound(head, environment, owner, column)).decode())
         except InvalidTag:
-            raise SecretKeyError(
-                f"the stored {column} of {_told(owner)} is damaged, or was copied from another place",
-                hint=f"replace it: {mend or _mend(environment, owner)}",
-            ) from None
+            raise damaged from None
 
 
 def _mend(environment: str, owner: UUID | str) -> str:
