@@ -1,5 +1,5 @@
 """keys rotate, as processes: killed at any message to the database, beside another one, beside a renewal of tokens,
-and with the wrong key."""
+and with the wrong key. keys signing create and list."""
 
 from __future__ import annotations
 
@@ -327,3 +327,37 @@ def test_an_application_token_whose_key_is_gone_is_dropped(
     assert "ebay_keysets: 0 encrypted anew, 0 already were, 0 not readable, 1 dropped" in done.out
     assert query("SELECT application_token FROM ebay_keysets") == [(None,)]
     assert len(stored().opened(KEYS[1])) == SECRETS - 1
+
+
+def test_signing_keys_are_listed_with_what_is_to_be_done(program: Any, simulator: Any, query: Query) -> None:
+    sim = simulator(sellers=1, orders_per_seller=0)
+    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "COLUMNS": "80"}
+    create, listed = ("keys", "signing", "create", "-e", "simulator"), ("keys", "signing", "list")
+    assert program(*listed, "--json").json == {"keys": []}
+    first = program(*create, "--json").json
+    assert (first["cipher"], first["state"], first.keys() & {"private_key", "jwe"}) == ("ED25519", "valid", set())
+    assert query("SELECT calls FROM ebay_api_usage WHERE api = 'key_management'") == [(1,)]
+    refused = program(*create)
+    assert (refused.code, "--renew" in refused.err) == (2, True)
+
+    def states(ends_in: str) -> tuple[list[str], str]:
+        query(
+            "UPDATE ebay_signing_keys SET expires_at = now() + %s::interval WHERE signing_key_id = %s RETURNING 1",
+            *(ends_in, first["signing_key_id"]),
+        )
+        shown = program(*listed)
+        found = [key["state"] for key in program(*listed, "--json").json["keys"]]
+        assert shown.code == 0
+        assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("simulator")] == found
+        return found, shown.err
+
+    mend = "make a new one: ebaysync keys signing create --environment simulator\n"
+    assert states("61 days") == (["valid"], "")
+    assert states("59 days") == (["renew"], mend)
+    assert states("-1 second") == (["expired"], mend)
+    second = program(*create, "--json").json  # no --renew: there is none that is valid
+    assert states("-1 second") == (["valid", "expired"], "")
+    assert states("100 days") == (["valid", "replaced"], "")
+    assert [key["signing_key_id"] for key in program(*listed, "--json").json["keys"]] == [
+        *(second["signing_key_id"], first["signing_key_id"]),
+    ]

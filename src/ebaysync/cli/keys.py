@@ -11,6 +11,7 @@ from rich.table import Table
 from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
+from ebaysync.accounts.usage import metered
 from ebaysync.cli.session import AsJson, Session, answer_json, console
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import SecretKeyError, UsageError
@@ -70,7 +71,8 @@ def create(
     async def work(stop: Stop) -> Key:
         async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            return await signing.create(db, keys, transport, keyset, renew=renew)
+            async with metered(db, keys, keyset, transport):
+                return await signing.create(db, keys, transport, keyset, renew=renew)
 
     made = session.go(work)
     if as_json:
@@ -96,9 +98,10 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     for key in found:
         table.add_row(*_cells(key))
     console().print(table)
-    for key in found:
-        if key.state == "renew":
-            typer.echo(f"renew it: ebaysync keys signing create --environment {key.environment}", err=True)
+    in_use = {(key.environment, key.client_id): key for key in reversed(found)}
+    for key in in_use.values():
+        if key.state in ("renew", "expired"):
+            typer.echo(f"make a new one: ebaysync keys signing create --environment {key.environment}", err=True)
 
 
 def _cells(key: Key) -> tuple[str, ...]:
