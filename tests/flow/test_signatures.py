@@ -46,13 +46,19 @@ async def test_a_british_sellers_ledger_comes_with_a_key_of_ebays(bench: Callabl
     assert [key.state for key in await signing.every(found.db)] == ["valid", "replaced"]
 
 
-async def test_without_a_key_one_unsigned_call_is_spent(bench: Callable[..., Any]) -> None:
+async def test_without_a_key_one_unsigned_call_is_spent_and_the_key_makes_all_due(
+    bench: Callable[..., Any], query: Query
+) -> None:
     found = british(bench)
     account = await found.add(1)
     summary = await found.run(account, "finances")
     assert (summary.status, summary.as_dict()["error"]["code"]) == ("error", "signing_key")
     assert "keys signing create" in summary.as_dict()["error"]["hint"]
     assert [entry.status for entry in found.sim.journal if "finances" in entry.path] == [403]
+    waits = "SELECT failures, retry_at > now() FROM ebay_sync_state WHERE api_family = 'finances'"
+    assert query(waits) == [(1, True)]
+    await make_key(found)
+    assert query(waits) == [(0, None)]
 
 
 async def test_a_retry_is_signed_again(bench: Callable[..., Any]) -> None:

@@ -87,8 +87,8 @@ def column(signing_key_id: str) -> str:
 
 
 async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyset, *, renew: bool) -> Key:
-    """Have eBay make a key and store it at once. Raises UsageError where a valid one is there and `renew` is not
-    said; KeysetRejected, EbayError."""
+    """Have eBay make a key and store it at once; what has failed for want of it is due. Raises UsageError where a
+    valid one is there and `renew` is not said; KeysetRejected, EbayError."""
     valid = [key for key in await of(db, keyset) if key.state == "valid"]
     if valid and not renew:
         raise UsageError(
@@ -126,6 +126,9 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
 
 
 _STORE = """
+WITH due AS (
+    UPDATE ebay_sync_state SET failures = 0, retry_at = NULL
+    WHERE failures > 0 AND ebay_account_id IN (SELECT id FROM ebay_accounts WHERE environment = :environment))
 INSERT INTO ebay_signing_keys
     (environment, client_id, signing_key_id, cipher, jwe, public_key, private_key, created_at, expires_at)
 VALUES (:environment, :client, :id, :cipher, :jwe, :public, :private, :created, :expires)
