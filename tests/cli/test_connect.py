@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -200,3 +202,30 @@ def test_the_end_of_a_consent_is_counted_down_and_warned_of(
             ended = program(*command)
             assert ended.code == 0, ended.err
             assert (warning in ended.err) if warning else ("consent" not in ended.err), ended.err
+
+
+def test_at_a_terminal_a_wrong_line_can_be_pasted_again(program: Any, sim: Any, query: Query) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        program.command(*CONNECT),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=program.environ,
+        cwd=program.folder,
+    ) as process:
+        assert process.stdout
+        page = process.stdout.readline().strip()
+        landed = httpx.get(page).headers["location"]
+        for line in ("what is this", landed.replace("state=", "state=x"), landed):
+            os.write(ours, f"{line}\n".encode())
+        out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, err
+    assert err.count("Then paste the address") == 3
+    assert "neither an address nor a code" in err
+    assert "its state differs" in err
+    assert sim.world.sellers[0].user_id in out
+    assert exchanges(sim) == 1

@@ -84,7 +84,7 @@ def connect(
     state = Secret(secrets.token_urlsafe(24))
     # The answer of --json is one object; else the address is for whoever reads it, a person or a script.
     typer.echo(oauth.consent_page(places.auth, keyset, asked, state.reveal()), err=as_json)
-    code = consent.code_in(_pasted(), state.reveal())
+    code = _code(state)
     _answer(name, *session.go(work), asked, as_json=as_json)
 
 
@@ -102,8 +102,20 @@ def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
     return tuple(sorted({SCOPE, identity.SCOPE, *(scope for name in names for scope in named(name).scopes)}))
 
 
+def _code(state: Secret) -> Secret:
+    """The code on standard input. A person at a terminal may paste once more: the page's answer is still good."""
+    while True:
+        line = _pasted()
+        try:
+            return consent.code_in(line, state.reveal())
+        except UsageError as error:
+            if not line or not sys.stdin.isatty():
+                raise
+            typer.echo(f"{error.message}\n", err=True)
+
+
 def _pasted() -> str:
-    """One line. Nothing is asked of what is no terminal: whoever drives it knows what to send."""
+    """One line; empty at its end. Nothing is asked of what is no terminal: whoever drives it knows what to send."""
     if sys.stdin.isatty():
         typer.echo(
             "Open this address in the seller's browser (any machine's) and agree.\n"
