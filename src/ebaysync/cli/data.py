@@ -76,6 +76,7 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
     notes: list[str] = [pause] if pause else []
     for account in found["accounts"]:
         notes += _notes(account)
+        errors: dict[str, list[str]] = {}
         token = account["token"]
         consent = "needed" if token["needs_consent"] else _left(token["refresh_expires_at"]) or "unknown end"
         access = _left(token["access_expires_at"]) or "none"
@@ -92,7 +93,10 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
             )
             if family["last_error"] and family["last_status"] != "completed":
                 error = family["last_error"].removeprefix(f"{account['account']}: ")
-                notes.append(f"{account['account']} {family['family']}: {error}")
+                errors.setdefault(error, []).append(family["family"])
+        for error, families in errors.items():
+            which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
+            notes.append(f"{account['account']} {which}: {error}")
     return Group(table, Text(), tokens, *(Text(note) for note in notes))
 
 
