@@ -341,22 +341,22 @@ def test_a_name_or_seller_that_is_taken_is_refused_and_named(
     program: Any, complains: Complains, alice: Any, sim: Any, content: Content, database_url: str
 ) -> None:
     [_, other] = sim.world.sellers
-    before = content(database_url)
+    before = content(database_url, *ASKED)
     complains(program(*ADD, given=other.refresh_token), 2, "'alice'", alice.user_id, other.user_id)
     again = ("accounts", "add", "bob", *ADD[3:])
     complains(program(*again, given=alice.refresh_token), 2, "'alice'")
     wrong = ("accounts", "add", "bob", *ADD[3:], "--ebay-user-id", alice.user_id)
     complains(program(*wrong, given=other.refresh_token), 2, alice.user_id, other.user_id)
-    assert content(database_url) == before
+    assert content(database_url, *ASKED) == before
     assert program(*ADD, given=alice.refresh_token).code == 0, "the same seller under the same name: renewed"
 
 
 def test_a_token_that_ebay_does_not_know_ends_with_12_and_adds_nothing(
     program: Any, sim: Any, complains: Complains, content: Content, database_url: str
 ) -> None:
-    before = content(database_url)
+    before = content(database_url, *ASKED)
     complains(program(*ADD, given="v^1.1#i^1#hidden-word"), 12, "alice")
-    assert content(database_url) == before
+    assert content(database_url, *ASKED) == before
 
 
 # --- what keeps a run from starting -----------------------------------------------------------------------
