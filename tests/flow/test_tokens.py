@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ebaysync.accounts.accounts import Consent, add, find
+from ebaysync.accounts.accounts import Consent, OwnerUnknown, add, find
 from ebaysync.accounts.consent import code_in, connect, ending, resume
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
@@ -252,6 +252,17 @@ async def test_a_consent_whose_seller_ebay_does_not_tell_is_kept_and_gone_on_wit
     assert query(f"SELECT {kept} FROM ebay_authorizations u, ebay_tokens t, ebay_pending_consents p") == [(True,)]
     assert query(KEPT) == [("x", [IDENTITY], False)]
     assert await resumed(b, "x", IDENTITY) is None
+
+
+async def test_a_consent_that_may_not_ask_identity_is_kept_until_its_seller_is_said(
+    bench: Benches, query: Query
+) -> None:
+    b = bench(orders_per_seller=0, sellers=1)
+    with pytest.raises(OwnerUnknown) as caught:
+        await consented(b, "x", Consent((BASE,)))
+    assert "--ebay-user-id" in str(caught.value.hint)
+    assert query(KEPT) == [("x", [BASE], True)]
+    assert (await resumed(b, "x", BASE, ebay_user_id="U-1")).ebay_user_id == "U-1"
 
 
 async def test_a_kept_consent_ends_with_the_seller_that_is_another_one_or_withdraws_it(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pytest_httpx import HTTPXMock
 
 from ebaysync.accounts.consent import code_in
 from ebaysync.accounts.scopes import lacking
-from ebaysync.ebay.oauth import consent_page
-from ebaysync.errors import ConsentNeeded, UsageError
+from ebaysync.ebay.oauth import consent_page, exchange
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, UsageError
 from ebaysync.log import Secret
-from ebaysync.settings import Keyset
+from ebaysync.settings import Keyset, Settings
 
 CODE = "v^1.1#i^1#p^3#r^1%2B#t^Ul4=="
 ENCODED = "v%5E1.1%23i%5E1%23p%5E3%23r%5E1%252B%23t%5EUl4%3D%3D"
@@ -68,3 +72,34 @@ def test_a_superset_of_a_scope_is_enough_and_what_is_unknown_is_not_missing() ->
     assert lacking(needed, (BASE, f"{BASE}/sell.inventory"), ()) == []
     assert lacking(needed, (f"{BASE}/sell.inventory.readonly",), ()) == [BASE]
     assert lacking(needed, None, (BASE,)) == [BASE]
+
+
+EIGHTEEN_MONTHS = 47_304_000
+
+
+@pytest.mark.parametrize(
+    ("lives", "expected"),
+    [
+        ({"expires_in": 7100, "refresh_token_expires_in": 1000}, (7100, 1000)),
+        ({"expires_in": "7100", "refresh_token_expires_in": "1000"}, (7100, 1000)),
+        ({"expires_in": None, "refresh_token_expires_in": 0}, (7200, EIGHTEEN_MONTHS)),
+        ({"expires_in": "soon", "refresh_token_expires_in": "9" * 5000}, (7200, EIGHTEEN_MONTHS)),
+        ({}, (7200, EIGHTEEN_MONTHS)),
+    ],
+)
+async def test_a_code_is_not_lost_for_the_way_in_which_lives_are_written(
+    httpx_mock: HTTPXMock, lives: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    httpx_mock.add_response(json={"access_token": "a", "refresh_token": "r", "token_type": None, **lives})
+    async with Transport(hosts(Settings(), "production")) as transport:
+        given = await exchange(transport, Keyset("production", "Id-1", Secret("secret"), "Ru"), Secret("code"))
+    assert (given.access.expires_in, given.refresh_expires_in) == expected
+    assert (given.access.access_token.reveal(), given.refresh_token.reveal()) == ("a", "r")
+
+
+@pytest.mark.parametrize("token", [None, "", "two\nlines", "Müller"])
+async def test_what_is_no_refresh_token_is_not_taken_for_one(httpx_mock: HTTPXMock, token: str | None) -> None:
+    httpx_mock.add_response(json={"access_token": "a", "expires_in": 7200, "refresh_token": token})
+    async with Transport(hosts(Settings(), "production")) as transport:
+        with pytest.raises(AnswerNotUnderstood, match="no refresh token"):
+            await exchange(transport, Keyset("production", "Id-1", Secret("secret"), "Ru"), Secret("code"))

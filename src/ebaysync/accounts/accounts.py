@@ -187,13 +187,18 @@ ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_
 """
 
 
+class OwnerUnknown(UsageError):
+    """Neither Identity nor the operator says whose a token is."""
+
+
 async def owner_of(transport: Transport, grant: oauth.Grant, said: Consent) -> identity.User:
-    """Whose token it is: Identity says so, or where it may not be asked, the operator. Raises UsageError, EbayError."""
+    """Whose token it is: Identity says so, or where it may not be asked, the operator. Raises OwnerUnknown,
+    UsageError, EbayError."""
     try:
         owner = await identity.user(Api(transport, _Granted(grant.access_token)))
     except AccessDenied:
         if not said.ebay_user_id:
-            raise UsageError(
+            raise OwnerUnknown(
                 "this token may not ask Identity whose it is (the scope commerce.identity.readonly was not given)",
                 hint="add --ebay-user-id with the seller's immutable user id",
             ) from None

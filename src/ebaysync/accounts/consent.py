@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from ebaysync.accounts import accounts
-from ebaysync.accounts.accounts import Account, Consent, Obtained
+from ebaysync.accounts.accounts import Account, Consent, Obtained, OwnerUnknown
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import stamp
@@ -88,8 +88,8 @@ async def connect(
     """Exchange the code, store what it brings, ask Identity whose it is: under the name by which the seller is known,
     where it is known. The account, and when the consent ends.
 
-    Raises ConsentNeeded, KeysetRejected, UsageError: then nothing is stored; EbayError, DatabaseError: then the
-    consent is kept for `resume`, once the code was exchanged."""
+    Raises ConsentNeeded, KeysetRejected, UsageError: then nothing is stored; OwnerUnknown, EbayError, DatabaseError:
+    then the consent is kept for `resume`, once the code was exchanged."""
     consented = await _exchanged(transport, keyset, name, code)
     asked_at = transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
@@ -178,11 +178,11 @@ async def _finished(
         owner = await accounts.owner_of(transport, tokens.access, said)
         known = await _name_of(db, keyset.environment, name, owner.user_id)
         account = await accounts.store(db, vault, keyset.environment, known, owner, said, tokens, "accounts connect")
-    except UsageError:  # another seller's, or another name is needed: the page again
-        await db.execute(_DONE, **done)
-        raise
     except EbaysyncError as error:
-        error.hint = f"{error.hint}; {KEPT}" if error.hint else KEPT
+        if isinstance(error, UsageError) and not isinstance(error, OwnerUnknown):
+            await db.execute(_DONE, **done)  # another seller's, or another name is needed: the page again
+            raise
+        error.hint = f"{error.hint}; {KEPT}" if error.hint and not isinstance(error, EbayError) else KEPT
         raise
     await db.execute(_DONE, **done)
     return account

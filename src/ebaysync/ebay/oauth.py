@@ -21,15 +21,17 @@ from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
 DEADLINE = 30.0  # seconds
+ACCESS_SECONDS = 7200  # expires_in of every grant
 REFRESH_SECONDS = 47_304_000  # refresh_token_expires_in of a code grant: 18 months
 TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
 APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 
 class _Grant(msgspec.Struct, frozen=True):
+    """Lenient where a strict reader would lose a code for good, which works once: lives in digits, or left out."""
+
     access_token: str
-    expires_in: int
-    token_type: str = ""
+    expires_in: int | str | None = None
 
 
 G = TypeVar("G", bound=_Grant)
@@ -56,8 +58,8 @@ class Consented(msgspec.Struct, frozen=True):
 
 
 class _CodeGrant(_Grant, frozen=True):
-    refresh_token: str = ""
-    refresh_token_expires_in: int = REFRESH_SECONDS
+    refresh_token: str | None = None
+    refresh_token_expires_in: int | str | None = None
 
 
 def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: str) -> str:
@@ -79,10 +81,10 @@ async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consen
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
     form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": keyset.ru_name}
     grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
-    if not _is_token(grant.refresh_token):
+    if not _is_token(grant.refresh_token or ""):
         raise AnswerNotUnderstood("what eBay answered to the code has no refresh token")
-    access = Grant(Secret(grant.access_token), grant.expires_in)
-    return Consented(access, Secret(grant.refresh_token), max(grant.refresh_token_expires_in, 0))
+    lasts = _seconds(grant.refresh_token_expires_in, REFRESH_SECONDS)
+    return Consented(_granted(grant), Secret(grant.refresh_token or ""), lasts)
 
 
 async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:
@@ -91,7 +93,7 @@ async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
     grant = await _ask(transport, keyset, form, _Grant, "the refresh token")
-    return Grant(Secret(grant.access_token), grant.expires_in)
+    return _granted(grant)
 
 
 async def application_token(transport: Transport, keyset: Keyset) -> Grant:
@@ -100,7 +102,7 @@ async def application_token(transport: Transport, keyset: Keyset) -> Grant:
     Raises KeysetRejected, EbayError."""
     form = {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE}
     grant = await _ask(transport, keyset, form, _Grant, "the application's credentials")
-    return Grant(Secret(grant.access_token), grant.expires_in)
+    return _granted(grant)
 
 
 async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind: type[G], what: str) -> G:
@@ -118,9 +120,19 @@ async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind:
         return check(answer, kind, transport)
 
     grant = await transport.send_once(request, checked)
-    if not _is_token(grant.access_token) or grant.expires_in <= 0:
+    if not _is_token(grant.access_token):
         raise AnswerNotUnderstood(f"{request}: what eBay answered is no access token")
     return grant
+
+
+def _granted(grant: _Grant) -> Grant:
+    return Grant(Secret(grant.access_token), _seconds(grant.expires_in, ACCESS_SECONDS))
+
+
+def _seconds(said: int | str | None, usual: int) -> int:
+    """A life as eBay says it; the usual one where that is none."""
+    text = str(said).strip()
+    return int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) else usual
 
 
 def _is_token(text: str) -> bool:
