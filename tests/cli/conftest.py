@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import pwd
 import re
 import shutil
@@ -62,6 +63,38 @@ def complains() -> Callable[..., None]:
         assert out or not ended.out, said
 
     return check
+
+
+@pytest.fixture
+def terminal(program: Any) -> Callable[..., tuple[list[str], str]]:
+    """`terminal("status")`: the lines that a terminal of 80 columns shows of standard output, and standard error."""
+
+    def run(*arguments: str) -> tuple[list[str], str]:
+        ours, its = pty.openpty()
+        process = subprocess.Popen(
+            program.command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=its,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=program.environ | {"COLUMNS": "80", "TERM": "dumb"},
+            cwd=program.folder,
+        )
+        os.close(its)
+        shown = b""
+        with open(ours, "rb", buffering=0) as screen:
+            try:
+                while piece := screen.read(4096):
+                    shown += piece
+            except OSError:  # Linux's way to say that nobody writes any more
+                pass
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        lines = [line.rstrip() for line in shown.decode().splitlines()]
+        assert max(map(len, lines)) <= 80
+        return lines, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -18,6 +20,7 @@ from ebaysync.cli.app import app
 from ebaysync.families import discover
 
 Query = Callable[..., list[Any]]
+Terminal = Callable[..., tuple[list[str], str]]
 
 RUN_KEYS = {
     *("account", "family", "run_id", "status", "reason", "window_from", "window_to", "cursor", "caught_up", "calls"),
@@ -200,6 +203,48 @@ def test_status_shows_cursors_errors_and_missing_consent(
     assert revoked["account"] == names[2]
 
 
+CONSENTS = [
+    ("61 days 1 hour", "61 d left", None),
+    ("59 days 1 hour", "59 d left", "{name}: the seller's consent ends in 59 days"),
+    ("14 days 1 hour", "14 d left", "{name}: the seller's consent ends in 14 days"),
+    ("13 days 1 hour", "13 d left", "{name}: the seller's consent ends in 13 days, renew it now: {mend}"),
+    ("-1 second", "ended", "{name}: the seller's consent has ended: {mend}"),
+    (None, "unknown end", None),
+]
+
+
+@pytest.mark.parametrize(("left", "column", "note"), CONSENTS, ids=lambda value: str(value).partition(":")[0])
+def test_status_counts_the_days_of_a_consent_and_tells_how_to_renew_it_in_time(
+    program: Any, names: list[str], query: Query, terminal: Terminal, left: str | None, column: str, note: str | None
+) -> None:
+    query("UPDATE ebay_tokens SET refresh_expires_at = now() + interval '100 days'")
+    [(ends,)] = query(
+        "UPDATE ebay_tokens SET refresh_expires_at = date_trunc('second', now()) + %s::interval"
+        " WHERE ebay_account_id = (SELECT id FROM ebay_accounts WHERE name = %s) RETURNING refresh_expires_at",
+        *(left, names[0]),
+    )
+    token, *others = (account["token"] for account in program("status", "--json").json["accounts"])
+    shown = token["refresh_expires_at"]
+    assert (datetime.fromisoformat(shown) if shown else None) == ends
+    assert (token["needs_consent"], token["missing_scopes"]) == (False, [])
+    assert all(other["refresh_expires_at"] != shown for other in others)
+
+    lines, err = terminal("status")
+    [row] = [line for line in lines if re.match(rf"{names[0]} +simulator ", line)]
+    assert (row.endswith(f"  {column}"), err) == (True, "")
+    notes = " ".join(lines[lines.index(row) + len(names) :])
+    mend = f"ebaysync accounts connect {names[0]} --environment simulator"
+    assert notes == (note or "").format(name=names[0], mend=mend)
+
+
+def test_a_terminal_shows_a_long_name_whole(names: list[str], query: Query, terminal: Terminal) -> None:
+    long = "a-seller-whose-name-is-as-long-as-ebay-lets-it-be-of-sixty-four"
+    query("UPDATE ebay_accounts SET name = %s WHERE name = %s", long, names[0])
+    lines, _ = terminal("status", "--account", long)
+    gap = lines.index("")
+    assert "".join(line.partition("  ")[0].strip() for line in lines[1:gap]) == long * len(discover())
+
+
 # --- refresh-tokens ---------------------------------------------------------------------------------------
 
 
@@ -254,6 +299,33 @@ def test_two_who_refresh_the_same_token_at_the_same_instant_ask_ebay_once(
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(account["refreshed"] for account in ended) == [False, True]
     assert refreshes(sim) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("run-all", "--family", "orders"), ("refresh-tokens",)], ids=lambda words: words[0]
+)
+def test_timers_are_told_in_one_line_of_the_consents_that_end_within_14_days(
+    program: Any, names: list[str], query: Query, command: tuple[str, ...]
+) -> None:
+    program.environ["COLUMNS"] = "80"
+    query("UPDATE ebay_tokens SET refresh_expires_at = now() + interval '14 days 1 hour'")
+    ended = program(*command, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    for name, left in zip(names, ("13 days 23 hours", "-1 second", None), strict=True):
+        query(
+            "UPDATE ebay_tokens SET refresh_expires_at = now() + %s::interval"
+            " WHERE ebay_account_id = (SELECT id FROM ebay_accounts WHERE name = %s)",
+            *(left, name),
+        )
+    ended = program(*command, "--json")
+    assert ended.code == 0, ended.err
+    [line] = ended.err.splitlines()
+    first, second = f"{names[1]} (today or before)", f"{names[0]} (13 days)"
+    mend = f"renew it: ebaysync accounts connect {names[1]} --environment simulator"
+    assert line.endswith(f"the seller's consent ends soon: {first}, {second}; {mend}")
+    assert " warning " in line
+    assert {account["account"] for account in ended.json["accounts"]} == set(names)
+    assert program(*command, "--account", names[2]).err == ""
 
 
 # --- signals ----------------------------------------------------------------------------------------------

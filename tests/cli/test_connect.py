@@ -15,8 +15,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import httpx
 import pytest
 
-from ebaysync.ebay.rest import stamp
-
 Query = Callable[..., list[Any]]
 Complains = Callable[..., None]
 CONNECT = ("accounts", "connect", "alice", "--environment", "simulator")
@@ -168,40 +166,6 @@ def test_a_consent_that_was_cut_short_goes_on_without_the_page(
     assert query("SELECT count(*) FROM ebay_orders") == [(3,)]
     assert query("SELECT refresh_token FROM ebay_pending_consents") == [(None,)]
     assert query("SELECT calls FROM ebay_api_usage WHERE api = 'identity'") == [(1,)]
-
-
-def test_the_end_of_a_consent_is_counted_down_and_warned_of(
-    program: Any, sim: Any, query: Query, added: Callable[..., list[str]]
-) -> None:
-    names = added(program, sim)
-    program.environ["COLUMNS"] = "80"
-    mend = f"ebaysync accounts connect {names[0]} --environment simulator"
-    soon = "{}: the seller's consent ends in {} days{}"
-    warned = f"{names[0]} ({{}}); renew it: {mend}"
-    for left, column, note, warning in (
-        (None, "unknown end", None, None),
-        ("61 days", "61 d left", None, None),
-        ("59.6 days", "60 d left", soon.format(names[0], 59, ""), None),
-        ("14.4 days", "14 d left", soon.format(names[0], 14, ""), None),
-        ("13.6 days", "14 d left", soon.format(names[0], 13, f", renew it now: {mend}"), warned.format("13 days")),
-        ("-1 hour", "ended", f"{names[0]}: the seller's consent has ended: {mend}", warned.format("today or before")),
-    ):
-        [(ends_at,)] = query(
-            "UPDATE ebay_tokens SET refresh_expires_at = now() + %s::interval FROM ebay_accounts a"
-            " WHERE a.id = ebay_account_id AND a.name = %s RETURNING refresh_expires_at",
-            *(left, names[0]),
-        )
-        shown = program("status")
-        [line] = [line for line in shown.out.splitlines() if line.startswith(f"{names[0]} ") and " simulator " in line]
-        assert line.rstrip().endswith(column), line
-        told = " ".join(shown.out.split())
-        assert (note in told) if note else ("the seller's consent" not in told), told
-        token = program("status", "--account", names[0], "--json").json["accounts"][0]["token"]
-        assert token["refresh_expires_at"] == (ends_at and stamp(ends_at))
-        for command in (("run-all", "--family", "orders"), ("refresh-tokens",)):
-            ended = program(*command)
-            assert ended.code == 0, ended.err
-            assert (warning in ended.err) if warning else ("consent" not in ended.err), ended.err
 
 
 def test_at_a_terminal_a_wrong_line_can_be_pasted_again(program: Any, sim: Any, query: Query) -> None:

@@ -329,35 +329,85 @@ def test_an_application_token_whose_key_is_gone_is_dropped(
     assert len(stored().opened(KEYS[1])) == SECRETS - 1
 
 
-def test_signing_keys_are_listed_with_what_is_to_be_done(program: Any, simulator: Any, query: Query) -> None:
+# --- keys signing list ------------------------------------------------------------------------------------
+
+CLIENT = "Somebody-ebaysync-PRD-1234567890ab-12345678"
+LEFT = {  # in the order of the list: environment, number of the key, what is left of it, what that means
+    ("production", 1): ("-1 second", "expired"),
+    ("sandbox", 2): ("59 days 23 hours", "renew"),
+    ("simulator", 3): ("60 days 1 hour", "valid"),
+    ("simulator", 4): ("59 days", "replaced"),
+    ("simulator", 5): ("-3 days", "expired"),
+}
+
+
+def key_id(number: int) -> str:
+    return f"3f2504e0-4f89-11d3-9a0c-0305e82c330{number}"
+
+
+@pytest.fixture
+def five_keys(query: Query) -> list[tuple[str, str, str, str]]:
+    """Environment, id, day of the end and state of each of LEFT."""
+    for (environment, number), (left, _) in LEFT.items():
+        query(
+            "INSERT INTO ebay_signing_keys VALUES (%s, %s, %s, 'ED25519', 'a-jwe', 'its public half',"
+            " 'its-private-half', now() - interval '2 years', now() + %s::interval)",
+            *(environment, CLIENT, key_id(number), left),
+        )
+    ends = dict(query("SELECT signing_key_id, to_char(expires_at, 'YYYY-MM-DD') FROM ebay_signing_keys"))
+    states = {key_id(number): (environment, state) for (environment, number), (_, state) in LEFT.items()}
+    return [(environment, name, ends[name], state) for name, (environment, state) in states.items()]
+
+
+def test_signing_keys_are_listed_with_their_state_and_without_what_is_secret(
+    program: Any, five_keys: list[tuple[str, str, str, str]]
+) -> None:
+    ended = program("keys", "signing", "list", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    listed = ended.json["keys"]
+    assert [
+        (key["environment"], key["signing_key_id"], key["expires_at"][:10], key["state"]) for key in listed
+    ] == five_keys
+    fields = ("environment", "client_id", "signing_key_id", "cipher", "public_key", "created_at", "expires_at", "state")
+    assert all(tuple(key) == fields for key in listed)
+    assert {(key["client_id"], key["cipher"], key["public_key"]) for key in listed} == {
+        (CLIENT, "ED25519", "its public half")
+    }
+    assert "private-half" not in ended.out
+
+
+def test_a_terminal_shows_the_whole_of_each_signing_key_and_how_to_renew_the_one_that_ends(
+    terminal: Callable[..., tuple[list[str], str]], five_keys: list[tuple[str, str, str, str]]
+) -> None:
+    [head, *lines], err = terminal("keys", "signing", "list")
+    heads = ("environment", "client id", "signing key", "cipher", "until", "state")
+    starts = [head.index(name) for name in heads]
+    rows: list[list[str]] = []
+    for line in lines:
+        cells = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        if cells[0]:
+            rows.append(cells)
+        else:  # goes on with the one above
+            rows[-1] = [above + cell for above, cell in zip(rows[-1], cells, strict=True)]
+    assert rows == [
+        [environment, CLIENT, name, "ED25519", until, state] for environment, name, until, state in five_keys
+    ]
+    mend = "make a new one: ebaysync keys signing create --environment"
+    assert err.splitlines() == [f"{mend} production", f"{mend} sandbox"]
+
+
+def test_a_signing_key_is_made_where_none_is_valid(program: Any, simulator: Any, query: Query) -> None:
     sim = simulator(sellers=1, orders_per_seller=0)
-    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "COLUMNS": "80"}
-    create, listed = ("keys", "signing", "create", "-e", "simulator"), ("keys", "signing", "list")
-    assert program(*listed, "--json").json == {"keys": []}
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    create, listed = ("keys", "signing", "create", "-e", "simulator"), ("keys", "signing", "list", "--json")
+    assert program(*listed).json == {"keys": []}
     first = program(*create, "--json").json
     assert (first["cipher"], first["state"], first.keys() & {"private_key", "jwe"}) == ("ED25519", "valid", set())
     assert query("SELECT calls FROM ebay_api_usage WHERE api = 'key_management'") == [(1,)]
     refused = program(*create)
     assert (refused.code, "--renew" in refused.err) == (2, True)
-
-    def states(ends_in: str) -> tuple[list[str], str]:
-        query(
-            "UPDATE ebay_signing_keys SET expires_at = now() + %s::interval WHERE signing_key_id = %s RETURNING 1",
-            *(ends_in, first["signing_key_id"]),
-        )
-        shown = program(*listed)
-        found = [key["state"] for key in program(*listed, "--json").json["keys"]]
-        assert shown.code == 0
-        assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("simulator")] == found
-        return found, shown.err
-
-    mend = "make a new one: ebaysync keys signing create --environment simulator\n"
-    assert states("61 days") == (["valid"], "")
-    assert states("59 days") == (["renew"], mend)
-    assert states("-1 second") == (["expired"], mend)
-    second = program(*create, "--json").json  # no --renew: there is none that is valid
-    assert states("-1 second") == (["valid", "expired"], "")
-    assert states("100 days") == (["valid", "replaced"], "")
-    assert [key["signing_key_id"] for key in program(*listed, "--json").json["keys"]] == [
-        *(second["signing_key_id"], first["signing_key_id"]),
-    ]
+    for left, states in (("59 days", ["valid", "replaced"]), ("-1 second", ["valid", "expired"])):
+        query("DELETE FROM ebay_signing_keys WHERE signing_key_id <> %s", first["signing_key_id"])
+        query("UPDATE ebay_signing_keys SET expires_at = now() + %s::interval", left)
+        assert program(*create).code == 0
+        assert [key["state"] for key in program(*listed).json["keys"]] == states

@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytest_httpx import HTTPXMock, IteratorStream
 
 from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.rest import Api
+from ebaysync.ebay.signature import Signer
 from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport, hosts
 from ebaysync.errors import (
     AnswerNotUnderstood,
@@ -29,6 +31,8 @@ from ebaysync.errors import (
     KeysetRejected,
     RecordNotFound,
     ScopeMissing,
+    SignatureRefused,
+    SignatureStale,
     SigningKeyMissing,
     Unauthorized,
 )
@@ -91,7 +95,6 @@ async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: 
     [
         (400, b'{"errors":[{"errorId":30700,"message":"x"}]}', EbayRejected),
         (403, b'{"errors":[{"errorId":1100,"message":"x"}]}', ScopeMissing),
-        (403, b'{"errors":[{"errorId":215001,"message":"x"}]}', SigningKeyMissing),
         (404, b'{"errors":[{"errorId":2002,"message":"x"}]}', RecordNotFound),
         (404, b"", AnswerNotUnderstood),
         (418, b"teapot", AnswerNotUnderstood),
@@ -114,6 +117,38 @@ async def test_what_is_no_page_is_an_error(
     assert type(caught.value) is error
     assert "/sell/fulfillment/v1/order" in caught.value.message
     assert len(httpx_mock.get_requests()) == (5 if error.transient else 1)
+
+
+@pytest.mark.parametrize("number", [215001, 215114, 215120])
+async def test_whichever_way_ebay_says_that_a_signature_is_wanted_without_a_key_one_call_is_spent(
+    api: Api, httpx_mock: HTTPXMock, number: int
+) -> None:
+    """An unsigned call is neither stale nor badly signed, so what mends it is a key."""
+    refused = b'{"errors":[{"errorId":%d,"message":"x"}]}' % number
+    httpx_mock.add_response(status_code=403, content=refused, headers=JSON, is_reusable=True)
+    with pytest.raises(SigningKeyMissing) as caught:
+        await ask(api)
+    assert caught.value.message.endswith(f" 403 {number}; the call must be signed, and there is no signing key")
+    assert (caught.value.error_id, "keys signing create" in str(caught.value.hint)) == (number, True)
+    assert len(httpx_mock.get_requests()) == 1
+
+
+@pytest.mark.parametrize("number", [215001, 215114, 215120])
+async def test_with_a_key_an_unsigned_call_that_is_refused_is_signed_and_told_if_that_is_refused_too(
+    api: Api, httpx_mock: HTTPXMock, number: int
+) -> None:
+    async def find() -> Signer:
+        return Signer("jwe", Ed25519PrivateKey.generate())
+
+    api.transport.find_signer = find
+    refused = b'{"errors":[{"errorId":%d,"message":"x"}]}' % number
+    httpx_mock.add_response(status_code=403, content=refused, headers=JSON, is_reusable=True)
+    with pytest.raises(SignatureRefused) as caught:
+        await ask(api)
+    assert type(caught.value) is (SignatureStale if number == 215114 else SignatureRefused)
+    assert caught.value.error_id == number
+    signed = ["signature" in request.headers for request in httpx_mock.get_requests()]
+    assert signed == [False, *[True] * (4 if number == 215114 else 1)]  # a stale one is made again
 
 
 async def test_unknown_errors_keep_their_error_id(api: Api, httpx_mock: HTTPXMock) -> None:

@@ -71,8 +71,11 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
     if not found["accounts"]:
         return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
-    table = Table(*(Column(name, no_wrap=name not in ("account", "state")) for name in head), box=None, pad_edge=False)
-    tokens = Table("account", "environment", "access token", "consent", box=None, pad_edge=False)
+    columns = (Column(name, no_wrap=name not in ("account", "state"), overflow="fold") for name in head)
+    table = Table(*columns, box=None, pad_edge=False)
+    tokens = Table(
+        Column("account", overflow="fold"), "environment", "access token", "consent", box=None, pad_edge=False
+    )
     notes: list[str] = [pause] if pause else []
     for account in found["accounts"]:
         notes += _notes(account)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, get_args
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
@@ -94,12 +94,19 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         answer_json({"keys": found})
         return
-    table = Table("environment", "client id", "signing key", "cipher", "until", "state", box=None, pad_edge=False)
+    table = Table(
+        Column("environment", no_wrap=True),
+        Column("client id", overflow="fold"),  # in a narrow terminal on more lines, and whole
+        Column("signing key", overflow="fold"),
+        *(Column(name, no_wrap=True) for name in ("cipher", "until", "state")),
+        box=None,
+        pad_edge=False,
+    )
     for key in found:
         table.add_row(*_cells(key))
     console().print(table)
     in_use = {(key.environment, key.client_id): key for key in reversed(found)}
-    for key in in_use.values():
+    for key in reversed(in_use.values()):
         if key.state in ("renew", "expired"):
             typer.echo(f"make a new one: ebaysync keys signing create --environment {key.environment}", err=True)
 
