@@ -37,6 +37,7 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     notices = "\n".join(json.dumps(notice(name)) for name in (second, account))
     ended = program("forget", "--from-file", "-", "--json", given=notices)
     assert (ended.code, ended.json["people"], ended.json["refused"]) == (3, 1, 1), ended.err
+    assert f"ebaysync: notice 2: this is the seller of the account {account}" in ended.err
     assert f"ebaysync accounts remove {account}" in ended.err
     assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", second) == [(0,)]
 

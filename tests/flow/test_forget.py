@@ -158,6 +158,64 @@ async def test_whoever_has_the_same_real_name_and_address_keeps_them(bench: Call
     assert query("SELECT count(*) FROM ebay_orders WHERE ship_to_full_name = '[erased]'") != [(0,)]
 
 
+def message(name: str) -> str:
+    """The text of a message that names somebody in every way that JSON knows to write it."""
+    return f'Hello,\n{name} said:\t{name}\\n ({name}) "{name}" n{name}\r\n{name}'
+
+
+async def test_a_name_is_found_wherever_json_puts_a_sign_before_it(
+    bench: Callable[..., Any], query: Query, database_url: str
+) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=0, things=5)
+    account = await b.add()
+    await b.run(account, "messages")
+    query(
+        "UPDATE ebay_messages SET text = %s, raw_payload = jsonb_set(raw_payload, '{Text}', %s) RETURNING 1",
+        *(message("some.body_1"), json.dumps("Hello,\nsome.body_1")),
+    )
+    query(
+        "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes)"
+        " VALUES (%s, 'messages', 'ebay_messages', 'k', 'changed', %s)",
+        *(account.id, json.dumps({"text": ["\tsome.body_1", message("nsome.body_1")]})),
+    )
+    payloads = (message("some.body_1"), json.dumps("\nsome.body_1"), "nobody", "C:\\body_2")
+    for number, payload in enumerate(payloads):
+        query(
+            "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'x', %s, %s)",
+            *(account.id, str(number), payload.encode()),
+        )
+    assert await forget(b.db, ["some.body_1", "body_2"], b.sleep)
+    left = everything(database_url)
+    assert left.count("nsome.body_1") > 0  # another person, whose name ends like this one
+    assert "some.body_1" not in left.replace("nsome.body_1", "")
+    assert query("SELECT reason FROM ebay_quarantine") == [("2",)]
+
+
+async def test_of_many_names_in_one_go_those_that_are_there_are_erased(
+    bench: Callable[..., Any], query: Query, database_url: str
+) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=20, things=5)
+    account = await b.add()
+    await read_all(b, account)
+    names = [name for (name,) in query("SELECT DISTINCT buyer_username FROM ebay_orders ORDER BY 1")]
+    gone, stay = names[:3], names[3:]
+    query(
+        "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'orders', 'x', %s)",
+        *(account.id, b"<a>only-here</a>"),
+    )
+    strangers = [f"stranger-{number}" for number in range(2000)]
+    done = await forget(b.db, [*strangers, *(name.upper() for name in gone), "only-here"], b.sleep)
+    assert done["ebay_quarantine"] == 1
+    left = everything(database_url)
+    assert [name for name in (*gone, "only-here", "stranger-") if name in left] == []
+    assert [name for name in stay if name not in left] == []
+    assert query("SELECT count(*) FROM ebay_forgotten") == [(2000 + len(gone) + 1,)]
+    await read_all(b, account, sweep=True)
+    again = everything(database_url)
+    assert [name for name in gone if name in again] == []
+    assert await forget(b.db, [*strangers, *gone], b.sleep) == {}
+
+
 async def test_a_part_of_a_longer_name_is_another_person(bench: Callable[..., Any], query: Query) -> None:
     b = bench(seed=5, sellers=1, orders_per_seller=5)
     await b.run(await b.add())

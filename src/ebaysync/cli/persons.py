@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -43,26 +42,24 @@ def forget(
         raise UsageError("name the person, or a file with --from-file", hint="see: ebaysync forget --help")
     people = [[person]] if person is not None else forgetting.names_of_notices(_content(from_file))
 
-    async def work(stop: Stop) -> tuple[Counter[str], list[UsageError]]:
-        found: Counter[str] = Counter()
+    async def work(stop: Stop) -> tuple[dict[str, int], list[UsageError]]:
+        names: set[str] = set()
         refused: list[UsageError] = []
         async with session.database(admin=True) as db:
-            for names in people:
+            for number, each in enumerate(people, 1):
                 try:
-                    found.update(await forgetting.forget(db, names, stop.sleep))
+                    names |= await forgetting.checked(db, each)
                 except UsageError as error:
                     if person is not None:
                         raise
-                    refused.append(error)
-        return found, refused
+                    refused.append(UsageError(f"notice {number}: {error.message}", hint=error.hint))
+            return await forgetting.forget(db, names, stop.sleep) if names else {}, refused
 
     found, refused = session.go(work)
     if as_json:
-        answer_json(
-            {"people": len(people) - len(refused), "refused": len(refused), "erased": dict(sorted(found.items()))}
-        )
+        answer_json({"people": len(people) - len(refused), "refused": len(refused), "erased": found})
     else:
-        for table, count in sorted(found.items()):
+        for table, count in found.items():
             typer.echo(f"{table}: {count} rows")
         typer.echo(
             f"{len(people) - len(refused)} erased"

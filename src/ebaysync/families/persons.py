@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ ERASED = "[erased]"
 _WORD = re.compile(r"[\w*-]+(?:\.[\w*-]+)*")
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|["\\/bfnrt])')
 SHORTEST, LONGEST = 3, 64
+HEAD = 8  # bytes of a digest that are compared
 
 # Fields that name a party to the record.
 _PARTY = {
@@ -47,10 +49,22 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def words(document: bytes) -> set[str]:
-    """Every word of a document that could be a user name or id, in lower case."""
-    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", document.decode(errors="replace"))
-    found = (word.lower() for word in _WORD.findall(plain))
-    return {word for word in found if SHORTEST <= len(word) <= LONGEST}
+    """Every word of a JSON document that could be a user name or id, in lower case."""
+    text = document.decode(errors="replace")
+    return _words(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text))
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text) if SHORTEST <= len(word) <= LONGEST}
+
+
+def mentioned(document: bytes, names: Collection[str], *, json: bool) -> set[str]:
+    """Which of these names, in lower case, occur as whole words. In JSON `\\nalice` is a line's end and alice; of what
+    may or may not be JSON both are looked at."""
+    found = words(document)
+    if not json and b"\\" in document:
+        found |= _words(document.decode(errors="replace"))
+    return found & set(names)
 
 
 def pattern(names: Iterable[str]) -> re.Pattern[str]:
@@ -114,14 +128,20 @@ class Forgotten:
     """Who was erased, by digests: no name is kept."""
 
     salt: bytes = b""
-    digests: frozenset[bytes] = frozenset()
+    heads: Sequence[int] = ()
+    """the first 64 bits of each digest, in order: eBay tells of everybody who leaves, and in time of a million"""
 
     def digest(self, name: str) -> bytes:
         return hashlib.sha256(self.salt + name.lower().encode()).digest()
 
+    def __contains__(self, name: str) -> bool:
+        head = int.from_bytes(self.digest(name)[:HEAD])
+        at = bisect_left(self.heads, head)
+        return at < len(self.heads) and self.heads[at] == head
+
     def cleaned(self, document: bytes) -> bytes:
         """A record as it may be stored: without the people who were erased before it came again."""
-        if not self.digests:
+        if not self.heads:
             return document
-        names = [word for word in words(document) if self.digest(word) in self.digests]
+        names = [word for word in words(document) if word in self]
         return erase(document, names) if names else document

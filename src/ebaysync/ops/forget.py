@@ -23,21 +23,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.base import Family, Rows, Unusable
-from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, pattern, words
+from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
 from ebaysync.store.database import Database
 from ebaysync.sync import forgotten
 
 log = logging.getLogger(__name__)
 
+FEW = 8  # of more names those that occur at all are found in one walk through everything
 WAITS = 240  # times two seconds, for runs that had begun before
 
 
 async def forget(db: Database, names: Collection[str], sleep: Callable[[float], Awaitable[None]]) -> dict[str, int]:
-    """Erase whoever has one of these user names or ids; how many rows of which table were changed. Raises UsageError
-    for what is no name, or a seller of ours."""
-    names = sorted({_usable(name) for name in names})
-    await _refuse_sellers(db, names)
+    """Erase whoever has one of these user names or ids, be it one person or many; how many rows of which table were
+    changed. Raises UsageError as `checked` does."""
+    names = sorted(await checked(db, names))
     began = await forgotten.note(db, names)
     found: Counter[str] = Counter()
     for _ in range(WAITS):
@@ -49,6 +49,13 @@ async def forget(db: Database, names: Collection[str], sleep: Callable[[float], 
         await sleep(2.0)
     log.warning("runs that had begun before are still at work: repeat this when they have ended")
     return {table: count for table, count in sorted(found.items()) if count}
+
+
+async def checked(db: Database, names: Collection[str]) -> set[str]:
+    """A person's names, in lower case. Raises UsageError for what is no name, or a seller of ours."""
+    found = {_usable(name) for name in names}
+    await _refuse_sellers(db, found)
+    return found
 
 
 _BUSY = """
@@ -64,13 +71,13 @@ def _usable(name: str) -> str:
             "this is no eBay user name or id",
             hint=f"it has {SHORTEST} to {LONGEST} letters, digits and the signs . _ - *",
         )
-    return name
+    return name.lower()
 
 
 async def _refuse_sellers(db: Database, names: Collection[str]) -> None:
     rows = await db.rows(
         "SELECT name FROM ebay_accounts WHERE lower(username) = ANY(:names) OR lower(ebay_user_id) = ANY(:names)",
-        names=[name.lower() for name in names],
+        names=list(names),
     )
     if rows:
         raise UsageError(
@@ -81,6 +88,10 @@ async def _refuse_sellers(db: Database, names: Collection[str]) -> None:
 
 async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
     found: Counter[str] = Counter()
+    if len(names) > FEW:
+        names = await stored.occurring(db, lambda value, json: mentioned(value, names, json=json))
+        if not names:
+            return found
     private = {(row.table_name, row.column_name) for row in await db.rows(_PRIVATE)}
     for family in discover().values():
         async for batch in stored.mentioning(db, family.table, names):
@@ -94,20 +105,19 @@ async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
     for table, column, kind in await stored.columns_of_text(db):
 
         def changed(value: str, kind: str = kind) -> str:
-            if kind == "jsonb" and named.search(value):
-                return erase(value.encode(), names).decode()
-            return value if kind == "jsonb" else named.sub(ERASED, value)
+            if kind != "jsonb":
+                return named.sub(ERASED, value)
+            found = mentioned(value.encode(), names, json=True)
+            return erase(value.encode(), found).decode() if found else value
 
         found[table] += await stored.replace(db, table, column, kind, names, changed)
-    found["ebay_quarantine"] += await stored.drop_quarantined(db, lambda payload: _mentions(payload, names))
+    found["ebay_quarantine"] += await stored.drop_quarantined(
+        db, lambda payload: bool(mentioned(payload, names, json=False))
+    )
     return found
 
 
 _PRIVATE = "SELECT table_name, column_name FROM ebay_private_columns"
-
-
-def _mentions(document: bytes, names: Collection[str]) -> bool:
-    return pattern(names).search(document.decode(errors="replace")) is not None
 
 
 async def _clean(
@@ -120,7 +130,8 @@ async def _clean(
     private: Collection[tuple[str, str]],
 ) -> Mapping[str, int]:
     """A record and its parts without the person, and what the events say of them."""
-    if not any(_mentions(each, names) for each in (raw, *(str(value).encode() for value in kept.values()))):
+    others = (str(value).encode() for value in kept.values())
+    if not mentioned(raw, names, json=True) and not any(mentioned(each, names, json=False) for each in others):
         return {}  # the name is but a part of another word
     party = is_party(raw, names)
     try:

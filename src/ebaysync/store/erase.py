@@ -150,6 +150,37 @@ ORDER BY 1, 2
 """
 
 
+async def occurring(db: Database, found_in: Callable[[bytes, bool], set[str]]) -> set[str]:
+    """What `found_in(value, is_json)` finds in everything in which a name could stand, quarantine included: one walk,
+    each table as of one moment."""
+    columns: dict[str, list[tuple[str, bool]]] = {"ebay_quarantine": [("payload", False)]}
+    for table, column, kind in await columns_of_text(db):
+        columns.setdefault(table, []).append((column, kind == "jsonb"))
+    found: set[str] = set()
+    for table, names in columns.items():
+        query = sql.SQL("SELECT {} FROM {}").format(
+            sql.SQL(", ").join(
+                sql.SQL("{}" if name == "payload" else "{}::text").format(sql.Identifier(name)) for name, _ in names
+            ),
+            sql.Identifier(table),
+        )
+
+        async def walk(
+            connection: AsyncConnection, query: sql.Composed = query, names: list[tuple[str, bool]] = names
+        ) -> None:
+            pg = await driver(connection)
+            async with pg.cursor("occurring") as cursor:
+                await cursor.execute(query)
+                while rows := await cursor.fetchmany(BATCH):
+                    for row in rows:
+                        for value, (_, json) in zip(row, names, strict=True):
+                            if value:
+                                found.update(found_in(value if isinstance(value, bytes) else value.encode(), json))
+
+        await db.transact(walk)
+    return found
+
+
 async def replace(
     db: Database, table: str, column: str, kind: str, names: Collection[str], changed: Callable[[str], str]
 ) -> int:

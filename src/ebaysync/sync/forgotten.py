@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Collection
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.families.persons import Forgotten
+from ebaysync.families.persons import HEAD, Forgotten
 from ebaysync.store.database import Database
+
+_known: WeakKeyDictionary[Database, tuple[int, Forgotten]] = WeakKeyDictionary()
 
 
 async def load(db: Database) -> Forgotten:
-    rows = await db.rows("SELECT salt, ARRAY(SELECT digest FROM ebay_forgotten) AS digests FROM ebay_forgotten_salt")
-    return Forgotten(bytes(rows[0].salt), frozenset(bytes(digest) for digest in rows[0].digests))
+    """The list as it is now."""
+    [row] = await db.rows("SELECT version FROM ebay_forgotten_salt")
+    known = _known.get(db)
+    if known is None or known[0] != row.version:
+        [row] = await db.rows(_LOAD, head=HEAD)
+        heads = array("Q", bytes(row.heads))
+        if sys.byteorder == "little":
+            heads.byteswap()
+        known = _known[db] = row.version, Forgotten(bytes(row.salt), heads)
+    return known[1]
+
+
+_LOAD = """
+SELECT version, salt,
+    (SELECT coalesce(string_agg(substr(digest, 1, :head), '' ORDER BY digest), '') FROM ebay_forgotten) AS heads
+FROM ebay_forgotten_salt
+"""
 
 
 async def note(db: Database, names: Collection[str]) -> datetime:
-    """Put people on the list; when, by the database's clock."""
+    """Put people on the list; when that was done, by the database's clock: whoever begins later knows."""
     known = await load(db)
     digests = [known.digest(name) for name in names]
 
-    async def work(connection: AsyncConnection) -> datetime:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("UPDATE ebay_forgotten_salt SET version = version + 1"))
         await connection.execute(
             text("INSERT INTO ebay_forgotten (digest) SELECT unnest(CAST(:digests AS bytea[])) ON CONFLICT DO NOTHING"),
             {"digests": digests},
         )
-        now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        return now
 
-    return await db.transact(work)
+    await db.transact(work)
+    [row] = await db.rows("SELECT clock_timestamp() AS now")
+    return row.now  # type: ignore[no-any-return]
