@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from ebaysync.sim.apis.calls import Call
 from ebaysync.sim.clock import ManualClock
+from ebaysync.sim.signing import SigningKey, verify
 
+KNOWN = json.loads((Path(__file__).parents[1] / "unit/signature_vectors.json").read_text())
 Simulate = Callable[..., Any]
 KEYS = "/developer/key_management/v1/signing_key"
 PAYOUTS = "/sell/finances/v1/payout"
@@ -45,6 +52,10 @@ def make_key(caller: Any) -> dict[str, Any]:
     return made
 
 
+def digest(body: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+
+
 @dataclass
 class Signature:
     """A signature to be sent with a request, right unless a field says otherwise."""
@@ -63,9 +74,9 @@ class Signature:
     def sign(self, request: httpx.Request) -> httpx.Request:
         jwe = self.jwe or self.key["jwe"]
         body = request.read()
-        digest = self.digest or f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+        of_body = self.digest or digest(body)
         values = {
-            "content-digest": digest,
+            "content-digest": of_body,
             "x-ebay-signature-key": jwe,
             "@method": self.method or request.method,
             "@path": self.path or request.url.raw_path.partition(b"?")[0].decode(),
@@ -79,7 +90,7 @@ class Signature:
         signed = base64.b64encode(private.sign("\n".join(lines).encode())).decode()
         made = {"x-ebay-signature-key": jwe, "signature-input": f"sig1={params}", "signature": f"sig1=:{signed}:"}
         if body:
-            made["content-digest"] = digest
+            made["content-digest"] = of_body
         made |= self.headers
         request.headers.update({name: value for name, value in made.items() if name not in self.drop})
         return request
@@ -198,7 +209,7 @@ def test_a_body_is_part_of_the_signature(simulate: Simulate, clock: ManualClock)
     right = Signature(key, at(clock))
     assert answered(caller, right, KEYS, **post) == (201, None)
     assert answered(caller, None, KEYS, **post) == UNSIGNED
-    empty = f"sha-256=:{base64.b64encode(hashlib.sha256(b'').digest()).decode()}:"
+    empty = digest(b"")
     for wrong in ({"digest": empty}, {"drop": ("content-digest",)}, {"headers": {"content-digest": empty}}):
         assert answered(caller, replace(right, **wrong), KEYS, **post) == BAD, wrong
 
@@ -221,3 +232,36 @@ def test_who_must_not_sign_is_asked_for_it_only_at_ones_own_wish(
     assert answered(british, None, headers=ENFORCE) == UNSIGNED
     assert answered(british, right, headers=ENFORCE) == PASSED
     assert answered(british, replace(right, path="/other"), headers=ENFORCE) == BAD
+
+
+def of_the_vector(vector: dict[str, Any], body: bytes) -> Call:
+    url = urlsplit(vector["url"])
+    names = (*(['"content-digest"'] if body else []), '"x-ebay-signature-key" "@method" "@path" "@authority"')
+    headers = {
+        "host": url.netloc,
+        "x-ebay-signature-key": KNOWN["jwes"][vector["jwe"]],
+        "signature-input": f"sig1=({' '.join(names)});created={vector['created']}",
+        "signature": vector["signature"],
+        **({"content-digest": digest(body)} if body else {}),
+    }
+    now = datetime.fromtimestamp(vector["created"], UTC)
+    return Call(vector["method"], url.path, url.query, {}, headers, body, vector["url"], now, url.path)
+
+
+@pytest.mark.parametrize(
+    "vector", [each for each in KNOWN["vectors"] if each["key"] == "ed25519"], ids=lambda vector: vector["name"]
+)
+def test_the_signatures_that_ebay_publishes_are_good_and_no_others(vector: dict[str, Any]) -> None:
+    text = "".join(line for line in KNOWN["keys"]["ed25519"].splitlines() if "-----" not in line)
+    private = load_der_private_key(base64.b64decode(text), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    public = private.public_key()
+    keys = {KNOWN["jwes"][vector["jwe"]]: SigningKey(public, {"expirationTime": 4_000_000_000})}
+    body = (vector["body"] or "").encode()
+    assert verify(keys, of_the_vector(vector, body)) is None
+    for other in ({**vector, "method": "PUT"}, {**vector, "url": vector["url"].replace("://", "://x")}):
+        wrong = verify(keys, of_the_vector(other, body))
+        assert wrong
+        assert wrong[0] == 215120
+    if body:
+        assert (verify(keys, of_the_vector(vector, body + b" ")) or [0])[0] == 215120
