@@ -320,7 +320,7 @@ def test_timers_are_told_in_one_line_of_the_consents_that_end_within_14_days(
     ended = program(*command, "--json")
     assert ended.code == 0, ended.err
     [line] = ended.err.splitlines()
-    first, second = f"{names[1]} (today or before)", f"{names[0]} (13 days)"
+    first, second = f"{names[1]} (ended)", f"{names[0]} (13 days)"
     mend = f"renew it: ebaysync accounts connect {names[1]} --environment simulator"
     assert line.endswith(f"the seller's consent ends soon: {first}, {second}; {mend}")
     assert " warning " in line

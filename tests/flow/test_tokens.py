@@ -347,7 +347,8 @@ async def test_a_consent_that_ends_is_warned_of_in_its_last_14_days(bench: Bench
     b = bench(orders_per_seller=0, sellers=1)
     account = await b.add()
     assert await ending(b.db, [account]) is None
-    for left, said in (("15 days", None), ("13.5 days", "(13 days)"), ("-1 days", "(today or before)")):
+    told = ("13.5 days", "(13 days)"), ("1.5 days", "(1 day)"), ("5 hours", "(less than a day)"), ("-1 days", "(ended)")
+    for left, said in (("15 days", None), *told):
         query("UPDATE ebay_tokens SET refresh_expires_at = now() + %s::interval", left)
         line = await ending(b.db, [account])
         assert (line is None) if said is None else (said in str(line) and "accounts connect" in str(line))

@@ -211,18 +211,23 @@ async def _name_of(db: Database, environment: str, name: str, user_id: str) -> s
     return known[0] if known else name
 
 
+def in_days(left: timedelta) -> str:
+    """Whole days that are left."""
+    return "1 day" if left.days == 1 else f"{left.days} days" if left.days else "less than a day"
+
+
 async def ending(db: Database, chosen: Sequence[Account]) -> str | None:
     """One line about the accounts whose consent ends within 14 days or has, where that is known."""
     rows = await db.rows(_ENDING, ids=[account.id for account in chosen], pressing=PRESSING)
     if not rows:
         return None
-    named = ", ".join(f"{row.name} ({f'{row.days} days' if row.days > 0 else 'today or before'})" for row in rows)
+    named = ", ".join(f"{row.name} ({in_days(row.left) if row.left > timedelta(0) else 'ended'})" for row in rows)
     first = accounts.connect_command(rows[0].name, rows[0].environment)
     return f"the seller's consent ends soon: {named}; renew it: {first}"
 
 
 _ENDING = """
-SELECT a.name, a.environment, CAST(extract(day FROM t.refresh_expires_at - clock_timestamp()) AS int) AS days
+SELECT a.name, a.environment, t.refresh_expires_at - clock_timestamp() AS left
 FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
 WHERE a.id = ANY(:ids) AND NOT a.needs_consent AND t.refresh_expires_at < clock_timestamp() + :pressing
 ORDER BY t.refresh_expires_at

@@ -122,9 +122,9 @@ def _notes(account: dict[str, Any]) -> list[str]:
         if left <= timedelta(0):
             notes.append(f"{name}: the seller's consent has ended: {mend}")
         elif left < consent.PRESSING:
-            notes.append(f"{name}: the seller's consent ends in {left.days} days, renew it now: {mend}")
+            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}, renew it now: {mend}")
         elif left < consent.SOON:
-            notes.append(f"{name}: the seller's consent ends in {left.days} days")
+            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}")
     if token["missing_scopes"]:
         notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
         notes.append(f"{name}: to consent to all of it: {mend}")
