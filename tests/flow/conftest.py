@@ -22,7 +22,7 @@ from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.sim.server import Simulator
 from ebaysync.store.database import Database
-from ebaysync.sync.run import Asked, Summary, Worker, run
+from ebaysync.sync.run import RunContext, RunOptions, Summary, run
 
 
 @dataclass
@@ -52,17 +52,17 @@ class Bench:
             self.give_key(self.sim, self.settings, self.database_url)
         return added
 
-    def worker(self, account: Account) -> AbstractAsyncContextManager[Worker]:
+    def worker(self, account: Account) -> AbstractAsyncContextManager[RunContext]:
         @asynccontextmanager
-        async def opened() -> AsyncIterator[Worker]:
+        async def opened() -> AsyncIterator[RunContext]:
             async with open_api(self.settings, self.db, account, "run", self.sleep) as (api, _):
-                yield Worker(self.settings, self.db, api, account, self.stop)
+                yield RunContext(self.settings, self.db, api, account, self.stop)
 
         return opened()
 
     async def run(self, account: Account, family: str = "orders", **asked: Any) -> Summary:
         async with self.worker(account) as worker:
-            return (await run(worker, [discover()[family]], Asked("run", **asked)))[0]
+            return (await run(worker, [discover()[family]], RunOptions("run", **asked)))[0]
 
     def with_settings(self, **changed: Any) -> Bench:
         return replace(self, settings=replace(self.settings, **changed))

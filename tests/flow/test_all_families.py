@@ -17,7 +17,7 @@ from ebaysync.ops.account import by_source
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.things import Thing, kinds
 from ebaysync.sim.world import World
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 from .truth import TRUTH, Model, Query
 
@@ -132,7 +132,7 @@ class Setting:
         for account in self.accounts:
             async with self.bench.worker(account) as worker:
                 for together in by_source([discover()[name] for name in self.families]):
-                    for summary in await run(worker, together, Asked("run", **asked)):
+                    for summary in await run(worker, together, RunOptions("run", **asked)):
                         done = summary.status == "completed" and summary.caught_up
                         assert done or stirred, f"{self.label}: {summary.as_dict()}"
         assert self.bench.sim.app.errors == []

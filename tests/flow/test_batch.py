@@ -84,7 +84,7 @@ async def test_a_detail_that_does_not_say_whose_it_is_completes_the_stored_recor
     d = await desk(bench)
     await d.take(d.reader.batches([LISTED], []))
     d.details["1"] = b'{"total": "7.50"}'
-    [outcome] = await d.take(d.reader.again(["1"]))
+    [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.stored, outcome.quarantined) == (1, 0)
     assert query("SELECT order_id, total::text FROM ebay_orders") == [("1", "7.50")]
 
@@ -94,10 +94,10 @@ async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench
     d.details["1"] = b'{"total": "seven"}'
     [outcome] = await d.take(d.reader.batches([LISTED], []))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 1, 1)
-    [outcome] = await d.take(d.reader.again(["1"]))
+    [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 0, 1)
     d.details["1"] = b'{"total": 7.5}'
-    [outcome] = await d.take(d.reader.again(["1"]))
+    [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (1, 0, 0)
 
 

@@ -14,7 +14,7 @@ from ebaysync.families import discover
 from ebaysync.ops import control
 from ebaysync.ops.signals import Stop
 from ebaysync.sync import halt
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 ORDERS = discover()["orders"]
@@ -90,7 +90,7 @@ async def test_of_families_read_together_only_the_disabled_one_stops(bench: Call
         await b.run(account, name)
     after_first_batch(b, lambda: control.enable_family(b.db, together[0], account, enabled=False, reason=None))
     async with b.worker(account) as worker:
-        stopped, other = await run(worker, together, Asked("run", sweep=True))
+        stopped, other = await run(worker, together, RunOptions("run", sweep=True))
     assert (stopped.status, stopped.caught_up) == ("completed", False)
     assert stopped.reason == "the family is disabled for this account"
     assert (other.status, other.caught_up) == ("completed", True)

@@ -12,7 +12,7 @@ import pytest
 from ebaysync.families import discover
 from ebaysync.ops.account import by_source
 from ebaysync.sim.clock import ManualClock, stamp
-from ebaysync.sync.run import Asked, Summary, run
+from ebaysync.sync.run import RunOptions, Summary, run
 
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,7 +65,7 @@ def line(number: str, **fees: str) -> dict[str, Any]:
 
 async def all_three(b: Any, account: Any, names: Sequence[str] = FAMILIES, **asked: Any) -> list[Summary]:
     async with b.worker(account) as worker:
-        return list(await run(worker, [discover()[name] for name in names], Asked("run", **asked)))
+        return list(await run(worker, [discover()[name] for name in names], RunOptions("run", **asked)))
 
 
 async def test_a_debit_is_negative_and_a_credit_positive(opened: Callable[..., Any], query: Query) -> None:

@@ -22,7 +22,7 @@ from ebaysync.sim.faults import SPOILERS
 from ebaysync.sim.world import ROW_ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 from ebaysync.sync.sources import Calls
 
 Query = Callable[..., list[Any]]
@@ -416,7 +416,7 @@ async def test_an_account_that_is_removed_in_mid_run_ends_the_run_with_that_reas
     account = await b.add()
     async with b.worker(account) as worker:
         removing = replace(worker, progress=lambda _: query("DELETE FROM ebay_accounts RETURNING 1") and None)
-        [summary] = await run(removing, [FAMILY], Asked("run"))
+        [summary] = await run(removing, [FAMILY], RunOptions("run"))
     assert (summary.status, summary.caught_up, summary.reason) == ("completed", False, "the account was removed")
     assert query("SELECT count(*) FROM ebay_orders") == [(0,)]
 
@@ -557,7 +557,7 @@ async def test_a_signal_ends_the_wait_for_a_slow_answer(bench: Benches, query: Q
     async with b.worker(account) as worker:
         # The first slice is stored, the next ones are being waited for.
         stopping = replace(worker, progress=lambda summary: b.stop.request(15))
-        [summary] = await asyncio.wait_for(run(stopping, [FAMILY], Asked("run")), 20)
+        [summary] = await asyncio.wait_for(run(stopping, [FAMILY], RunOptions("run")), 20)
     assert (summary.status, summary.failure.exit_status) == ("interrupted", 143)
     assert query("SELECT status FROM ebay_worker_run") == [("interrupted",)]
     assert query("SELECT cursor_value IS NOT NULL FROM ebay_sync_state") == [(True,)]
@@ -569,7 +569,7 @@ async def test_a_pause_ends_a_run_after_its_slice(bench: Benches, query: Query) 
     pause = "UPDATE ebay_worker_global_config SET workers_enabled = %s, reason = 'stocktaking' RETURNING 1"
     async with b.worker(account) as worker:
         pausing = replace(worker, progress=lambda summary: query(pause, False) and None)
-        [summary] = await run(pausing, [FAMILY], Asked("run"))
+        [summary] = await run(pausing, [FAMILY], RunOptions("run"))
     assert (summary.status, summary.caught_up, summary.reason) == ("completed", False, "paused: stocktaking")
     assert query("SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'") == [(2,)]
     assert (await b.run(account, force=True)).status == "skipped"

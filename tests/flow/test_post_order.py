@@ -19,7 +19,7 @@ from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
 from ebaysync.sim.things import Thing
 from ebaysync.sync import sources
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
@@ -119,14 +119,14 @@ async def test_a_first_run_and_the_next_one_over_a_world_that_stands_still(
     b = bench(orders_per_seller=30, sellers=1, things={kind: 40})
     account, family = await b.add(), FAMILIES[kind]
     async with b.worker(account) as worker:
-        [first] = await run(worker, [discover()[family]], Asked("run"))
+        [first] = await run(worker, [discover()[family]], RunOptions("run"))
         there = truth(b, kind)
         assert (first.status, first.stored, first.quarantined) == ("completed", len(there), 0)
         assert stored(query, kind) == there
         rows = f"SELECT {KEYS[kind]}, updated_at, xmin::text FROM ebay_{family} ORDER BY 1"
         before = query(rows)
         b.sim.journal.clear()
-        [second] = await run(worker, [discover()[family]], Asked("run"))
+        [second] = await run(worker, [discover()[family]], RunOptions("run"))
     final = discover()[family].detail.final
     still_open = [key for key, row in there.items() if row[STATUSES[kind]] not in final]
     assert 0 < len(still_open) < len(there)
@@ -292,7 +292,7 @@ async def test_the_sandbox_is_skipped_and_says_why(bench: Benches, kind: str) ->
     b = world(bench, kind)
     async with b.worker(replace(await b.add(), environment="simulator")) as worker:
         sandbox = replace(worker, account=replace(worker.account, environment="sandbox"))
-        [summary] = await run(sandbox, [discover()[FAMILIES[kind]]], Asked("run"))
+        [summary] = await run(sandbox, [discover()[FAMILIES[kind]]], RunOptions("run"))
     assert (summary.status, summary.reason) == ("skipped", f"eBay has no {FAMILIES[kind]} in its sandbox")
     assert searches(b) == []
 

@@ -10,7 +10,7 @@ from ebaysync.families import discover
 from ebaysync.ops.account import by_source
 from ebaysync.sim.journal import Entry
 from ebaysync.sim.kinds.messages import FOLDERS
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 
@@ -21,7 +21,7 @@ async def run_all(b: Any, account: Any) -> int:
         done = [
             summary
             for together in by_source(list(discover().values()))
-            for summary in await run(worker, together, Asked("run-all"))
+            for summary in await run(worker, together, RunOptions("run-all"))
         ]
     assert {summary.status for summary in done} == {"completed"}
     return sum(summary.calls for summary in done)

@@ -19,7 +19,7 @@ from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 ANALYTICS = "/developer/analytics"
@@ -179,7 +179,7 @@ async def test_the_rest_ends_with_the_quota_day_of_ebays_clock(bench: Callable[.
         orders = [discover()["orders"]]
 
         async def once() -> Any:
-            return (await run(worker, orders, Asked("run")))[0]
+            return (await run(worker, orders, RunOptions("run")))[0]
 
         assert (await once()).status == "completed"
         b.sim.quotas.limits["sell.fulfillment.order"] = 1

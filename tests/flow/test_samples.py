@@ -17,7 +17,7 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from ebaysync.families import discover
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 
@@ -206,7 +206,7 @@ def by_time(listing: Listing, records: list[dict[str, Any]]) -> Callable[[httpx.
 
 async def go(b: Any, account: Any, *names: str) -> list[Any]:
     async with b.worker(account) as worker:
-        return list(await run(worker, [discover()[name] for name in names], Asked("run")))
+        return list(await run(worker, [discover()[name] for name in names], RunOptions("run")))
 
 
 @pytest.mark.parametrize("name", LISTINGS)

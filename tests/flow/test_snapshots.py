@@ -13,7 +13,7 @@ from ebaysync.families import discover
 from ebaysync.sim.apis import inventory
 from ebaysync.sim.apis.calls import Answer
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -252,12 +252,12 @@ async def test_the_offers_of_a_sku_that_is_deleted_are_removed_with_it(
     account = await b.add()
     families = [discover()[name] for name in ("inventory", "offers")]
     async with b.worker(account) as worker:
-        assert [s.stored for s in await run(worker, families, Asked("run"))] == [20, 20]
+        assert [s.stored for s in await run(worker, families, RunOptions("run"))] == [20, 20]
     for thing in things(b, "inventory_item")[:3]:
         b.sim.world.move_thing(thing, "delete")
     clock.advance(3600)
     async with b.worker(account) as worker:
-        assert [s.removed for s in await run(worker, families, Asked("run"))] == [3, 3]
+        assert [s.removed for s in await run(worker, families, RunOptions("run"))] == [3, 3]
     skus = query("SELECT sku FROM ebay_offers WHERE removed_at IS NOT NULL ORDER BY 1")
     assert skus == [("SKU-0000",), ("SKU-0001",), ("SKU-0002",)]
 
@@ -294,13 +294,13 @@ async def test_a_sku_may_be_any_text(opened: Callable[..., Any], query: Query, c
     account = await b.add()
     families = [discover()[name] for name in ("inventory", "offers")]
     async with b.worker(account) as worker:
-        assert [s.stored for s in await run(worker, families, Asked("run"))] == [len(skus)] * 2
+        assert [s.stored for s in await run(worker, families, RunOptions("run"))] == [len(skus)] * 2
     assert {row[0] for row in query("SELECT sku FROM ebay_inventory_items")} == set(skus)
     assert {row[0] for row in query("SELECT sku FROM ebay_offers")} == set(skus)
     b.sim.world.move_thing(things(b, "inventory_item")[0], "delete")
     clock.advance(3600)
     async with b.worker(account) as worker:
-        assert [s.removed for s in await run(worker, families, Asked("run"))] == [1, 1]
+        assert [s.removed for s in await run(worker, families, RunOptions("run"))] == [1, 1]
 
 
 async def test_a_next_page_that_leads_back_ends_in_an_error_and_removes_nothing(

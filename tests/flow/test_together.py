@@ -12,7 +12,7 @@ from ebaysync.log import Secret
 from ebaysync.ops import account as accounts
 from ebaysync.store.database import Database
 from ebaysync.sync import run as runs
-from ebaysync.sync.run import Asked, Summary
+from ebaysync.sync.run import RunOptions, Summary
 
 TOKEN_PATH = "/identity/v1/oauth2/token"
 Query = Callable[..., list[Any]]
@@ -20,7 +20,7 @@ Query = Callable[..., list[Any]]
 
 async def run_all(b: Any, account: Any) -> dict[str, Summary]:
     families = list(discover().values())
-    found = accounts.run_families(b.settings, b.db, account, families, Asked("run-all"), b.stop)
+    found = accounts.run_families(b.settings, b.db, account, families, RunOptions("run-all"), b.stop)
     return {summary.family: summary async for summary in found}
 
 
@@ -46,7 +46,7 @@ async def test_a_bug_in_one_family_ends_none_of_the_others(
     b = bench(sellers=1, orders_per_seller=3, days=5).with_settings(max_window_hours=2400)
     account = await b.add()
 
-    async def run(worker: Any, group: Sequence[Any], asked: Asked) -> list[Summary]:
+    async def run(worker: Any, group: Sequence[Any], asked: RunOptions) -> list[Summary]:
         if group[0].name == "payouts":
             raise ZeroDivisionError("a secret record")
         return await runs.run(worker, group, asked)

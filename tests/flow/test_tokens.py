@@ -23,7 +23,7 @@ from ebaysync.log import Secret
 from ebaysync.ops import schedule
 from ebaysync.ops.status import collect
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sync.run import Asked, run
+from ebaysync.sync.run import RunOptions, run
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
@@ -361,7 +361,7 @@ async def test_after_the_consent_is_gone_no_family_spends_a_call(bench: Benches)
     async with b.worker(account) as worker:
         spent = []
         for name in ("orders", "finances", "messages"):
-            summary = (await run(worker, [discover()[name]], Asked("run")))[0]
+            summary = (await run(worker, [discover()[name]], RunOptions("run")))[0]
             assert summary.failure
             assert summary.failure.code == "needs_consent"
             spent.append(len(b.sim.journal))

@@ -14,7 +14,7 @@ import pytest
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.store.database import Database
-from ebaysync.sync.run import Asked, Worker, run
+from ebaysync.sync.run import RunContext, RunOptions, run
 
 Query = Callable[..., list[Any]]
 
@@ -111,8 +111,8 @@ async def test_every_figure_row_event_and_log_line_is_right_wherever_a_commit_is
                 b.sim.world.touch(seller, order_id)
             link.commits, link.cut_at = 0, cut_at
             async with b.worker(account) as worker:
-                own = Worker(worker.settings, db, worker.api, account, worker.stop)
-                return (await run(own, [discover()["orders"]], Asked("run")))[0], link.commits
+                own = RunContext(worker.settings, db, worker.api, account, worker.stop)
+                return (await run(own, [discover()["orders"]], RunOptions("run")))[0], link.commits
 
         await touched(0)  # reads the list of erased people, which the process knows from then on
         clean, commits = await touched(0)

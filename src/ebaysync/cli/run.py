@@ -15,7 +15,7 @@ from ebaysync.errors import Interrupted, UsageError
 from ebaysync.families import named
 from ebaysync.ops.account import run_families
 from ebaysync.ops.signals import Stop
-from ebaysync.sync.run import Asked, Summary
+from ebaysync.sync.run import RunOptions, Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,9 @@ def run(
         raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
     if accept_removals and wanted.cursor_type != "snapshot":
         raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")
-    asked = Asked("run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline)
+    options = RunOptions(
+        "run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline
+    )
 
     async def work(stop: Stop) -> Summary:
         async with session.database() as db:
@@ -59,7 +61,7 @@ def run(
                 def on_progress(summary: Summary) -> None:
                     told(summary.share, f"{summary.fetched} read, {summary.stored} stored")
 
-                runs = run_families(session.settings, db, found, [wanted], asked, stop, on_progress)
+                runs = run_families(session.settings, db, found, [wanted], options, stop, on_progress)
                 async for summary in runs:
                     return summary
             raise Interrupted(stop.signum or 2)

@@ -33,7 +33,7 @@ from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states
-from ebaysync.sync.run import Asked, Summary, Worker, run, unexpected
+from ebaysync.sync.run import RunContext, RunOptions, Summary, run, unexpected
 
 GROUPS = 4  # of families at the same time; eBay has IN_FLIGHT requests of the account at most, from all of them
 CONNECTIONS = 5  # to PostgreSQL: one for each group, which never needs a second one at the same time, and the beats
@@ -44,27 +44,29 @@ async def run_families(
     db: Database,
     account: Account,
     families: Sequence[Family],
-    asked: Asked,
+    options: RunOptions,
     stop: Stop,
     progress: Callable[[Summary], None] = lambda _: None,
 ) -> AsyncIterator[Summary]:
     """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
-    async with open_api(configured, db, account, asked.trigger, stop.sleep) as (api, _):
+    async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
         if not families and not await db.transact(states.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
-        worker = Worker(configured, db, api, account, stop, progress)
-        async for summary in _together(worker, by_source(families), asked):
+        context = RunContext(configured, db, api, account, stop, progress)
+        async for summary in _together(context, by_source(families), options):
             yield summary
 
 
-async def _together(worker: Worker, groups: Sequence[Sequence[Family]], asked: Asked) -> AsyncIterator[Summary]:
+async def _together(
+    context: RunContext, groups: Sequence[Sequence[Family]], options: RunOptions
+) -> AsyncIterator[Summary]:
     """Some groups at the same time, begun in their order, each told of when it is done: while one waits for eBay,
     another one stores. They share the account's connections, token and call limit."""
     places = asyncio.Semaphore(GROUPS)
 
     async def one(group: Sequence[Family]) -> list[Summary]:
         async with places:
-            return [] if worker.stop.signum is not None else await _isolated(worker, group, asked)
+            return [] if context.stop.signum is not None else await _isolated(context, group, options)
 
     tasks = [asyncio.create_task(one(group)) for group in groups]
     try:
@@ -77,13 +79,13 @@ async def _together(worker: Worker, groups: Sequence[Sequence[Family]], asked: A
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _isolated(worker: Worker, group: Sequence[Family], asked: Asked) -> list[Summary]:
+async def _isolated(context: RunContext, group: Sequence[Family], options: RunOptions) -> list[Summary]:
     """A bug in one group is no matter of the others."""
     try:
-        return await run(worker, group, asked)
+        return await run(context, group, options)
     except Exception as error:
         failure = unexpected(error)
-        name = worker.account.name
+        name = context.account.name
         return [Summary(name, family.name, status="error", failure=failure) for family in group]
 
 
@@ -119,8 +121,8 @@ async def _main(configured: Settings, job: Job) -> None:
         account = await accounts.by_id(db, job.account_id)
         families = [discover()[name] for name in job.families]
         deadline = time.monotonic() + job.seconds if job.seconds else None
-        asked = Asked(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
-        async for summary in run_families(configured, db, account, families, asked, stop):
+        options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
+        async for summary in run_families(configured, db, account, families, options, stop):
             _say({"run": summary.as_dict()})
     except EbaysyncError as error:
         last["error"] = error.as_dict()

@@ -105,7 +105,7 @@ class Reader:
                 batch = Batch()
         yield batch, True
 
-    async def again(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
+    async def refetch(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
         """Records that are stored, by their keys."""
         size = self.calls.details_at_once or 50
         for start in range(0, len(keys), size):

@@ -1,7 +1,7 @@
 """Notices that work is no longer wanted: everything is paused, the family or the account is disabled, the account is
 being removed.
 
-Each stored batch asks in its own transaction (sync/member). Between batches, while a retry sleeps or a long list is
+Each stored batch asks in its own transaction (sync/family_run). Between batches, while a retry sleeps or a long list is
 read, somebody else looks every LOOK seconds, and what the run waits for is then given up as on SIGTERM.
 """
 
@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from ebaysync.errors import DatabaseError
 from ebaysync.store.database import Database
-from ebaysync.sync.member import Halted, Member
+from ebaysync.sync.family_run import FamilyRun, Halted
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ class Halt:
 
 
 @asynccontextmanager
-async def watched(db: Database, members: Sequence[Member], stop: Stop) -> AsyncIterator[Halt]:
+async def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AsyncIterator[Halt]:
     """Look after these families of one run while it is at work."""
     halt = Halt(stop)
-    looking = asyncio.create_task(_look(db, members, halt))
+    looking = asyncio.create_task(_look(db, family_runs, halt))
     try:
         yield halt
     finally:
@@ -73,12 +73,12 @@ async def watched(db: Database, members: Sequence[Member], stop: Stop) -> AsyncI
             await looking
 
 
-async def _look(db: Database, members: Sequence[Member], halt: Halt) -> None:
-    while not all(member.halted for member in members):
+async def _look(db: Database, family_runs: Sequence[FamilyRun], halt: Halt) -> None:
+    while not all(family_run.halted for family_run in family_runs):
         await asyncio.sleep(LOOK)
         try:
-            for member in members:
-                member.halt(await db.transact(member.may_run))
+            for family_run in family_runs:
+                family_run.halt(await db.transact(family_run.may_run))
         except DatabaseError as error:
             log.warning("whether the run may go on could not be asked: %s", error)
     halt.all_halted.set()

@@ -53,9 +53,9 @@ from ebaysync.store.database import Database
 from ebaysync.sync import cadence
 from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
+from ebaysync.sync.family_run import FamilyRun, Halted, Move, Summary
 from ebaysync.sync.halt import Stop, watched
 from ebaysync.sync.lease import Walk
-from ebaysync.sync.member import Halted, Member, Move, Summary
 from ebaysync.sync.sources import SOURCES, Calls, key_reader
 from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
 
@@ -66,7 +66,7 @@ CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunOptions:
     """What a command asks of a run."""
 
     trigger: str
@@ -82,7 +82,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Worker:
+class RunContext:
     """What a run works with. `progress` is told of every stored slice."""
 
     settings: Settings
@@ -93,108 +93,108 @@ class Worker:
     progress: Callable[[Summary], None] = lambda _: None
 
 
-async def run(worker: Worker, families: Sequence[Family], asked: Asked) -> list[Summary]:
+async def run(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[Summary]:
     """Bring families of one source of one account up to date. Errors end up in the summaries, whose status says so;
     only a bug is raised."""
     started = time.monotonic()
     part = limits.last_part(min(family.every_minutes for family in families))
-    worker = replace(worker, api=worker.api.counted(part))
-    members: list[Member] = []
+    context = replace(context, api=context.api.counted(part))
+    family_runs: list[FamilyRun] = []
     summaries: list[Summary] = []
     for family in families:
-        summary = Summary(worker.account.name, family.name)
+        summary = Summary(context.account.name, family.name)
         try:
-            state = await states.load(worker.db, worker.account, family)
-            member = Member(worker.db, worker.account, family, state, force=asked.force)
-            summary = member.summary
-            if reason := await _refusal(worker, member):
+            state = await states.load(context.db, context.account, family)
+            family_run = FamilyRun(context.db, context.account, family, state, force=options.force)
+            summary = family_run.summary
+            if reason := await _refusal(context, family_run):
                 summary.status, summary.reason = "skipped", reason
-            elif missing := await scopes.known_missing(worker.db, worker.account.id, family.scopes):
+            elif missing := await scopes.known_missing(context.db, context.account.id, family.scopes):
                 summary.status, summary.reason = "skipped", f"the seller has not consented to {scopes.short(missing)}"
-                summary.failure = scopes.refused(worker.account, family.name, missing)
+                summary.failure = scopes.refused(context.account, family.name, missing)
             else:
-                members.append(member)
+                family_runs.append(family_run)
         except EbaysyncError as error:
             _failed(summary, error)
         summaries.append(summary)
-    if members:
-        await (_dry if asked.dry_run else _leased)(worker, members, asked)
-    _count(worker, summaries, started)
+    if family_runs:
+        await (_dry if options.dry_run else _leased)(context, family_runs, options)
+    _count(context, summaries, started)
     return summaries
 
 
-def _count(worker: Worker, summaries: Sequence[Summary], started: float) -> None:
+def _count(context: RunContext, summaries: Sequence[Summary], started: float) -> None:
     """The calls are counted at the first that was read; the others say so."""
     read_ = [summary for summary in summaries if summary.status != "skipped" or summary.run_id]
     for summary in read_:
         summary.seconds = time.monotonic() - started
         if summary is read_[0]:
-            summary.calls = worker.api.transport.calls
+            summary.calls = context.api.transport.calls
         else:
             summary.reason = summary.reason or f"read with {read_[0].family}, where the calls are counted"
 
 
-async def _refusal(worker: Worker, member: Member) -> str | None:
-    if reason := await worker.db.transact(member.may_run):
+async def _refusal(context: RunContext, family_run: FamilyRun) -> str | None:
+    if reason := await context.db.transact(family_run.may_run):
         return reason
-    if worker.account.environment in member.family.absent_in:
-        return f"eBay has no {member.family.name} in its {worker.account.environment}"
-    return worker.api.transport.resting(member.family.costs)
+    if context.account.environment in family_run.family.absent_in:
+        return f"eBay has no {family_run.family.name} in its {context.account.environment}"
+    return context.api.transport.resting(family_run.family.costs)
 
 
-async def _dry(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
+async def _dry(context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
     try:
-        await _Run(worker, members, asked).walk()
+        await _Run(context, family_runs, options).walk()
     except QuotaSpent as spent:
-        _all_rest(members, spent)
+        _all_rest(family_runs, spent)
     except EbaysyncError as error:
-        for member in members:
-            _failed(member.summary, error)
+        for family_run in family_runs:
+            _failed(family_run.summary, error)
 
 
-async def _leased(worker: Worker, members: Sequence[Member], asked: Asked) -> None:
+async def _leased(context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
     """Walk under each family's lease, and tell of it whatever happens. A family that another run holds is left out."""
     started = time.monotonic()
     async with AsyncExitStack() as stack:
-        mine: list[Member] = []
-        for member in members:
+        mine: list[FamilyRun] = []
+        for family_run in family_runs:
             try:
-                await _begin(worker, member, asked, stack)
-                mine.append(member)
+                await _begin(context, family_run, options, stack)
+                mine.append(family_run)
             except LeaseHeld as error:
-                member.summary.status, member.summary.reason = "skipped", "held by another run"
-                member.summary.failure = error
+                family_run.summary.status, family_run.summary.reason = "skipped", "held by another run"
+                family_run.summary.failure = error
             except EbaysyncError as error:
-                _failed(member.summary, error)
+                _failed(family_run.summary, error)
         if not mine:
             return
         try:
-            async with watched(worker.db, mine, worker.stop) as stop:
-                await _Run(replace(worker, stop=stop), mine, asked).walk()
+            async with watched(context.db, mine, context.stop) as stop:
+                await _Run(replace(context, stop=stop), mine, options).walk()
         except Halted:
             pass  # each family's summary has the reason
         except QuotaSpent as spent:
             _all_rest(mine, spent)
         except EbaysyncError as caught:
-            _all_failed(mine, await _learned(worker, mine[0].family, caught))
+            _all_failed(mine, await _learned(context, mine[0].family, caught))
         except Exception as bug:
             _all_failed(mine, unexpected(bug))
-        for member in mine:
-            member.summary.caught_up &= not member.halted
-        _count(worker, [member.summary for member in mine], started)
-        for member in mine:
-            await _tell(worker, member)
+        for family_run in mine:
+            family_run.summary.caught_up &= not family_run.halted
+        _count(context, [family_run.summary for family_run in mine], started)
+        for family_run in mine:
+            await _tell(context, family_run)
 
 
-async def _begin(worker: Worker, member: Member, asked: Asked, stack: AsyncExitStack) -> None:
-    family, account, run_id = member.family, worker.account, uuid4()
-    held = leases.held(worker.db, account.id, family.name, asked.walk, run_id)
-    member.lease = await stack.enter_async_context(held)
-    member.summary.run_id = str(run_id)
-    await states.ensure(worker.db, account, family)
-    await states.begin_run(worker.db, account, family.name, run_id, asked.trigger)
-    member.state = await states.load(worker.db, account, family)  # as the run before us left it
-    member.summary.cursor = member.state.cursor
+async def _begin(context: RunContext, family_run: FamilyRun, options: RunOptions, stack: AsyncExitStack) -> None:
+    family, account, run_id = family_run.family, context.account, uuid4()
+    held = leases.held(context.db, account.id, family.name, options.walk, run_id)
+    family_run.lease = await stack.enter_async_context(held)
+    family_run.summary.run_id = str(run_id)
+    await states.ensure(context.db, account, family)
+    await states.begin_run(context.db, account, family.name, run_id, options.trigger)
+    family_run.state = await states.load(context.db, account, family)  # as the run before us left it
+    family_run.summary.cursor = family_run.state.cursor
 
 
 def _failed(summary: Summary, error: EbaysyncError) -> None:
@@ -202,37 +202,37 @@ def _failed(summary: Summary, error: EbaysyncError) -> None:
     summary.status = "interrupted" if isinstance(error, Interrupted) else "error"
 
 
-def _all_failed(members: Sequence[Member], error: EbaysyncError) -> None:
-    for member in members:
-        if member.summary.failure is None and not member.halted:
-            _failed(member.summary, error)
+def _all_failed(family_runs: Sequence[FamilyRun], error: EbaysyncError) -> None:
+    for family_run in family_runs:
+        if family_run.summary.failure is None and not family_run.halted:
+            _failed(family_run.summary, error)
 
 
-def _all_rest(members: Sequence[Member], spent: QuotaSpent) -> None:
+def _all_rest(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
     """The day's calls are used up: no failure. What was stored stays, and so does the cursor."""
-    for summary in (member.summary for member in members if member.summary.failure is None):
+    for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
         moved = summary.window_from and summary.reached and summary.reached > summary.window_from
         summary.status = "completed" if summary.fetched or moved else "skipped"
         summary.reason = spent.message
 
 
-async def _learned(worker: Worker, family: Family, error: EbaysyncError) -> EbaysyncError:
+async def _learned(context: RunContext, family: Family, error: EbaysyncError) -> EbaysyncError:
     """Keep what an error says about the account's consent, so that no further call is spent. The error to tell."""
-    account = worker.account
+    account = context.account
     try:
         if isinstance(error, ScopeMissing):
-            return await scopes.learn(worker.db, account, family.name, family.scopes, error)
-        if isinstance(error, ConsentNeeded) and await note_refusal(worker.db, account, family.name, family.scopes):
+            return await scopes.learn(context.db, account, family.name, family.scopes, error)
+        if isinstance(error, ConsentNeeded) and await note_refusal(context.db, account, family.name, family.scopes):
             needed = consent_needed(account)
-            worker.api.credentials.give_up(needed)
+            context.api.credentials.give_up(needed)
             return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
     except DatabaseError as untold:
         log.warning("%s: what eBay says of the consent could not be stored: %s", account.name, untold)
     return error
 
 
-async def _tell(worker: Worker, member: Member) -> None:
-    summary, lease, error = member.summary, member.lease, member.summary.failure
+async def _tell(context: RunContext, family_run: FamilyRun) -> None:
+    summary, lease, error = family_run.summary, family_run.lease, family_run.summary.failure
     assert lease
     if isinstance(error, LeaseLost):
         return  # whoever took over has told of it
@@ -243,22 +243,22 @@ async def _tell(worker: Worker, member: Member) -> None:
         facts = summary.facts()
         await states.note(connection, lease.run_id, kind, facts)
         said = error.message if error and summary.status == "error" else None
-        name, account_id = member.family.name, worker.account.id
+        name, account_id = family_run.family.name, context.account.id
         rests = summary.status == "skipped"  # a run was begun, and found the quota spent: it stays due
         status = "completed" if rests else summary.status
         await states.end_run(connection, account_id, name, lease.run_id, status, said, facts, live=live and not rests)
         if live and summary.status == "completed":
-            spent = {} if member.imports else worker.api.transport.spent
+            spent = {} if family_run.imports else context.api.transport.spent
             await cadence.succeeded(
-                connection, account_id, member.family, spent, whole=summary.caught_up and bool(spent)
+                connection, account_id, family_run.family, spent, whole=summary.caught_up and bool(spent)
             )
         elif live and summary.status == "error":
-            await cadence.failed(connection, account_id, member.family, error)
+            await cadence.failed(connection, account_id, family_run.family, error)
 
     try:
-        await lease.transact(worker.db, work)
+        await lease.transact(context.db, work)
     except LeaseLost as lost:
-        if error is None and not member.halted:
+        if error is None and not family_run.halted:
             _failed(summary, lost)
     except DatabaseError as untold:
         log.warning("%s: how the run ended could not be stored: %s", summary.family, untold)
@@ -276,13 +276,13 @@ def unexpected(error: Exception) -> EbaysyncError:
 class _Run:
     """The walks of one run: what is read, for which families, and where it stands."""
 
-    def __init__(self, worker: Worker, members: Sequence[Member], asked: Asked) -> None:
-        self.worker, self.asked = worker, asked
-        self.members = list(members)
-        self.family = members[0].family  # what families of one source declare of it is the same
-        self.calls: Calls = SOURCES[self.family.source](worker.api)
+    def __init__(self, context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
+        self.context, self.options = context, options
+        self.family_runs = list(family_runs)
+        self.family = family_runs[0].family  # what families of one source declare of it is the same
+        self.calls: Calls = SOURCES[self.family.source](context.api)
         self.source = self._windows()
-        self.clamp = timedelta(hours=worker.settings.max_window_hours)
+        self.clamp = timedelta(hours=context.settings.max_window_hours)
 
     def _windows(self) -> Source | None:
         calls = self.calls
@@ -300,103 +300,105 @@ class _Run:
 
     async def walk(self) -> None:
         """Read what is due, store it. Raises EbaysyncError; what was stored stays."""
-        stop = self.worker.stop
-        await stop.race(self.worker.api.credentials.access_token())
-        for member in self.members:
-            await member.open(self.calls)
+        stop = self.context.stop
+        await stop.race(self.context.api.credentials.access_token())
+        for family_run in self.family_runs:
+            await family_run.open(self.calls)
         if self.source is None:
             await self._scan()
         else:
             await self._live(self.source)
-        if self.asked.walk == "live":
-            for member in list(self.members):
-                if self._go_on() and member in self.members:
-                    await self._guarded(member, member.again(stop.race))
-                if self._go_on() and member in self.members:
-                    await self._guarded(member, member.enrich())
+        if self.options.walk == "live":
+            for family_run in list(self.family_runs):
+                if self._go_on() and family_run in self.family_runs:
+                    await self._guarded(family_run, family_run.refetch_open(stop.race))
+                if self._go_on() and family_run in self.family_runs:
+                    await self._guarded(family_run, family_run.enrich())
         if stop.signum is not None:
             raise Interrupted(stop.signum)
 
     async def _live(self, source: Source) -> None:
         """The window, then a piece of the sweep."""
-        span, known = await self.worker.stop.race(self._plan(source))
-        if self.asked.walk == "backfill" and any(member.lease for member in self.members):
+        span, known = await self.context.stop.race(self._plan(source))
+        if self.options.walk == "backfill" and any(family_run.lease for family_run in self.family_runs):
             fresh = span
             span = await self._resumed(fresh)
             known = known if span == fresh else None
         await self._announce(span)
         reached = span.start
         async with aclosing(read(source, span, self._widest(), self._go_on, known)) as portions:
-            while (portion := await self.worker.stop.race(anext(portions, None))) is not None:
+            while (portion := await self.context.stop.race(anext(portions, None))) is not None:
                 await self._store(portion)
                 reached = portion.slice.end
                 self._reached(reached)
         if reached >= span.end:
-            for member in self.members:
-                member.summary.caught_up = True
-            if self.asked.walk == "live" and self.family.sweep:
+            for family_run in self.family_runs:
+                family_run.summary.caught_up = True
+            if self.options.walk == "live" and self.family.sweep:
                 await self._sweep(source, span, self.family.sweep)
 
     async def _announce(self, span: Slice) -> None:
-        for member in list(self.members):
-            summary = member.summary
+        for family_run in list(self.family_runs):
+            summary = family_run.summary
             summary.window_from, summary.window_to, summary.reached = span.start, span.end, span.start
             facts = {"from": states.iso(span.start), "to": states.iso(span.end)}
-            await self._guarded(member, member.note("start", facts))
+            await self._guarded(family_run, family_run.note("start", facts))
 
     def _reached(self, position: datetime) -> None:
-        for member in self.members:
-            member.summary.reached = position
-            self.worker.progress(member.summary)
+        for family_run in self.family_runs:
+            family_run.summary.reached = position
+            self.context.progress(family_run.summary)
 
     async def _store(self, portion: Portion) -> None:
         """A portion for each family, with its cursor. A family whose lease was lost is left behind."""
-        now, end = self.worker.api.transport.clock.now(), portion.slice.end
-        for member in list(self.members):
-            if self.asked.walk == "live":
-                position, move = member.cursor_to(end, now)
+        now, end = self.context.api.transport.clock.now(), portion.slice.end
+        for family_run in list(self.family_runs):
+            if self.options.walk == "live":
+                position, move = family_run.cursor_to(end, now)
             else:
-                position, move = end, self._backfill_to(member, end)
-            await self._take(member, portion, None if portion.partial else move)
-            if self.asked.walk == "live" and not portion.partial and member in self.members:
-                member.moved(position)
+                position, move = end, self._backfill_to(family_run, end)
+            await self._take(family_run, portion, None if portion.partial else move)
+            if self.options.walk == "live" and not portion.partial and family_run in self.family_runs:
+                family_run.moved(position)
         if portion.partial:
             raise portion.partial
 
-    async def _take(self, member: Member, portion: Portion, move: Move | None) -> None:
-        race = self.worker.stop.race
-        await self._guarded(member, member.take(portion.records, portion.slice, move, race, portion.broken))
+    async def _take(self, family_run: FamilyRun, portion: Portion, move: Move | None) -> None:
+        race = self.context.stop.race
+        await self._guarded(family_run, family_run.store(portion.records, portion.slice, move, race, portion.broken))
 
-    def _backfill_to(self, member: Member, position: datetime) -> Move:
-        account_id, name = self.worker.account.id, member.family.name
+    def _backfill_to(self, family_run: FamilyRun, position: datetime) -> Move:
+        account_id, name = self.context.account.id, family_run.family.name
         return lambda connection: states.move_backfill(connection, account_id, name, position)
 
-    async def _guarded(self, member: Member, work: Awaitable[None]) -> None:
+    async def _guarded(self, family_run: FamilyRun, work: Awaitable[None]) -> None:
         """What happens to one family is no matter of the others: its lease was lost, or it was told to stop."""
         try:
             await work
         except LeaseLost as lost:
-            member.halt(await self.worker.db.transact(member.may_run))  # taken away, where the account is removed
-            if not member.halted:
-                _failed(member.summary, lost)
-            self._leave(member)
-            if not self.members:
+            family_run.halt(
+                await self.context.db.transact(family_run.may_run)
+            )  # taken away, where the account is removed
+            if not family_run.halted:
+                _failed(family_run.summary, lost)
+            self._leave(family_run)
+            if not self.family_runs:
                 raise
         except Halted:
-            self._leave(member)
+            self._leave(family_run)
 
-    def _leave(self, member: Member) -> None:
-        self.members = [other for other in self.members if other is not member]
+    def _leave(self, family_run: FamilyRun) -> None:
+        self.family_runs = [other for other in self.family_runs if other is not family_run]
 
     def _go_on(self) -> bool:
         """Whether to begin something new. Families that were told to stop are left behind."""
-        late = self.asked.deadline is not None and time.monotonic() >= self.asked.deadline
-        self.members = [member for member in self.members if not member.halted]
-        return self.worker.stop.signum is None and not late and bool(self.members)
+        late = self.options.deadline is not None and time.monotonic() >= self.options.deadline
+        self.family_runs = [family_run for family_run in self.family_runs if not family_run.halted]
+        return self.context.stop.signum is None and not late and bool(self.family_runs)
 
     def _progressed(self) -> None:
-        for member in self.members:
-            member.progressed()
+        for family_run in self.family_runs:
+            family_run.progressed()
 
     def _widest(self) -> timedelta:
         return self.family.widest or self.clamp
@@ -404,15 +406,15 @@ class _Run:
     async def _plan(self, source: Source) -> tuple[Slice, Page | None]:
         """The span of this run by eBay's clock. Until eBay has answered once only the host's clock is there: then
         the first slice is asked for by it, and should the answer's Date say otherwise, the plan is made anew."""
-        clock = self.worker.api.transport.clock
+        clock = self.context.api.transport.clock
         assumed = clock.now()
         span = self._span(assumed)
         if clock.known or span.width <= timedelta(0):
             return span, None
-        began, asked = time.monotonic(), first(span, self._widest())
+        began, query = time.monotonic(), first(span, self._widest())
         page: Page | None = None
         try:
-            page = await source.ask(asked, 0)
+            page = await source.ask(query, 0)
         except XmlBroken:
             pass  # the walk asks again, for less at once
         except EbayRejected as error:
@@ -422,31 +424,31 @@ class _Run:
         span_by_ebay = self._span(clock.now())
         if abs(skew) > CLOCK_TOLERANCE:
             log.warning("this host's clock is off by %.0f s; eBay's is used", skew.total_seconds())
-        elif page is not None and asked.end <= span_by_ebay.end:
+        elif page is not None and query.end <= span_by_ebay.end:
             return Slice(span.start, min(span.end, span_by_ebay.end)), page
         return span_by_ebay, None
 
     async def _resumed(self, fresh: Slice) -> Slice:
         """What is left of the unfinished backfills of as many days, or new ones of this span."""
-        worker, days = self.worker, self.asked.days
+        context, days = self.context, self.options.days
         kept = [
-            await states.open_backfill(worker.db, worker.account, member.family, days, fresh.start, fresh.end)
-            for member in self.members
+            await states.open_backfill(context.db, context.account, family_run.family, days, fresh.start, fresh.end)
+            for family_run in self.family_runs
         ]
         return Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
 
     def _span(self, now: datetime) -> Slice:
         """From where to where this run reads, were it `now` at eBay: from the oldest of the families' cursors."""
-        end = _whole_seconds(now - timedelta(seconds=self.worker.settings.settle_seconds))
+        end = _whole_seconds(now - timedelta(seconds=self.context.settings.settle_seconds))
         reach = self.family.furthest_reach
         earliest = _whole_seconds(now - reach + REACH_MARGIN) if reach else None
-        if self.asked.walk == "backfill":
-            return Slice(_whole_seconds(_after(now - timedelta(days=self.asked.days), earliest)), end)
-        start = min(self._start(member, now, end) for member in self.members)
+        if self.options.walk == "backfill":
+            return Slice(_whole_seconds(_after(now - timedelta(days=self.options.days), earliest)), end)
+        start = min(self._start(family_run, now, end) for family_run in self.family_runs)
         return Slice(_whole_seconds(_after(start, earliest)), end)
 
-    def _start(self, member: Member, now: datetime, end: datetime) -> datetime:
-        family, settings, cursor = member.family, self.worker.settings, member.state.cursor
+    def _start(self, family_run: FamilyRun, now: datetime, end: datetime) -> datetime:
+        family, settings, cursor = family_run.family, self.context.settings, family_run.state.cursor
         if cursor is None:
             return now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
         return min(cursor, end) - (family.overlap or timedelta(minutes=settings.overlap_minutes))
@@ -457,21 +459,21 @@ class _Run:
         start, end = max(live.end - horizon, _reach(self.family, live.end)), live.start
         if start >= end or not self._go_on():
             return
-        leader = min(self.members, key=lambda member: member.state.sweep or start)
-        if not self.asked.sweep and leader.state.sweep:
+        leader = min(self.family_runs, key=lambda family_run: family_run.state.sweep or start)
+        if not self.options.sweep and leader.state.sweep:
             start = min(max(start, leader.state.sweep), end)
         if start >= end:
             start = max(live.end - horizon, _reach(self.family, live.end))
-        whole = self.asked.sweep
+        whole = self.options.sweep
         width = min(leader.state.sweep_width or self._widest(), self._widest()) if not whole else self._widest()
         span = Slice(_whole_seconds(start), end)
         async with aclosing(read(source, span, width, self._go_on, ahead=4 if whole else 1)) as portions:
-            while (portion := await self.worker.stop.race(anext(portions, None))) is not None:
+            while (portion := await self.context.stop.race(anext(portions, None))) is not None:
                 done = portion.slice.end >= end
                 wider = portion.width * 2 if _is_roomy(len(portion.records), self.calls.page_size) else portion.width
-                for member in list(self.members):
-                    move = member.sweep_to(portion.slice, min(wider, self._widest()), done=done)
-                    await self._take(member, portion, None if portion.partial else move)
+                for family_run in list(self.family_runs):
+                    move = family_run.sweep_to(portion.slice, min(wider, self._widest()), done=done)
+                    await self._take(family_run, portion, None if portion.partial else move)
                 if portion.partial:
                     raise portion.partial
                 if not whole:
@@ -480,33 +482,33 @@ class _Run:
     async def _scan(self) -> None:
         """All there is, and what of a snapshot is gone. Before anything is marked as removed (never in a dry run) the
         list is read a second time, because a row may have slipped from one page to another while it was read."""
-        scan, clock = self.calls.scan, self.worker.api.transport.clock
+        scan, clock = self.calls.scan, self.context.api.transport.clock
         assert scan
         started = time.monotonic()
         for turn in range(2):
             if not await self._one_scan():
                 return
             began = _whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
-            snapshots = [member for member in self.members if member.family.cursor_type == "snapshot"]
-            if turn or self.asked.dry_run or not [member for member in snapshots if await member.gone()]:
+            snapshots = [family_run for family_run in self.family_runs if family_run.family.cursor_type == "snapshot"]
+            if turn or self.options.dry_run or not [family_run for family_run in snapshots if await family_run.gone()]:
                 break
-        for member in list(self.members):
+        for family_run in list(self.family_runs):
             try:
-                await self._guarded(member, member.finish_scan(began, accept=self.asked.accept_removals))
-                member.summary.caught_up = True
+                await self._guarded(family_run, family_run.finish_scan(began, accept=self.options.accept_removals))
+                family_run.summary.caught_up = True
             except EbayError as error:  # of this family alone: the others' scan was complete
-                _failed(member.summary, error)
+                _failed(family_run.summary, error)
 
     async def _one_scan(self) -> bool:
         """Whether all of it was read."""
         assert self.calls.scan
-        names = [member.family.name for member in self.members]
+        names = [family_run.family.name for family_run in self.family_runs]
         async with aclosing(self.calls.scan(names)) as portions:
-            while (found := await self.worker.stop.race(anext(portions, None))) is not None:
-                for member in list(self.members):
-                    if own := found.get(member.family.name):
-                        await self._guarded(member, member.take_scanned(own, self.worker.stop.race))
-                    self.worker.progress(member.summary)
+            while (found := await self.context.stop.race(anext(portions, None))) is not None:
+                for family_run in list(self.family_runs):
+                    if own := found.get(family_run.family.name):
+                        await self._guarded(family_run, family_run.store_scan(own, self.context.stop.race))
+                    self.context.progress(family_run.summary)
                 self._progressed()
                 if not self._go_on():
                     return False
@@ -529,4 +531,4 @@ def _after(moment: datetime, earliest: datetime | None) -> datetime:
     return moment if earliest is None else max(moment, earliest)
 
 
-__all__ = ["Asked", "Stop", "Summary", "Worker", "run", "unexpected"]
+__all__ = ["RunContext", "RunOptions", "Stop", "Summary", "run", "unexpected"]

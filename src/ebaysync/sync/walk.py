@@ -90,7 +90,7 @@ class Portion:
     partial: EbayError | None = None
 
 
-class _Asked:
+class _Query:
     """A slice in line, and the task that asks for it once it is near the head of the line."""
 
     def __init__(self, slice_: Slice, page: Page | None = None) -> None:
@@ -125,21 +125,21 @@ async def read(
     `known` is the answer for the span's first clamp, where it has been asked for already; `ahead` is how many slices
     are asked for at once. Raises EbayError; what was handed out before stays valid.
     """
-    line: deque[_Asked] = deque()
+    line: deque[_Query] = deque()
     position, width, unreadable = span.start, clamp, 0
     if known is not None:
         head = first(span, clamp)
-        line.append(_Asked(head, known))
+        line.append(_Query(head, known))
         position = head.end
     try:
         while True:
             while go_on() and position < span.end and len(line) < ahead:
-                line.append(_Asked(Slice(position, min(position + width, span.end))))
+                line.append(_Query(Slice(position, min(position + width, span.end))))
                 position = line[-1].slice.end
             if not line or not go_on():
                 return
-            for asked in list(line)[:ahead]:
-                asked.start(source)
+            for query in list(line)[:ahead]:
+                query.start(source)
             page = await line[0].answer()
             done = line.popleft()
             if isinstance(page, XmlBroken):
@@ -147,7 +147,7 @@ async def read(
                 if not page.by_a_record:
                     raise page
                 if done.slice.width > FINEST and unreadable <= UNREADABLE:
-                    line.extendleft(_Asked(part) for part in reversed(done.slice.cut(2)))
+                    line.extendleft(_Query(part) for part in reversed(done.slice.cut(2)))
                 elif page.document is not None and done.slice.width <= FINEST:
                     yield Portion(done.slice, (), width, ((page.document, page.message),))
                 else:
@@ -161,11 +161,11 @@ async def read(
             elif done.slice.width > FINEST:
                 parts = done.slice.cut(max(2, math.ceil(page.total / (source.page_size * FULL))))
                 width = min(width, max(FINEST, parts[0].width))
-                line.extendleft(_Asked(part) for part in reversed(parts))
+                line.extendleft(_Query(part) for part in reversed(parts))
             else:
                 yield Portion(done.slice, await _dense(source, done.slice), width)
     finally:
-        tasks = [asked.task for asked in line if asked.task]
+        tasks = [query.task for query in line if query.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

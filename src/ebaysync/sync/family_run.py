@@ -113,7 +113,7 @@ class Summary:
         }
 
 
-class Member:
+class FamilyRun:
     """A family in a run. Without a lease (a dry run) what is written is undone. `force`: although it is disabled."""
 
     def __init__(self, db: Database, account: Account, family: Family, state: State, *, force: bool = False) -> None:
@@ -172,10 +172,10 @@ class Member:
             run_id = self.lease.run_id
             await self.lease.transact(self.db, lambda connection: states.note(connection, run_id, kind, facts))
 
-    def mine(self, records: Sequence[bytes]) -> Sequence[bytes]:
+    def own_records(self, records: Sequence[bytes]) -> Sequence[bytes]:
         return records if self.family.mine is None else [record for record in records if self.family.mine(record)]
 
-    async def take(
+    async def store(
         self,
         records: Sequence[bytes],
         slice_: Slice | None,
@@ -185,10 +185,10 @@ class Member:
     ) -> None:
         """Store a portion's records, and `move` with the last of them. `race` ends the wait for eBay's details."""
         assert self._reader
-        prepared = self._reader.batches(self.mine(records), broken)
+        prepared = self._reader.batches(self.own_records(records), broken)
         await self._store_all(prepared, slice_, move, race)
 
-    async def again(self, race: Race) -> None:
+    async def refetch_open(self, race: Race) -> None:
         """Ask again for the stored records that are not in a final state or lack their detail."""
         detail, reader = self.family.detail, self._reader
         assert reader
@@ -203,7 +203,7 @@ class Member:
         waits = {key for key, pending in reader.pending.items() if pending.waits}
         wanted = [key for key in {**keys, **dict.fromkeys(waiting)} if key not in reader.tried | waits]
         if wanted:
-            await self._store_all(reader.again(wanted), None, None, race)
+            await self._store_all(reader.refetch(wanted), None, None, race)
 
     async def _store_all(
         self,
@@ -281,12 +281,12 @@ class Member:
         self.state = replace(self.state, sweep=slice_.end)
         return lambda connection: states.move_sweep(connection, account_id, name, slice_.end, width, done=done)
 
-    async def take_scanned(self, found: Found, race: Race) -> None:
+    async def store_scan(self, found: Found, race: Race) -> None:
         """The same of a scan's records. What cannot be read counts as seen where its key can be told, and is told of
         once, however often the list is read."""
         broken = [each for each in found.broken if each.key is None or each.key not in self._broken]
         if found.records or broken:
-            await self.take(found.records, None, None, race, [(each.document, each.reason) for each in broken])
+            await self.store(found.records, None, None, race, [(each.document, each.reason) for each in broken])
         self.doubt = self.doubt or found.doubt
         self._broken.update(each.key for each in broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
