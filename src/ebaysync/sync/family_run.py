@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
-from ebaysync.errors import EbayError, EbaysyncError, TooMuchGone
+from ebaysync.errors import EbayError, TooMuchGone
 from ebaysync.families.base import Family
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, unfinished
@@ -29,12 +29,12 @@ from ebaysync.sync.scan import Found
 from ebaysync.sync.snapshot import Seen
 from ebaysync.sync.sources import Calls, key_reader
 from ebaysync.sync.state import State
+from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import Slice
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Status = Literal["completed", "error", "skipped", "interrupted"]
 Move = Callable[[AsyncConnection], Awaitable[None]]
 """What else is written in the transaction of the last records: a position."""
 Race = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -43,74 +43,6 @@ Race = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 class Halted(Exception):
     """A family was told to stop in the middle of something; its summary has the reason."""
-
-
-@dataclass
-class Summary:
-    """What a run has done: the object that `run --json` prints, and `summary_json` of its row."""
-
-    account: str
-    family: str
-    run_id: str | None = None
-    status: Status = "completed"
-    reason: str | None = None
-    window_from: datetime | None = None
-    window_to: datetime | None = None
-    cursor: datetime | None = None
-    caught_up: bool = False
-    calls: int = 0
-    fetched: int = 0
-    stored: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    quarantined: int = 0
-    seconds: float = 0.0
-    full: int | None = None
-    partial: int = 0
-    incomplete: int | None = None
-    failure: EbaysyncError | None = field(default=None, repr=False)
-    reached: datetime | None = field(default=None, repr=False)
-
-    @property
-    def share(self) -> float:
-        """How much of the window is stored, 0 to 1."""
-        if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
-            return 0.0
-        return (self.reached - self.window_from) / (self.window_to - self.window_from)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "account": self.account,
-            "family": self.family,
-            "run_id": self.run_id,
-            "status": self.status,
-            "reason": self.reason,
-            "window_from": states.iso(self.window_from),
-            "window_to": states.iso(self.window_to),
-            "cursor": states.iso(self.cursor),
-            "caught_up": self.caught_up,
-            "calls": self.calls,
-            "fetched": self.fetched,
-            "stored": self.stored,
-            "unchanged": self.unchanged,
-            "removed": self.removed,
-            "quarantined": self.quarantined,
-            "seconds": round(self.seconds, 3),
-            "error": self.failure.as_dict() if self.failure else None,
-        } | self._normalized()
-
-    def facts(self) -> dict[str, Any]:
-        """`summary_json`: the same, and how many records still lack their detail."""
-        return self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
-
-    def _normalized(self) -> dict[str, int]:
-        if self.full is None:
-            return {}
-        return {
-            "normalized_full": self.full,
-            "normalized_partial": self.partial,
-            "normalization_errors": self.quarantined,
-        }
 
 
 class FamilyRun:

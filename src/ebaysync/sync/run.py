@@ -50,18 +50,18 @@ from ebaysync.errors import (
 from ebaysync.families.base import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
-from ebaysync.sync import cadence
+from ebaysync.sync import cadence, plan
 from ebaysync.sync import lease as leases
 from ebaysync.sync import state as states
-from ebaysync.sync.family_run import FamilyRun, Halted, Move, Summary
+from ebaysync.sync.family_run import FamilyRun, Halted, Move
 from ebaysync.sync.halt import Stop, watched
 from ebaysync.sync.lease import Walk
 from ebaysync.sync.sources import SOURCES, Calls, key_reader
+from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import Page, Portion, Slice, Source, first, read
 
 log = logging.getLogger(__name__)
 
-REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach
 CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
 
 
@@ -282,7 +282,6 @@ class _Run:
         self.family = family_runs[0].family  # what families of one source declare of it is the same
         self.calls: Calls = SOURCES[self.family.source](context.api)
         self.source = self._windows()
-        self.clamp = timedelta(hours=context.settings.max_window_hours)
 
     def _windows(self) -> Source | None:
         calls = self.calls
@@ -334,8 +333,8 @@ class _Run:
         if reached >= span.end:
             for family_run in self.family_runs:
                 family_run.summary.caught_up = True
-            if self.options.walk == "live" and self.family.sweep:
-                await self._sweep(source, span, self.family.sweep)
+            if self.options.walk == "live" and self._go_on():
+                await self._sweep(source, span)
 
     async def _announce(self, span: Slice) -> None:
         for family_run in list(self.family_runs):
@@ -401,7 +400,7 @@ class _Run:
             family_run.progressed()
 
     def _widest(self) -> timedelta:
-        return self.family.widest or self.clamp
+        return plan.widest(self.context.settings, self.family)
 
     async def _plan(self, source: Source) -> tuple[Slice, Page | None]:
         """The span of this run by eBay's clock. Until eBay has answered once only the host's clock is there: then
@@ -438,41 +437,26 @@ class _Run:
         return Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
 
     def _span(self, now: datetime) -> Slice:
-        """From where to where this run reads, were it `now` at eBay: from the oldest of the families' cursors."""
-        end = _whole_seconds(now - timedelta(seconds=self.context.settings.settle_seconds))
-        reach = self.family.furthest_reach
-        earliest = _whole_seconds(now - reach + REACH_MARGIN) if reach else None
+        """What this run reads, were it `now` at eBay."""
+        settings = self.context.settings
         if self.options.walk == "backfill":
-            return Slice(_whole_seconds(_after(now - timedelta(days=self.options.days), earliest)), end)
-        start = min(self._start(family_run, now, end) for family_run in self.family_runs)
-        return Slice(_whole_seconds(_after(start, earliest)), end)
+            return plan.backfill(settings, self.family, self.options.days, now)
+        return plan.live(settings, [(one.family, one.state.cursor) for one in self.family_runs], now)
 
-    def _start(self, family_run: FamilyRun, now: datetime, end: datetime) -> datetime:
-        family, settings, cursor = family_run.family, self.context.settings, family_run.state.cursor
-        if cursor is None:
-            return now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
-        return min(cursor, end) - (family.overlap or timedelta(minutes=settings.overlap_minutes))
-
-    async def _sweep(self, source: Source, live: Slice, horizon: timedelta) -> None:
-        """Of the trailing horizon before the live window: the piece after the sweep's cursor that fits a page, or
-        (`--sweep`) all of it."""
-        start, end = max(live.end - horizon, _reach(self.family, live.end)), live.start
-        if start >= end or not self._go_on():
+    async def _sweep(self, source: Source, window: Slice) -> None:
+        """Read a slice of the trailing horizon before the live window again; all of it with `--sweep`."""
+        whole, settings = self.options.sweep, self.context.settings
+        states_ = [family_run.state for family_run in self.family_runs]
+        planned = plan.sweep(settings, self.family, states_, window, whole=whole)
+        if planned is None:
             return
-        leader = min(self.family_runs, key=lambda family_run: family_run.state.sweep or start)
-        if not self.options.sweep and leader.state.sweep:
-            start = min(max(start, leader.state.sweep), end)
-        if start >= end:
-            start = max(live.end - horizon, _reach(self.family, live.end))
-        whole = self.options.sweep
-        width = min(leader.state.sweep_width or self._widest(), self._widest()) if not whole else self._widest()
-        span = Slice(_whole_seconds(start), end)
+        span, width = planned
         async with aclosing(read(source, span, width, self._go_on, ahead=4 if whole else 1)) as portions:
             while (portion := await self.context.stop.race(anext(portions, None))) is not None:
-                done = portion.slice.end >= end
-                wider = portion.width * 2 if _is_roomy(len(portion.records), self.calls.page_size) else portion.width
+                done, count = portion.slice.end >= span.end, len(portion.records)
+                wider = plan.next_sweep_width(settings, self.family, portion.width, count, self.calls.page_size)
                 for family_run in list(self.family_runs):
-                    move = family_run.sweep_to(portion.slice, min(wider, self._widest()), done=done)
+                    move = family_run.sweep_to(portion.slice, wider, done=done)
                     await self._take(family_run, portion, None if portion.partial else move)
                 if portion.partial:
                     raise portion.partial
@@ -488,7 +472,7 @@ class _Run:
         for turn in range(2):
             if not await self._one_scan():
                 return
-            began = _whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
+            began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
             snapshots = [family_run for family_run in self.family_runs if family_run.family.cursor_type == "snapshot"]
             if turn or self.options.dry_run or not [family_run for family_run in snapshots if await family_run.gone()]:
                 break
@@ -513,22 +497,6 @@ class _Run:
                 if not self._go_on():
                     return False
         return True
-
-
-def _is_roomy(records: int, page_size: int) -> bool:
-    return records * 3 < page_size
-
-
-def _reach(family: Family, now: datetime) -> datetime:
-    return now - family.furthest_reach + REACH_MARGIN if family.furthest_reach else now - timedelta(days=3650)
-
-
-def _whole_seconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)
-
-
-def _after(moment: datetime, earliest: datetime | None) -> datetime:
-    return moment if earliest is None else max(moment, earliest)
 
 
 __all__ = ["RunContext", "RunOptions", "Stop", "Summary", "run", "unexpected"]

@@ -1,0 +1,80 @@
+"""The result of one family's run: window, counts, error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from ebaysync.errors import EbaysyncError
+from ebaysync.sync.state import iso
+
+Status = Literal["completed", "error", "skipped", "interrupted"]
+
+
+@dataclass
+class Summary:
+    """The result of one family's run. `run --json` prints it, and the run's row keeps it as `summary_json`."""
+
+    account: str
+    family: str
+    run_id: str | None = None
+    status: Status = "completed"
+    reason: str | None = None
+    window_from: datetime | None = None
+    window_to: datetime | None = None
+    cursor: datetime | None = None
+    caught_up: bool = False
+    calls: int = 0
+    fetched: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    full: int | None = None
+    partial: int = 0
+    incomplete: int | None = None
+    failure: EbaysyncError | None = field(default=None, repr=False)
+    reached: datetime | None = field(default=None, repr=False)
+
+    @property
+    def share(self) -> float:
+        """How much of the window is stored, 0 to 1."""
+        if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
+            return 0.0
+        return (self.reached - self.window_from) / (self.window_to - self.window_from)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "account": self.account,
+            "family": self.family,
+            "run_id": self.run_id,
+            "status": self.status,
+            "reason": self.reason,
+            "window_from": iso(self.window_from),
+            "window_to": iso(self.window_to),
+            "cursor": iso(self.cursor),
+            "caught_up": self.caught_up,
+            "calls": self.calls,
+            "fetched": self.fetched,
+            "stored": self.stored,
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "quarantined": self.quarantined,
+            "seconds": round(self.seconds, 3),
+            "error": self.failure.as_dict() if self.failure else None,
+        } | self._normalized()
+
+    def facts(self) -> dict[str, Any]:
+        """`summary_json`: the same, and how many records still lack their detail."""
+        return self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
+
+    def _normalized(self) -> dict[str, int]:
+        if self.full is None:
+            return {}
+        return {
+            "normalized_full": self.full,
+            "normalized_partial": self.partial,
+            "normalization_errors": self.quarantined,
+        }
