@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.families import discover
-from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.families.family import Detail, Family, Parts
 from ebaysync.families.orders import FAMILY, ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.store.table import NUMERIC, Column

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 
 every_family = pytest.mark.parametrize("family", discover().values(), ids=lambda family: family.name)
 Query = Callable[..., list[Any]]

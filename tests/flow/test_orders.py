@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from pytest_httpx import HTTPXMock
 
-from ebaysync.families.base import Parts
+from ebaysync.families.family import Parts
 from ebaysync.families.orders import FAMILY
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.faults import SPOILERS

@@ -14,7 +14,7 @@ import pytest
 
 from ebaysync.ebay import postorder
 from ebaysync.families import discover
-from ebaysync.families.base import Parts
+from ebaysync.families.family import Parts
 from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
 from ebaysync.sim.things import Thing

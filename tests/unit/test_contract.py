@@ -9,7 +9,7 @@ import pytest
 
 from ebaysync.ebay.rest import Api
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import NUMERIC
 from ebaysync.sync.sources import SOURCES, Calls
 

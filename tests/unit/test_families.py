@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from ebaysync.families import discover, disputes
-from ebaysync.families.base import Decoder, Parts, Unusable
+from ebaysync.families.decoder import Decoder, Unusable
+from ebaysync.families.family import Parts
 from ebaysync.families.orders import FAMILY, keep_personal, may_lack
 from ebaysync.store.payload import Unstorable, storable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TIME, Column, Table

@@ -13,7 +13,7 @@ import pytest
 from ebaysync import errors
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.settings import Settings
 
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ebaysync.errors import UsageError
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 
 

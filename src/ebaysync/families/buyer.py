@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 
 NO_TRANSACTION = "0"

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, money
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.finances",)

@@ -5,7 +5,7 @@ Listings made on eBay's pages or by the Trading API are not among them.
 
 from __future__ import annotations
 
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import INTEGER, NUMERIC, Column, Table
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.inventory.readonly",)

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import msgspec
 
-from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.families.family import Detail, Family, Parts
 from ebaysync.store.table import BOOL, TIME, Column, Row, Stored, Table
 
 _BODY = ("Text", "Content")

@@ -7,7 +7,7 @@ gives the same offer another listingId.
 from __future__ import annotations
 
 from ebaysync.families import inventory
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Table, money
 
 OFFERS = Table(

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.base import Detail, Family, Parts
+from ebaysync.families.family import Detail, Family, Parts
 from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Row, Stored, Table, money
 
 _INSTRUCTION = "fulfillmentStartInstructions[0]"

@@ -7,7 +7,7 @@ the sweep. `ebay_payout_check` compares transactionCount with the transactions t
 from __future__ import annotations
 
 from ebaysync.families import finances
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.table import INTEGER, NUMERIC, TIME, Column, Table, money
 
 PAYOUTS = Table(

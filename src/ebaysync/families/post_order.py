@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.base import Decoder, Detail, Family, Parts, Unusable
+from ebaysync.families.decoder import Decoder, Unusable
+from ebaysync.families.family import Detail, Family, Parts
 from ebaysync.store.table import TIME, Column, Row, Stored, Table
 
 EARLIER = "earlier"

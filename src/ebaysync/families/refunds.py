@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from ebaysync.families import finances
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.families.finances import reference
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table
 

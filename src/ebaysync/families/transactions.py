@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ebaysync.families import finances
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.families.finances import reference
 from ebaysync.store.table import TIME, Column, Table
 

@@ -25,7 +25,7 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import open_api
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.job import Job

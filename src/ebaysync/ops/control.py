@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.ops.signals import Stop
 from ebaysync.store.age import account_tables, delete_of_account
 from ebaysync.store.database import Database

@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
-from ebaysync.families.base import Family, Rows, Unusable
+from ebaysync.families.decoder import Unusable
+from ebaysync.families.family import Family, Rows
 from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
 from ebaysync.store.database import Database

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import Interrupted
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.ops.signals import Stop
 from ebaysync.store import age
 from ebaysync.store.age import Aged

@@ -15,7 +15,7 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.application import keyset_of
 from ebaysync.ebay import limits
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.ops import budget
 from ebaysync.ops.budget import Due, Forecast, Plan, Task
 from ebaysync.settings import ENVIRONMENTS, Settings

@@ -9,7 +9,7 @@ from typing import Any
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking
 from ebaysync.families import discover
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.ops.budget import Due, Plan
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states

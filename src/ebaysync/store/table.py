@@ -1,6 +1,6 @@
 """What a family declares of a table: its key, its typed columns and where in eBay's record each is found.
 
-Pure facts. `families/base` makes a typed decoder of them, `merge` makes the SQL.
+Pure facts. `families/decoder` makes a typed decoder of them, `merge` makes the SQL.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ebaysync.errors import EbayError, XmlBroken
-from ebaysync.families.base import Family, Parts, Rows, Unusable
+from ebaysync.families.decoder import Unusable
+from ebaysync.families.family import Family, Parts, Rows
 from ebaysync.families.persons import Forgotten
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 
 LONGEST_BACKOFF = 360  # minutes; of a family whose interval is longer, its interval
 JITTER = (0.8, 1.2)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.errors import EbayError, TooMuchGone
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.settings import Settings
 from ebaysync.sync.state import State
 from ebaysync.sync.walk import Slice

@@ -47,7 +47,7 @@ from ebaysync.errors import (
     ScopeMissing,
     XmlBroken,
 )
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import cadence, plan

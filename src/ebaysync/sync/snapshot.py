@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import TooMuchGone
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.merge import Key, Writer, present, remove
 from ebaysync.sync import state as states
 from ebaysync.sync.state import Doubt

@@ -31,7 +31,7 @@ from ebaysync.errors import (
     Unauthorized,
     XmlBroken,
 )
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.sync.scan import BEHIND_THE_LAST, Broken, Found, Listed, numbered
 from ebaysync.sync.walk import FINEST, Page, Slice, Source, read
 

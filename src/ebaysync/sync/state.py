@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay.rest import stamp
 from ebaysync.errors import DatabaseError
-from ebaysync.families.base import Family
+from ebaysync.families.family import Family
 from ebaysync.store.database import Database
 from ebaysync.store.merge import Writer
 
