@@ -17,7 +17,7 @@ from ebaysync.cli import app
 from ebaysync.families import discover
 from ebaysync.ops import account, forkserver, pool
 from ebaysync.sync import batch
-from ebaysync.sync.run import Summary
+from ebaysync.sync.summary import Summary
 
 SAID = "Ivy Smith, 5 Fitzmaurice St"  # what an exception quotes
 ROLE = "accounts"

@@ -22,7 +22,9 @@ from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.sim.server import Simulator
 from ebaysync.store.database import Database
-from ebaysync.sync.run import RunContext, RunOptions, Summary, run
+from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.run import run
+from ebaysync.sync.summary import Summary
 
 
 @dataclass

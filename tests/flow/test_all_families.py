@@ -17,7 +17,8 @@ from ebaysync.ops.account import by_source
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.things import Thing, kinds
 from ebaysync.sim.world import World
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 from .truth import TRUTH, Model, Query
 

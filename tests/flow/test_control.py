@@ -13,8 +13,9 @@ from ebaysync.errors import Interrupted
 from ebaysync.families import discover
 from ebaysync.ops import control
 from ebaysync.ops.signals import Stop
-from ebaysync.sync import halt
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync import watch
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 ORDERS = discover()["orders"]
@@ -99,7 +100,7 @@ async def test_of_families_read_together_only_the_disabled_one_stops(bench: Call
 async def test_a_retry_that_sleeps_is_given_up_when_everything_is_paused(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, query: Query
 ) -> None:
-    monkeypatch.setattr(halt, "LOOK", 0.05)
+    monkeypatch.setattr(watch, "LOOK", 0.05)
     b = bench(orders_per_seller=5, sellers=1)
     account = await b.add()
     b.sim.faults.add("slow", path="/order$", seconds=60, times=None)

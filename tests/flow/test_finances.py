@@ -12,7 +12,9 @@ import pytest
 from ebaysync.families import discover
 from ebaysync.ops.account import by_source
 from ebaysync.sim.clock import ManualClock, stamp
-from ebaysync.sync.run import RunOptions, Summary, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
+from ebaysync.sync.summary import Summary
 
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

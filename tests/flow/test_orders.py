@@ -22,7 +22,8 @@ from ebaysync.sim.faults import SPOILERS
 from ebaysync.sim.world import ROW_ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 from ebaysync.sync.sources import Calls
 
 Query = Callable[..., list[Any]]

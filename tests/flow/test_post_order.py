@@ -19,7 +19,8 @@ from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
 from ebaysync.sim.things import Thing
 from ebaysync.sync import sources
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]

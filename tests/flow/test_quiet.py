@@ -10,7 +10,8 @@ from ebaysync.families import discover
 from ebaysync.ops.account import by_source
 from ebaysync.sim.journal import Entry
 from ebaysync.sim.kinds.messages import FOLDERS
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 

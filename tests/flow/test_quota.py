@@ -19,7 +19,8 @@ from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 ANALYTICS = "/developer/analytics"

@@ -17,7 +17,8 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from ebaysync.families import discover
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 

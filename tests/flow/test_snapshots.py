@@ -13,7 +13,8 @@ from ebaysync.families import discover
 from ebaysync.sim.apis import inventory
 from ebaysync.sim.apis.calls import Answer
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -12,7 +12,8 @@ from ebaysync.log import Secret
 from ebaysync.ops import account as accounts
 from ebaysync.store.database import Database
 from ebaysync.sync import run as runs
-from ebaysync.sync.run import RunOptions, Summary
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.summary import Summary
 
 TOKEN_PATH = "/identity/v1/oauth2/token"
 Query = Callable[..., list[Any]]

@@ -23,7 +23,8 @@ from ebaysync.log import Secret
 from ebaysync.ops import schedule
 from ebaysync.ops.status import collect
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sync.run import RunOptions, run
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]

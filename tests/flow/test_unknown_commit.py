@@ -14,7 +14,8 @@ import pytest
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.store.database import Database
-from ebaysync.sync.run import RunContext, RunOptions, run
+from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.run import run
 
 Query = Callable[..., list[Any]]
 

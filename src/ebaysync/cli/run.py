@@ -15,7 +15,8 @@ from ebaysync.errors import Interrupted, UsageError
 from ebaysync.families import named
 from ebaysync.ops.account import run_families
 from ebaysync.ops.signals import Stop
-from ebaysync.sync.run import RunOptions, Summary
+from ebaysync.sync.context import RunOptions
+from ebaysync.sync.summary import Summary
 
 
 def register(app: typer.Typer) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ebaysync import log as logs
 from ebaysync import settings
-from ebaysync.ops.signals import Stop, end_at_once
+from ebaysync.ops.signals import Stop, end_at_once, install
 from ebaysync.settings import Settings
 from ebaysync.store import database, migrate
 from ebaysync.store.database import Database
@@ -52,7 +52,7 @@ class Session:
 
         async def main() -> T:
             stops.append(stop := Stop())
-            stop.install()
+            install(stop)
             return await work(stop)
 
         try:

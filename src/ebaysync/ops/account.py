@@ -29,11 +29,14 @@ from ebaysync.families.family import Family
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.job import Job
-from ebaysync.ops.signals import Stop
+from ebaysync.ops.signals import Stop, install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states
-from ebaysync.sync.run import RunContext, RunOptions, Summary, run, unexpected
+from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.outcome import unexpected
+from ebaysync.sync.run import run
+from ebaysync.sync.summary import Summary
 
 GROUPS = 4  # of families at the same time; eBay has IN_FLIGHT requests of the account at most, from all of them
 CONNECTIONS = 5  # to PostgreSQL: one for each group, which never needs a second one at the same time, and the beats
@@ -112,8 +115,8 @@ def main() -> None:
 
 
 async def _main(configured: Settings, job: Job) -> None:
-    stop = Stop(patient=True)
-    stop.install()
+    stop = Stop()
+    install(stop, patient=True)
     assert configured.database_url
     db = Database(configured.database_url, pool_size=CONNECTIONS)
     last: dict[str, Any] = {"done": True, "error": None}

@@ -1,0 +1,45 @@
+"""What a run is asked to do, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.ebay.rest import Api
+from ebaysync.settings import Settings
+from ebaysync.store.database import Database
+from ebaysync.sync.lease import Walk
+from ebaysync.sync.stop import Stop
+from ebaysync.sync.summary import Summary
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a command asks of a run. `trigger` names the command."""
+
+    trigger: str
+    walk: Walk = "live"
+    days: int = 0
+    """of a backfill"""
+    sweep: bool = False
+    """the whole sweep horizon in this run"""
+    dry_run: bool = False
+    """roll every transaction back"""
+    force: bool = False
+    """although the family or the account is disabled"""
+    accept_removals: bool = False
+    deadline: float | None = None
+    """time.monotonic() after which no new slice starts"""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run works with. `progress` is called after every stored slice."""
+
+    settings: Settings
+    db: Database
+    api: Api
+    account: Account
+    stop: Stop
+    progress: Callable[[Summary], None] = lambda _: None

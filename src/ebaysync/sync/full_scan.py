@@ -1,0 +1,128 @@
+"""Reads all there is of a source without windows, and marks what is missing from a snapshot.
+
+Nothing is marked as removed but after a complete scan; before that the list is read a second time, because a row may
+have slipped from one page to another while it was read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.errors import EbayError, TooMuchGone
+from ebaysync.families.family import Family
+from ebaysync.sync import outcome, plan, snapshot
+from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.scan import Broken, Found
+from ebaysync.sync.snapshot import Seen
+from ebaysync.sync.source_run import SourceRun
+from ebaysync.sync.sources import key_reader
+from ebaysync.sync.windows import cursor_to
+
+
+class ScanResult:
+    """What a scan has met so far, for one family. `doubt`: why a scan that came to its end is not all there is."""
+
+    def __init__(self, family: Family) -> None:
+        self.seen = Seen()
+        self.doubt: EbayError | None = None
+        self._broken: set[str] = set()
+        self._key = key_reader(family)
+
+    def new_broken(self, found: Found) -> Sequence[Broken]:
+        """Records that cannot be read, each told of once, however often the list is read."""
+        return [each for each in found.broken if each.key is None or each.key not in self._broken]
+
+    def add(self, found: Found) -> None:
+        """Count these records as seen; one that cannot be read, too, where its key can be told."""
+        self.doubt = self.doubt or found.doubt
+        self._broken.update(each.key for each in found.broken if each.key is not None)
+        self.seen.add(self._key(record) for record in found.records)
+        self.seen.add(each.key for each in found.broken)
+
+
+async def scan(group: SourceRun) -> None:
+    """Read and store all there is. Raises EbayError, DatabaseError; what was stored stays."""
+    clock, started = group.context.api.transport.clock, time.monotonic()
+    results = {family_run.family.name: ScanResult(family_run.family) for family_run in group.active}
+    for is_second in (False, True):
+        if not await _read_once(group, results):
+            return
+        began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
+        if is_second or group.options.dry_run or not await _any_missing(group, results):
+            break
+    for family_run in list(group.active):
+        try:
+            await group.guarded(family_run, partial(_finish, group, results[family_run.family.name], began))
+            family_run.summary.caught_up = True
+        except EbayError as error:  # of this family alone: the others' scan was complete
+            outcome.fail(family_run.summary, error)
+
+
+async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
+    """Whether all of it was read."""
+    assert group.calls.scan
+    pages = group.calls.scan(list(results))
+    async with aclosing(pages):
+        while (found := await group.race(anext(pages, None))) is not None:
+            for family_run in list(group.active):
+                if own := found.get(family_run.family.name):
+                    await group.guarded(family_run, partial(_store, found=own, result=results[family_run.family.name]))
+                family_run.progress()
+            group.progressed()
+            if not group.go_on():
+                return False
+    return True
+
+
+async def _store(family_run: FamilyRun, found: Found, result: ScanResult) -> None:
+    broken = [(each.document, each.reason) for each in result.new_broken(found)]
+    if found.records or broken:
+        await family_run.store(found.records, broken=broken)
+    result.add(found)
+
+
+async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool:
+    """Whether a snapshot knows anything that was not seen."""
+    db, account_id = group.context.db, group.context.account.id
+    for family_run in group.active:
+        family = family_run.family
+        if family.cursor_type == "snapshot":
+            missing = partial(snapshot.missing, account_id=account_id, family=family, seen=results[family.name].seen)
+            if (await db.transact(missing))[0]:
+                return True
+    return False
+
+
+async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_run: FamilyRun) -> None:
+    """Mark what is missing, and move the cursor to the scan's beginning. Raises EbayError when the scan was not
+    complete, or brought too little to be believed."""
+    if result.doubt:
+        raise result.doubt
+    family, seen = family_run.family, result.seen
+    is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
+    move = cursor_to(family_run, began)
+
+    async def work(connection: AsyncConnection) -> int | TooMuchGone:
+        removed: int | TooMuchGone = 0
+        if is_snapshot and not seen.nameless:
+            missing, known = await snapshot.missing(connection, group.context.account.id, family, seen)
+            writer, accept = family_run.writer(connection), group.options.accept_removals
+            removed = await snapshot.settle(writer, family, missing, known, accept=accept)
+        if is_live and not isinstance(removed, TooMuchGone):
+            await move.write(connection)
+        return removed
+
+    removed = await family_run.sink.transact(work)
+    if isinstance(removed, TooMuchGone):
+        raise removed
+    family_run.summary.removed = removed
+    if is_snapshot and seen.nameless:
+        family_run.summary.reason = f"{seen.nameless} records without a readable key: nothing is marked as removed"
+    if is_live:
+        move.stored()

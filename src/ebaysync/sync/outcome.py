@@ -1,0 +1,165 @@
+"""What an error means for the families of a run, and how the run's end is recorded.
+
+An error ends up in the summaries. It is also remembered where it would only come again: a refused scope or consent
+costs no further call, a spent quota makes a family wait, any other failure backs off (sync/cadence).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts import scopes
+from ebaysync.accounts.tokens import consent_needed, note_refusal
+from ebaysync.errors import (
+    ConsentNeeded,
+    DatabaseError,
+    EbaysyncError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    OutOfMemory,
+    QuotaSpent,
+    ScopeMissing,
+)
+from ebaysync.families.family import Family
+from ebaysync.sync import cadence
+from ebaysync.sync import state as states
+from ebaysync.sync.context import RunContext
+from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.lease import Walk
+from ebaysync.sync.stop import StopRequested
+from ebaysync.sync.summary import Summary
+
+log = logging.getLogger(__name__)
+
+
+def fail(summary: Summary, error: EbaysyncError) -> None:
+    """Say in a summary that its family failed, was held by another run, or was interrupted."""
+    summary.failure = error
+    if isinstance(error, LeaseHeld):
+        summary.status, summary.reason = "skipped", "held by another run"
+    else:
+        summary.status = "interrupted" if isinstance(error, Interrupted) else "error"
+
+
+def skip(summary: Summary, reason: str, failure: EbaysyncError | None = None) -> None:
+    """Say in a summary why its family is not read."""
+    summary.status, summary.reason, summary.failure = "skipped", reason, failure
+
+
+async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: Exception) -> None:
+    """Turn the error that ended a run into the summaries of its families."""
+    if isinstance(error, StopRequested):
+        return  # each family's summary has the reason
+    if isinstance(error, QuotaSpent):
+        _quota_spent(family_runs, error)
+        return
+    if isinstance(error, EbaysyncError):
+        failure = await _remember(context, family_runs[0], error)
+    else:
+        failure = unexpected(error)
+    for family_run in family_runs:
+        if family_run.summary.failure is None and not family_run.stopped:
+            fail(family_run.summary, failure)
+
+
+def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
+    """The day's calls are used up: no failure. What was stored stays, and so does the cursor."""
+    for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
+        moved = summary.window_from and summary.reached and summary.reached > summary.window_from
+        summary.status = "completed" if summary.fetched or moved else "skipped"
+        summary.reason = spent.message
+
+
+async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncError) -> EbaysyncError:
+    """Store what an error says about the account's consent, so that no further call is spent on it. The error to
+    report."""
+    account, family = context.account, family_run.family
+    if not family_run.sink.keeps:
+        return error
+    try:
+        if isinstance(error, ScopeMissing):
+            return await scopes.learn(context.db, account, family.name, family.scopes, error)
+        if isinstance(error, ConsentNeeded) and await note_refusal(context.db, account, family.name, family.scopes):
+            needed = consent_needed(account)
+            context.api.credentials.give_up(needed)
+            return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
+    except DatabaseError as not_stored:
+        log.warning("%s: what eBay says of the consent could not be stored: %s", account.name, not_stored)
+    return error
+
+
+def unexpected(error: Exception) -> EbaysyncError:
+    """An error that is a bug, without its text, which may quote a record. The log gets the place."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the memory that an account's process may take is not enough")
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected %s\n%s", type(error).__name__, frames)
+    return EbaysyncError(f"unexpected {type(error).__name__}", hint="this is a bug of ebaysync; the log has the place")
+
+
+def count(context: RunContext, summaries: Sequence[Summary], started: float) -> None:
+    """Put calls and seconds into the summaries. Families that are read together share their calls: the first has the
+    number, the others say so. `started` is time.monotonic()."""
+    read = [summary for summary in summaries if summary.status != "skipped" or summary.run_id]
+    for summary in read:
+        summary.seconds = time.monotonic() - started
+        if summary is read[0]:
+            summary.calls = context.api.transport.calls
+        else:
+            summary.reason = summary.reason or f"read with {read[0].family}, where the calls are counted"
+
+
+async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None:
+    """Record the end of a family's run: its log, its row, the family's state. A run that lost its lease records
+    nothing, because the run that took over has done so."""
+    summary, error = family_run.summary, family_run.summary.failure
+    summary.caught_up &= not family_run.stopped
+    if not family_run.sink.keeps or isinstance(error, LeaseLost):
+        return
+
+    async def work(connection: AsyncConnection) -> None:
+        await _record(connection, context, family_run, live=walk == "live")
+
+    try:
+        await family_run.sink.transact(work)
+    except LeaseLost as lost:
+        if error is None and not family_run.stopped:
+            fail(summary, lost)
+    except DatabaseError as not_stored:
+        log.warning("%s: how the run ended could not be stored: %s", summary.family, not_stored)
+
+
+async def _record(connection: AsyncConnection, context: RunContext, family_run: FamilyRun, *, live: bool) -> None:
+    summary, family, run_id, account_id = (
+        family_run.summary,
+        family_run.family,
+        family_run.sink.run_id,
+        context.account.id,
+    )
+    assert run_id
+    failed = summary.status == "error"
+    facts = summary.facts()
+    await family_run.sink.note(connection, "error" if failed else "done", facts)
+    message = summary.failure.message if summary.failure and failed else None
+    # A run that began and found the quota spent is complete, and its family stays due.
+    quota_spent = summary.status == "skipped"
+    status = "completed" if quota_spent else summary.status
+    due_again = live and not quota_spent
+    await states.end_run(connection, account_id, family.name, run_id, status, message, facts, live=due_again)
+    if live and summary.status == "completed":
+        await _succeeded(connection, context, family_run)
+    elif live and failed:
+        await cadence.failed(connection, account_id, family, summary.failure)
+
+
+async def _succeeded(connection: AsyncConnection, context: RunContext, family_run: FamilyRun) -> None:
+    family: Family = family_run.family
+    spent = {} if family_run.is_import else context.api.transport.spent
+    whole = family_run.summary.caught_up and bool(spent)
+    await cadence.succeeded(connection, context.account.id, family, spent, whole=whole)

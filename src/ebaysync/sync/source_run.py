@@ -1,0 +1,111 @@
+"""The families of one source that a run reads together.
+
+What happens to one of them does not affect the others: a family that lost its lease, or is to stop, is left behind,
+and the run goes on for the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from ebaysync.errors import LeaseLost
+from ebaysync.sync import outcome
+from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.sources import SOURCES, Calls, key_reader
+from ebaysync.sync.stop import StopRequested
+from ebaysync.sync.walk import Page, Portion, Slice, Source, read
+from ebaysync.sync.windows import Window
+
+T = TypeVar("T")
+
+
+class SourceRun:
+    """`active` are the families that go on; `source` asks for windows (None: eBay has none here, there is a scan)."""
+
+    def __init__(self, context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
+        self.context, self.options = context, options
+        self.active = list(family_runs)
+        self.family = family_runs[0].family  # families of one source declare the same of it
+        self.calls: Calls = SOURCES[self.family.source](context.api)
+        self.source = self._windows()
+
+    async def race(self, work: Awaitable[T]) -> T:
+        """Wait for eBay until the run is to stop. Raises Interrupted, StopRequested."""
+        return await self.context.stop.race(work)
+
+    def go_on(self) -> bool:
+        """Whether to begin something new. Families that are to stop are left behind."""
+        late = self.options.deadline is not None and time.monotonic() >= self.options.deadline
+        self.active = [family_run for family_run in self.active if not family_run.stopped]
+        return self.context.stop.signum is None and not late and bool(self.active)
+
+    def progressed(self) -> None:
+        """Keep the leases alive."""
+        for family_run in self.active:
+            family_run.sink.progressed()
+
+    async def each(self, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
+        """Do it for every active family. Raises LeaseLost when none is left, and what `work` raises beside that."""
+        for family_run in list(self.active):
+            await self.guarded(family_run, work)
+
+    async def guarded(self, family_run: FamilyRun, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
+        """Do it for one family, as `each` does."""
+        try:
+            await work(family_run)
+        except LeaseLost as lost:
+            # `accounts remove` takes leases away, too: then the reason says so.
+            family_run.stop_for(await self.context.db.transact(family_run.reason_to_stop))
+            if not family_run.stopped:
+                outcome.fail(family_run.summary, lost)
+            self._leave(family_run)
+            if not self.active:
+                raise
+        except StopRequested:
+            self._leave(family_run)
+
+    async def walk(self, window: Window) -> bool:
+        """Read a window's slices, store each with the position that it justifies; whether the end was reached. Raises
+        EbayError, DatabaseError; what was stored stays."""
+        assert self.source
+        reached = window.span.start
+        slices = read(self.source, window.span, window.width, self.go_on, window.first_page, window.ahead)
+        async with aclosing(slices):
+            while (portion := await self.race(anext(slices, None))) is not None:
+                await self._store(portion, window)
+                reached = portion.slice.end
+                if window.one_slice:
+                    break
+                for family_run in self.active:
+                    family_run.progress(reached)
+        return reached >= window.span.end
+
+    async def _store(self, portion: Portion, window: Window) -> None:
+        async def store(family_run: FamilyRun) -> None:
+            move = None if portion.partial else window.move(family_run, portion)
+            await family_run.store(portion.records, portion.slice, move, portion.broken)
+
+        await self.each(store)
+        if portion.partial:
+            raise portion.partial
+
+    def _leave(self, family_run: FamilyRun) -> None:
+        self.active = [other for other in self.active if other is not family_run]
+
+    def _windows(self) -> Source | None:
+        calls = self.calls
+        if calls.ask is None:
+            return None
+        read_key = key_reader(self.family)
+
+        async def ask(window: Slice, offset: int) -> Page:
+            assert calls.ask
+            page = await calls.ask(window, offset)
+            self.progressed()
+            return page
+
+        return Source(ask, lambda record: read_key(record) or record, calls.page_size)

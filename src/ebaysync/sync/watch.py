@@ -1,0 +1,45 @@
+"""Notices while a run is at work that it is no longer wanted: everything is paused, the family or the account is
+disabled, the account is being removed.
+
+Each stored batch asks in its own transaction. Between batches, while a retry sleeps or a long list is read, a watcher
+polls every LOOK seconds and stops the run when none of its families may go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from ebaysync.errors import DatabaseError
+from ebaysync.store.database import Database
+from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.stop import Stop
+
+log = logging.getLogger(__name__)
+
+LOOK = 15.0  # seconds
+
+
+@asynccontextmanager
+async def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AsyncIterator[None]:
+    """Poll for these families, and end `stop`, which is this run's own, when all of them are to stop."""
+    polling = asyncio.create_task(_poll(db, family_runs, stop))
+    try:
+        yield
+    finally:
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+
+
+async def _poll(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> None:
+    while not all(family_run.stopped for family_run in family_runs):
+        await asyncio.sleep(LOOK)
+        try:
+            for family_run in family_runs:
+                family_run.stop_for(await db.transact(family_run.reason_to_stop))
+        except DatabaseError as error:
+            log.warning("could not ask whether the run may go on: %s", error)
+    stop.end()

@@ -1,0 +1,188 @@
+"""Spans of time that a run reads: the live window, a backfill, a part of the sweep. Each knows its span and how the
+position after a slice is committed.
+
+A position is written in the transaction of the rows that justify it, by an absolute value, so that a repeated write
+does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from ebaysync.errors import EbayRejected, XmlBroken
+from ebaysync.sync import plan
+from ebaysync.sync import state as states
+from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.family_run import FamilyRun, Move
+from ebaysync.sync.walk import IN_FLIGHT, Page, Portion, Slice, Source, first
+
+log = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
+
+
+class Window(Protocol):
+    """A span to read. `width` is that of its first slice, `first_page` the answer for it, where it is known already;
+    `ahead` slices are asked for at once. With `one_slice` the rest is left to later runs."""
+
+    span: Slice
+    width: timedelta
+    first_page: Page | None
+    ahead: int
+    one_slice: bool
+
+    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
+        """How a family commits the position after this portion; None where it has nothing to commit."""
+
+
+@dataclass
+class Live:
+    """From the oldest cursor, less the overlap, to eBay's now, less the settle time."""
+
+    context: RunContext
+    span: Slice
+    width: timedelta
+    first_page: Page | None = None
+    ahead: int = IN_FLIGHT
+    one_slice: bool = False
+
+    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
+        return cursor_to(family_run, portion.slice.end)
+
+
+@dataclass
+class Backfill:
+    """The last days again, or what is left of them since an interrupted backfill. The cursor stays where it is."""
+
+    context: RunContext
+    span: Slice
+    width: timedelta
+    first_page: Page | None = None
+    ahead: int = IN_FLIGHT
+    one_slice: bool = False
+
+    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
+        account_id, name, position = self.context.account.id, family_run.family.name, portion.slice.end
+        return Move(lambda c: states.move_backfill(c, account_id, name, position), lambda: None)
+
+
+@dataclass
+class Sweep:
+    """A part of the trailing horizon before the live window, or all of it: rows change there, and no filter shows it.
+
+    The position goes round and round; a slice that left most of its page empty makes the next one wider.
+    """
+
+    context: RunContext
+    span: Slice
+    width: timedelta
+    page_size: int
+    ahead: int
+    one_slice: bool
+    first_page: Page | None = None
+
+    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
+        """None where the portion does not begin at this family's own position."""
+        family, state, end = family_run.family, family_run.state, portion.slice.end
+        if state.sweep is not None and not portion.slice.start <= state.sweep <= end:
+            return None
+        width = plan.next_sweep_width(
+            self.context.settings, family, portion.width, len(portion.records), self.page_size
+        )
+        account_id, done = self.context.account.id, end >= self.span.end
+
+        def stored() -> None:
+            family_run.state = replace(family_run.state, sweep=end)
+
+        return Move(lambda c: states.move_sweep(c, account_id, family.name, end, width, done=done), stored)
+
+
+def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
+    """Commit a cursor: never back, but from beyond eBay's now (a database that was restored from elsewhere)."""
+    cursor, now = family_run.state.cursor, family_run.context.api.transport.clock.now()
+    position = end if cursor is None or cursor > now else max(end, cursor)
+    account_id, name = family_run.context.account.id, family_run.family.name
+    return Move(
+        lambda connection: states.move_cursor(connection, account_id, name, position),
+        lambda: family_run.cursor_stored(position),
+    )
+
+
+async def live(context: RunContext, family_runs: Sequence[FamilyRun], source: Source, in_future: int | None) -> Live:
+    """Plan the live window. Raises EbayError. `in_future`: the errorId by which eBay refuses a window that ends after
+    its now."""
+    family = family_runs[0].family  # families of one source declare the same of it
+
+    def span_at(now: datetime) -> Slice:
+        return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now)
+
+    width = plan.widest(context.settings, family)
+    span, page = await _by_ebays_clock(context, source, span_at, width, in_future)
+    return Live(context, span, width, page)
+
+
+async def backfill(
+    context: RunContext, family_runs: Sequence[FamilyRun], source: Source, in_future: int | None, days: int
+) -> Backfill:
+    """Plan a backfill of so many days: what is left of an unfinished one, or a new one. Raises EbayError,
+    DatabaseError."""
+    family = family_runs[0].family
+    width = plan.widest(context.settings, family)
+    fresh, page = await _by_ebays_clock(
+        context, source, lambda now: plan.backfill(context.settings, family, days, now), width, in_future
+    )
+    kept = [
+        await states.open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
+        for one in family_runs
+    ]
+    span = Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
+    return Backfill(context, span, width, page if span == fresh else None)
+
+
+def sweep(
+    context: RunContext, family_runs: Sequence[FamilyRun], after: Slice, page_size: int, options: RunOptions
+) -> Sweep | None:
+    """Plan the part of the sweep that follows a live window; None where there is nothing to sweep."""
+    family, known = family_runs[0].family, [one.state for one in family_runs]
+    planned = plan.sweep(context.settings, family, known, after, whole=options.sweep)
+    if planned is None:
+        return None
+    span, width = planned
+    return Sweep(context, span, width, page_size, ahead=IN_FLIGHT if options.sweep else 1, one_slice=not options.sweep)
+
+
+async def _by_ebays_clock(
+    context: RunContext,
+    source: Source,
+    span_at: Callable[[datetime], Slice],
+    width: timedelta,
+    in_future: int | None,
+) -> tuple[Slice, Page | None]:
+    """The span by eBay's clock. Until eBay has answered once, only this host's clock is known: the first slice is
+    asked for by it. If eBay's Date disagrees, plan again; if not, that answer is used."""
+    clock = context.api.transport.clock
+    assumed = clock.now()
+    span = span_at(assumed)
+    if clock.known or span.width <= timedelta(0):
+        return span, None
+    began, query = time.monotonic(), first(span, width)
+    page: Page | None = None
+    try:
+        page = await source.ask(query, 0)
+    except XmlBroken:
+        pass  # the walk asks again, for less at once
+    except EbayRejected as error:
+        if error.error_id != in_future:
+            raise
+    skew = assumed + timedelta(seconds=time.monotonic() - began) - clock.now()
+    span_by_ebay = span_at(clock.now())
+    if abs(skew) > CLOCK_TOLERANCE:
+        log.warning("this host's clock is off by %.0f s; eBay's is used", skew.total_seconds())
+    elif page is not None and query.end <= span_by_ebay.end:
+        return Slice(span.start, min(span.end, span_by_ebay.end)), page
+    return span_by_ebay, None
