@@ -14,6 +14,7 @@ from ebaysync.families.orders import FAMILY, ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.store.table import NUMERIC, Column
 from ebaysync.sync import batch as batches
+from ebaysync.sync.details import Details
 from ebaysync.sync.sources import Calls
 
 Query = Callable[..., list[Any]]
@@ -51,18 +52,22 @@ class Desk:
 
     def __init__(self, bench: Any, account: Any) -> None:
         self.db, self.account, self.details, self.calls = bench.db, account, dict[str, bytes](), 0
-        self.reader = batches.Reader(bench.db, family(), Calls(details=self._details), account.id, lambda: None)
+        self.reader = Details(
+            bench.db, batches.Composer(family()), Calls(details=self._details), account.id, lambda: None
+        )
 
     async def _details(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         self.calls += 1
         return {key: self.details[key] for key in keys if key in self.details}
 
-    async def take(self, prepared: Any) -> list[batches.Outcome]:
+    async def take(self, prepared: Any) -> list[batches.BatchCounts]:
         return [await self._store(batch) async for batch, _ in prepared]
 
-    async def _store(self, batch: batches.Batch) -> batches.Outcome:
+    async def _store(self, batch: batches.Batch) -> batches.BatchCounts:
         writer = lambda connection: Writer(connection, self.account.id, "orders", None)  # noqa: E731
-        return await self.db.transact(lambda c: batches.store(self.db, writer(c), self.reader, batch, one_by_one=False))
+        return await self.db.transact(
+            lambda c: batches.store(self.db, writer(c), self.reader.composer, batch, one_by_one=False)
+        )
 
 
 async def desk(bench: Callable[..., Any]) -> Desk:
@@ -116,7 +121,7 @@ async def test_a_record_that_cannot_be_put_together_is_a_record_in_quarantine(be
         return dict.fromkeys(keys, b"[]")
 
     family = discover()["disputes"]
-    reader = batches.Reader(b.db, family, Calls(details=details), account.id, lambda: None)
+    reader = Details(b.db, batches.Composer(family), Calls(details=details), account.id, lambda: None)
     records = [b"null", b'{"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN"}']
     [(batch, _)] = [prepared async for prepared in reader.batches(records, [])]
     assert [record.key for record in batch.records] == ["1"]

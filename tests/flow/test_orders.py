@@ -24,7 +24,6 @@ from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
-from ebaysync.sync.sources import Calls
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
@@ -528,10 +527,10 @@ async def test_an_older_page_sets_neither_an_order_nor_its_line_items_back(bench
     await b.run(account)
     new = query("SELECT raw_payload FROM order_line_items ORDER BY line_item_id")
     events = query("SELECT count(*) FROM ebay_events")
-    batch = batches.Batch([batches.Record(order_id, Parts(listed=old), FAMILY.rows(old))])
-    reader = batches.Reader(b.db, FAMILY, Calls(), account.id, lambda: None)
+    composer = batches.Composer(FAMILY)
+    batch = batches.Batch([composer.record(Parts(listed=old))])
     stored = await b.db.transact(
-        lambda c: batches.store(b.db, Writer(c, account.id, "orders", None), reader, batch, one_by_one=False)
+        lambda c: batches.store(b.db, Writer(c, account.id, "orders", None), composer, batch, one_by_one=False)
     )
     assert (stored.stored, stored.unchanged) == (0, 1)
     assert query("SELECT raw_payload FROM order_line_items ORDER BY line_item_id") == new

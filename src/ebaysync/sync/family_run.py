@@ -20,8 +20,9 @@ from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
 from ebaysync.sync import forgotten
 from ebaysync.sync import state as states
-from ebaysync.sync.batch import Batch, Reader
+from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
+from ebaysync.sync.details import Details
 from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.sources import Calls
 from ebaysync.sync.state import State
@@ -53,16 +54,15 @@ class FamilyRun:
         self.stopped = False
         """paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)
-        self._reader: Reader | None = None
+        self._details: Details | None = None
 
     async def open(self, calls: Calls) -> None:
         """Get ready to store what these calls bring."""
         context, family = self.context, self.family
         pending = await states.pending_details(context.db, context.account.id, family.name) if family.detail else {}
         erased = await forgotten.load(context.db)
-        self._reader = Reader(
-            context.db, family, calls, context.account.id, self.sink.progressed, pending, forgotten=erased
-        )
+        composer = Composer(family, erased)
+        self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, pending)
 
     async def reason_to_stop(self, connection: AsyncConnection) -> str | None:
         """Why this family may not run, or not any further; None while it may."""
@@ -105,23 +105,23 @@ class FamilyRun:
     ) -> None:
         """Store records, as many at a time as their details allow, and `move` with the last of them. Raises LeaseLost,
         StopRequested, EbayError, DatabaseError; what was stored before stays."""
-        await self._store_all(self._ready.batches(self.own_records(records), broken), slice_, move)
+        await self._store_all(self._opened.batches(self.own_records(records), broken), slice_, move)
 
     async def refetch_open(self) -> None:
         """Ask again for the stored records that are not in a final state or lack their detail. Raises as `store`."""
-        detail, reader = self.family.detail, self._ready
-        if detail is None or reader.calls.details is None:
+        detail, details = self.family.detail, self._opened
+        if detail is None or details.calls.details is None:
             return
-        due = {key for key, pending in reader.pending.items() if not pending.waits}
-        waiting = reader.pending.keys() - due
+        due = {key for key, pending in details.pending.items() if not pending.waits}
+        waiting = details.pending.keys() - due
         keys: dict[str, None] = {}
         if column := detail.open_column:
             table, account_id = self.family.table, self.context.account.id
             unfinished_keys = self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
             keys = dict.fromkeys(await unfinished_keys)
-        wanted = [key for key in {**keys, **dict.fromkeys(due)} if key not in reader.tried | waiting]
+        wanted = [key for key in {**keys, **dict.fromkeys(due)} if key not in details.tried | waiting]
         if wanted:
-            await self._store_all(reader.refetch(wanted))
+            await self._store_all(details.refetch(wanted))
 
     async def enrich(self) -> None:
         """Fill the columns that come from other families' tables. Raises LeaseLost, DatabaseError."""
@@ -139,9 +139,9 @@ class FamilyRun:
         return Writer(connection, self.context.account.id, self.family.name, self.sink.run_id)
 
     @property
-    def _ready(self) -> Reader:
-        assert self._reader, "open() comes first"
-        return self._reader
+    def _opened(self) -> Details:
+        assert self._details, "open() comes first"
+        return self._details
 
     async def _store_all(
         self, prepared: AsyncIterator[tuple[Batch, bool]], slice_: Slice | None = None, move: Move | None = None
@@ -156,44 +156,45 @@ class FamilyRun:
     async def _store_batch(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
         """The batch's records, its log line and the position after it: one transaction."""
 
-        async def work(connection: AsyncConnection, *, one_by_one: bool) -> tuple[batches.Outcome, str | None]:
+        async def work(connection: AsyncConnection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
             writer = self.writer(connection)
-            outcome = await batches.store(self.context.db, writer, self._ready, batch, one_by_one=one_by_one)
+            composer = self._opened.composer
+            counts = await batches.store(self.context.db, writer, composer, batch, one_by_one=one_by_one)
             if move:
                 await move.write(connection)
-            await self.sink.note(connection, "page", _page_facts(slice_, batch, outcome))
-            return outcome, await self.reason_to_stop(connection)
+            await self.sink.note(connection, "page", _page_facts(slice_, batch, counts))
+            return counts, await self.reason_to_stop(connection)
 
         try:
-            outcome, reason = await self.sink.transact(lambda c: work(c, one_by_one=False))
+            counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
-            outcome, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
+            counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
         self.stop_for(reason)
         if move:
             move.stored()
-        self._count(batch, outcome)
+        self._count(batch, counts)
         self.sink.progressed()
 
-    def _count(self, batch: Batch, outcome: batches.Outcome) -> None:
+    def _count(self, batch: Batch, counts: BatchCounts) -> None:
         summary = self.summary
         summary.fetched += batch.fetched
-        summary.stored += outcome.stored
-        summary.unchanged += outcome.unchanged
-        summary.quarantined += outcome.quarantined
+        summary.stored += counts.stored
+        summary.unchanged += counts.unchanged
+        summary.quarantined += counts.quarantined
         if summary.full is not None:
-            summary.full += outcome.full
-            summary.partial += outcome.partial
+            summary.full += counts.full
+            summary.partial += counts.partial
         if summary.incomplete is not None:
             summary.incomplete += len(batch.incomplete)
 
 
-def _page_facts(slice_: Slice | None, batch: Batch, outcome: batches.Outcome) -> Mapping[str, Any]:
+def _page_facts(slice_: Slice | None, batch: Batch, counts: BatchCounts) -> Mapping[str, Any]:
     return {
         "from": states.iso(slice_.start) if slice_ else None,
         "to": states.iso(slice_.end) if slice_ else None,
         "fetched": batch.fetched,
-        "stored": outcome.stored,
-        "unchanged": outcome.unchanged,
-        "quarantined": outcome.quarantined,
+        "stored": counts.stored,
+        "unchanged": counts.unchanged,
+        "quarantined": counts.quarantined,
     }
