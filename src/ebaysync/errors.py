@@ -26,7 +26,7 @@
     │   │   │       └── SignatureStale      transient: its time was off
     │   │   ├── RecordNotFound   13   404 with eBay's error envelope
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
-    │   ├── TooMuchGone          13   a complete scan misses more than half of what is known
+    │   ├── MassRemoval          13   a complete scan misses more than half of what is known
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
     │       └── XmlBroken        13   whole, and not well-formed XML
     └── Interrupted         130/143   SIGINT, SIGTERM
@@ -232,7 +232,7 @@ class XmlBroken(AnswerNotUnderstood):
         self.by_a_record = by_a_record
 
 
-class TooMuchGone(EbayError):
+class MassRemoval(EbayError):
     code = "too_much_gone"
     hint = "nothing was removed; if it is true, run it with --accept-removals, or wait for the third scan that says so"
 

@@ -18,7 +18,7 @@ from ebaysync.errors import XmlBroken
 from ebaysync.log import Secret
 from ebaysync.sync.scan import Found
 from ebaysync.sync.sources import SOURCES
-from ebaysync.sync.walk import Portion, Slice, Source, read
+from ebaysync.sync.walk import Slice, SliceRecords, Source, read
 
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -221,7 +221,7 @@ def case_id(record: bytes) -> str:
 async def searched(api: Api) -> set[str]:
     ask = SOURCES["cases"](api).ask
     assert ask
-    span, found = Slice(NOON - timedelta(days=90), NOON), list[Portion]()
+    span, found = Slice(NOON - timedelta(days=90), NOON), list[SliceRecords]()
     async for portion in read(Source(ask, case_id, 200), span, timedelta(days=90)):
         found.append(portion)
     return {case_id(record) for portion in found for record in portion.records}

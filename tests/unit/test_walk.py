@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood
-from ebaysync.sync.walk import Page, Portion, Slice, Source, read
+from ebaysync.sync.walk import Page, Slice, SliceRecords, Source, read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -39,11 +39,11 @@ class Index:
         return Source(self.ask, lambda record: record, self.page_size)
 
 
-async def everything(index: Index, span: Slice, clamp: timedelta = DAY) -> list[Portion]:
+async def everything(index: Index, span: Slice, clamp: timedelta = DAY) -> list[SliceRecords]:
     return [portion async for portion in read(index.source, span, clamp)]
 
 
-def keys(portions: list[Portion]) -> set[str]:
+def keys(portions: list[SliceRecords]) -> set[str]:
     return {record.decode() for portion in portions for record in portion.records}
 
 
@@ -172,7 +172,7 @@ async def test_slices_grow_again_after_a_busy_time() -> None:
 
 async def test_the_walk_stops_between_slices_when_it_is_told_to() -> None:
     index = Index({})
-    seen: list[Portion] = []
+    seen: list[SliceRecords] = []
     walk = read(index.source, Slice(START, START + 30 * DAY), DAY, go_on=lambda: len(seen) < 5)
     async for portion in walk:
         seen.append(portion)  # noqa: PERF401 - the walk looks at it meanwhile

@@ -23,7 +23,7 @@ from ebaysync.ops.signals import Stop
 from ebaysync.store.age import account_tables, delete_of_account
 from ebaysync.store.database import Database
 from ebaysync.sync import state as states
-from ebaysync.sync.lease import take_away
+from ebaysync.sync.lease import revoke_leases
 from ebaysync.sync.state import iso
 
 ROWS = 5000  # deleted in one transaction
@@ -165,7 +165,7 @@ async def remove(
     async def begin(connection: AsyncConnection) -> None:
         await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))  # whoever may not changes nothing
         await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})
-        await take_away(connection, account.id, list(discover()))
+        await revoke_leases(connection, account.id, list(discover()))
         await _record(connection, "accounts remove", account=account, reason=reason)
 
     await db.transact(begin)

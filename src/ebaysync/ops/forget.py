@@ -27,7 +27,7 @@ from ebaysync.families.family import Family, Rows
 from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
 from ebaysync.store.database import Database
-from ebaysync.sync import forgotten
+from ebaysync.sync import erased_people
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ async def forget(db: Database, names: Collection[str], sleep: Callable[[float], 
     """Erase whoever has one of these user names or ids, be it one person or many; how many rows of which table were
     changed. Raises UsageError as `checked` does."""
     names = sorted(await checked(db, names))
-    began = await forgotten.note(db, names)
+    began = await erased_people.note(db, names)
     found: Counter[str] = Counter()
     for _ in range(WAITS):
         busy = bool(await db.rows(_BUSY, began=began))

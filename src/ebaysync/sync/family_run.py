@@ -18,7 +18,7 @@ from ebaysync.families.family import Family
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
-from ebaysync.sync import forgotten
+from ebaysync.sync import erased_people
 from ebaysync.sync import state as states
 from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
@@ -60,7 +60,7 @@ class FamilyRun:
         """Get ready to store what these calls bring."""
         context, family = self.context, self.family
         pending = await states.pending_details(context.db, context.account.id, family.name) if family.detail else {}
-        erased = await forgotten.load(context.db)
+        erased = await erased_people.load(context.db)
         composer = Composer(family, erased)
         self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, pending)
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.errors import EbayError, TooMuchGone
+from ebaysync.errors import EbayError, MassRemoval
 from ebaysync.families.family import Family
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
@@ -108,18 +108,18 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)
 
-    async def work(connection: AsyncConnection) -> int | TooMuchGone:
-        removed: int | TooMuchGone = 0
+    async def work(connection: AsyncConnection) -> int | MassRemoval:
+        removed: int | MassRemoval = 0
         if is_snapshot and not seen.nameless:
             missing, known = await snapshot.missing(connection, group.context.account.id, family, seen)
             writer, accept = family_run.writer(connection), group.options.accept_removals
             removed = await snapshot.settle(writer, family, missing, known, accept=accept)
-        if is_live and not isinstance(removed, TooMuchGone):
+        if is_live and not isinstance(removed, MassRemoval):
             await move.write(connection)
         return removed
 
     removed = await family_run.sink.transact(work)
-    if isinstance(removed, TooMuchGone):
+    if isinstance(removed, MassRemoval):
         raise removed
     family_run.summary.removed = removed
     if is_snapshot and seen.nameless:

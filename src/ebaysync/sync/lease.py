@@ -220,7 +220,7 @@ WHERE id = :run AND status = 'running'
 """
 
 
-async def take_away(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
+async def revoke_leases(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
     """Take every lease of an account and hold it for an hour: runs that are at work write nothing more, and none
     begins. Waits for a commit that is under way."""
     await connection.execute(

@@ -1,4 +1,4 @@
-"""Decides what of a snapshot is gone: what a complete scan has not seen, unless that is too much to be believed.
+"""Decides which records a snapshot no longer has: those that a complete scan has not seen, unless too many are missing.
 
 A scan that would remove more than half of what is known (and more than 50) removes nothing and is an error, until
 three complete scans in a row agree, or the operator says so. Keys are held as eight-byte digests, so that the
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.errors import TooMuchGone
+from ebaysync.errors import MassRemoval
 from ebaysync.families.family import Family
 from ebaysync.store.merge import Key, Writer, present, remove
 from ebaysync.sync import state as states
@@ -48,45 +48,45 @@ def digest(key: str) -> bytes:
 
 async def missing(connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen) -> tuple[list[Key], int]:
     """The known keys that a scan has not seen, and how many are known at all."""
-    gone: list[Key] = []
+    unseen: list[Key] = []
     known = 0
     after: Key | None = None
     while keys := await present(connection, family.table, account_id, after):
         known += len(keys)
         after = keys[-1]
-        gone += [key for key in keys if key not in seen]
-    return gone, known
+        unseen += [key for key in keys if key not in seen]
+    return unseen, known
 
 
-async def settle(writer: Writer, family: Family, gone: list[Key], known: int, *, accept: bool) -> int | TooMuchGone:
-    """Mark what is gone as removed, inside the caller's transaction: the number of records, or why not. The doubt is
-    kept in the same transaction."""
+async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, *, accept: bool) -> int | MassRemoval:
+    """Mark unseen records as removed, inside the caller's transaction: their number, or why none is removed. How many
+    scans in a row missed so many is kept in the same transaction."""
     account_id = writer.account_id
     doubt = await states.doubt(writer.connection, account_id, family.name)
-    if len(gone) > FEW and len(gone) * 2 > known and not accept:
-        doubt = _deepened(doubt, gone)
+    if len(unseen) > FEW and len(unseen) * 2 > known and not accept:
+        doubt = _deepened(doubt, unseen)
         if doubt.scans < SCANS_THAT_CONVINCE:
             await states.set_doubt(writer.connection, account_id, family.name, doubt)
-            return TooMuchGone(
-                f"{family.name}: a complete scan no longer has {len(gone)} of {known} records "
+            return MassRemoval(
+                f"{family.name}: a complete scan no longer has {len(unseen)} of {known} records "
                 f"({doubt.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
             )
-        agreed = set(_pieces(doubt.missing))
-        gone = [key for key in gone if digest("/".join(key)) in agreed]
+        agreed = set(_split(doubt.missing))
+        unseen = [key for key in unseen if digest("/".join(key)) in agreed]
     if doubt.scans:
         await states.set_doubt(writer.connection, account_id, family.name, Doubt())
-    return await remove(writer, family.table, gone, family.tables[1:]) if gone else 0
+    return await remove(writer, family.table, unseen, family.tables[1:]) if unseen else 0
 
 
-def _deepened(doubt: Doubt, gone: list[Key]) -> Doubt:
+def _deepened(doubt: Doubt, unseen: list[Key]) -> Doubt:
     """One more scan that misses so much; what counts is what all of them miss."""
-    digests = {digest("/".join(key)) for key in gone}
+    digests = {digest("/".join(key)) for key in unseen}
     if doubt.scans:
-        common = digests & set(_pieces(doubt.missing))
+        common = digests & set(_split(doubt.missing))
         if len(common) * 2 > len(digests):
             return Doubt(doubt.scans + 1, b"".join(sorted(common)))
     return Doubt(1, b"".join(sorted(digests)))
 
 
-def _pieces(digests: bytes) -> Iterable[bytes]:
+def _split(digests: bytes) -> Iterable[bytes]:
     return (digests[start : start + 8] for start in range(0, len(digests), 8))

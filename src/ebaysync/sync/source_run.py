@@ -17,7 +17,7 @@ from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.sources import SOURCES, Calls, key_reader
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, Portion, Slice, Source, read
+from ebaysync.sync.walk import Page, Slice, SliceRecords, Source, read
 from ebaysync.sync.windows import Window
 
 T = TypeVar("T")
@@ -75,23 +75,23 @@ class SourceRun:
         reached = window.span.start
         slices = read(self.source, window.span, window.width, self.go_on, window.first_page, window.ahead)
         async with aclosing(slices):
-            while (portion := await self.race(anext(slices, None))) is not None:
-                await self._store(portion, window)
-                reached = portion.slice.end
+            while (read_slice := await self.race(anext(slices, None))) is not None:
+                await self._store(read_slice, window)
+                reached = read_slice.slice.end
                 if window.one_slice:
                     break
                 for family_run in self.active:
                     family_run.progress(reached)
         return reached >= window.span.end
 
-    async def _store(self, portion: Portion, window: Window) -> None:
+    async def _store(self, read_slice: SliceRecords, window: Window) -> None:
         async def store(family_run: FamilyRun) -> None:
-            move = None if portion.partial else window.move(family_run, portion)
-            await family_run.store(portion.records, portion.slice, move, portion.broken)
+            move = None if read_slice.partial else window.move(family_run, read_slice)
+            await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
 
         await self.each(store)
-        if portion.partial:
-            raise portion.partial
+        if read_slice.partial:
+            raise read_slice.partial
 
     def _leave(self, family_run: FamilyRun) -> None:
         self.active = [other for other in self.active if other is not family_run]

@@ -32,8 +32,8 @@ IN_FLIGHT = 4
 FULL = 0.7  # cut so that a slice is expected to fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12
-LIES = 3
-UNREADABLE = 200  # answers of one walk that are no XML: one record that breaks its page costs some twenty
+COUNT_RETRIES = 3
+UNREADABLE = 200  # answers of one walk that are not XML; one record that breaks its page costs about twenty
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Portion:
+class SliceRecords:
     """A slice with everything in it. `broken` are answers that cannot be read even for one second, with the reason;
     `width` is how wide the next slice may be."""
 
@@ -119,8 +119,8 @@ async def read(
     go_on: Callable[[], bool] = lambda: True,
     known: Page | None = None,
     ahead: int = IN_FLIGHT,
-) -> AsyncGenerator[Portion]:
-    """The span's portions in the order of time. When `go_on` says no, no further slice is asked for.
+) -> AsyncGenerator[SliceRecords]:
+    """The span's slices with their records, in the order of time. When `go_on` says no, no further slice is asked for.
 
     `known` is the answer for the span's first clamp, where it has been asked for already; `ahead` is how many slices
     are asked for at once. Raises EbayError; what was handed out before stays valid.
@@ -149,21 +149,21 @@ async def read(
                 if done.slice.width > FINEST and unreadable <= UNREADABLE:
                     line.extendleft(_Query(part) for part in reversed(done.slice.cut(2)))
                 elif page.document is not None and done.slice.width <= FINEST:
-                    yield Portion(done.slice, (), width, ((page.document, page.message),))
+                    yield SliceRecords(done.slice, (), width, ((page.document, page.message),))
                 else:
                     raise page
             elif page.partial:
-                yield Portion(done.slice, page.records, width, partial=page.partial)
+                yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
             elif page.is_all(source.page_size):
                 width = _wider(done.slice, page, source, width, clamp)
-                yield Portion(done.slice, page.records, width)
+                yield SliceRecords(done.slice, page.records, width)
             elif done.slice.width > FINEST:
                 parts = done.slice.cut(max(2, math.ceil(page.total / (source.page_size * FULL))))
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Query(part) for part in reversed(parts))
             else:
-                yield Portion(done.slice, await _dense(source, done.slice), width)
+                yield SliceRecords(done.slice, await _dense(source, done.slice), width)
     finally:
         tasks = [query.task for query in line if query.task]
         for task in tasks:
@@ -185,14 +185,14 @@ def _wider(done: Slice, page: Page, source: Source, width: timedelta, clamp: tim
 async def _whole(source: Source, slice_: Slice) -> Page:
     """The first page of a slice. One that brings less than its own total says, without being full, is asked for
     again: eBay's count and list may be of different moments."""
-    for _ in range(LIES):
+    for _ in range(COUNT_RETRIES):
         page = await source.ask(slice_, 0)
         if len(page.records) >= min(page.total, source.page_size) or page.more or page.partial:
             return page
     if len({source.key(record) for record in page.records}) < page.total:
         raise AnswerNotUnderstood(
             f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
-            f"and sends {len(page.records)}, {LIES} times"
+            f"and sends {len(page.records)}, {COUNT_RETRIES} times"
         )
     return page
 

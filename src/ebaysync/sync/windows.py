@@ -19,7 +19,7 @@ from ebaysync.sync import plan
 from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun, Move
-from ebaysync.sync.walk import IN_FLIGHT, Page, Portion, Slice, Source, first
+from ebaysync.sync.walk import IN_FLIGHT, Page, Slice, SliceRecords, Source, first
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class Window(Protocol):
     ahead: int
     one_slice: bool
 
-    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
-        """How a family commits the position after this portion; None where it has nothing to commit."""
+    def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
+        """How a family commits the position after this slice; None where it has nothing to commit."""
 
 
 @dataclass
@@ -51,8 +51,8 @@ class Live:
     ahead: int = IN_FLIGHT
     one_slice: bool = False
 
-    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
-        return cursor_to(family_run, portion.slice.end)
+    def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
+        return cursor_to(family_run, done.slice.end)
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Backfill:
     ahead: int = IN_FLIGHT
     one_slice: bool = False
 
-    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
-        account_id, name, position = self.context.account.id, family_run.family.name, portion.slice.end
+    def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
+        account_id, name, position = self.context.account.id, family_run.family.name, done.slice.end
         return Move(lambda c: states.move_backfill(c, account_id, name, position), lambda: None)
 
 
@@ -86,20 +86,18 @@ class Sweep:
     one_slice: bool
     first_page: Page | None = None
 
-    def move(self, family_run: FamilyRun, portion: Portion) -> Move | None:
-        """None where the portion does not begin at this family's own position."""
-        family, state, end = family_run.family, family_run.state, portion.slice.end
-        if state.sweep is not None and not portion.slice.start <= state.sweep <= end:
+    def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
+        """None where the slice does not begin at this family's own position."""
+        family, state, end = family_run.family, family_run.state, done.slice.end
+        if state.sweep is not None and not done.slice.start <= state.sweep <= end:
             return None
-        width = plan.next_sweep_width(
-            self.context.settings, family, portion.width, len(portion.records), self.page_size
-        )
-        account_id, done = self.context.account.id, end >= self.span.end
+        width = plan.next_sweep_width(self.context.settings, family, done.width, len(done.records), self.page_size)
+        account_id, whole = self.context.account.id, end >= self.span.end
 
         def stored() -> None:
             family_run.state = replace(family_run.state, sweep=end)
 
-        return Move(lambda c: states.move_sweep(c, account_id, family.name, end, width, done=done), stored)
+        return Move(lambda c: states.move_sweep(c, account_id, family.name, end, width, done=whole), stored)
 
 
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
