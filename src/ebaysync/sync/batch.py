@@ -96,6 +96,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     if one_by_one:
         for record in list(records):
             try:
+                # PostgreSQL refuses the whole statement for one bad value; a savepoint keeps the others.
                 async with db.translated(), writer.connection.begin_nested():
                     touched |= await _merge(writer, composer, [record])
             except RowRefused as error:
@@ -104,6 +105,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     else:
         touched = await _merge(writer, composer, records)
     await _note_details(writer, batch, touched)
+    # Quarantine keeps documents as they came: an erased person must not come back that way.
     kept = [(composer.erased.cleaned(raw), reason) for raw, reason in (*unusable, *batch.damaged)]
     await states.quarantine(writer, kept)
     full = sum(_is_full(composer, record) for record in records)
@@ -142,6 +144,7 @@ async def _with_stored(
 async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> set[str]:
     """Merge the newest version of each record; the keys of those that are new or changed."""
     family = composer.family
+    # One INSERT ... ON CONFLICT must not meet a key twice, and a page may show a record in two versions.
     newest: dict[str, Record] = {}
     for record in records:
         if not _is_older(composer, record, newest.get(record.key)):

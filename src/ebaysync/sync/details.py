@@ -58,6 +58,7 @@ class Details:
         batch.records = [record for record in listed if record.key not in wanted]
         waiting = {record.key: record for record in listed if record.key in wanted}
         keys = list(waiting)
+        # Where details are slow or scarce (messages: ten a call), each batch is stored before the next is asked for.
         size = self.calls.details_at_once or len(keys)
         for start in range(0, len(keys), size or 1):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
@@ -121,6 +122,7 @@ class Details:
                 reason = answer.message
                 if isinstance(answer, XmlBroken) and answer.document is not None:
                     batch.damaged.append((answer.document, reason))
+            # The record is stored as the list has it; the note makes a later run ask again.
             batch.incomplete[key] = reason
             log.warning("%s %s: %s", self.composer.family.name, key, reason)
             if record.parts.listed is not None:
@@ -141,6 +143,7 @@ async def _fetch(calls: Calls, keys: Sequence[str], progressed: Callable[[], Non
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    # All of them failed for a passing reason: that is eBay's state, not the records'. Nothing is noted against them.
     failed = [answer for answer in found.values() if isinstance(answer, EbayError) and answer.transient]
     if len(failed) == len(found) > 1:
         raise failed[0]

@@ -23,6 +23,7 @@ async def load(db: Database) -> Forgotten:
     known = _known.get(db)
     if known is None or known[0] != row.version:
         [row] = await db.rows(_LOAD, head=HEAD)
+        # The first 8 bytes of each digest, big-endian and sorted by PostgreSQL: one array, searched by bisection.
         heads = array("Q", bytes(row.heads))
         if sys.byteorder == "little":
             heads.byteswap()

@@ -114,7 +114,7 @@ class FamilyRun:
             return
         due = {key for key, pending in details.pending.items() if not pending.waits}
         waiting = details.pending.keys() - due
-        keys: dict[str, None] = {}
+        keys: dict[str, None] = {}  # a set that keeps the order
         if column := detail.open_column:
             table, account_id = self.family.table, self.context.account.id
             unfinished_keys = self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
@@ -150,6 +150,7 @@ class FamilyRun:
         while (found := await self.context.stop.race(anext(prepared, None))) is not None:
             batch, last = found
             await self._store_batch(batch, slice_, move if last else None)
+            # After the last batch the run ends by itself; before it, what is not stored must not be taken for stored.
             if self.stopped and not last:
                 raise StopRequested
 
@@ -163,11 +164,14 @@ class FamilyRun:
             if move:
                 await move.write(connection)
             await self.sink.note(connection, "page", _page_facts(slice_, batch, counts))
+            # In the same transaction: a pause that was committed before this batch is seen here, without a round trip
+            # to a second connection.
             return counts, await self.reason_to_stop(connection)
 
         try:
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
+            # The transaction is rolled back: the same batch again, each record in a savepoint, finds the bad one.
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
         self.stop_for(reason)

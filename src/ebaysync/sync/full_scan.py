@@ -53,6 +53,7 @@ async def scan(group: SourceRun) -> None:
     for is_second in (False, True):
         if not await _read_once(group, results):
             return
+        # The cursor becomes the time by eBay's clock at which the scan began: a change made while it ran is newer.
         began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
         if is_second or group.options.dry_run or not await _any_missing(group, results):
             break
@@ -110,10 +111,12 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
 
     async def work(connection: AsyncConnection) -> int | MassRemoval:
         removed: int | MassRemoval = 0
+        # A record whose key cannot be read may be any of those that seem to be missing.
         if is_snapshot and not seen.nameless:
             missing, known = await snapshot.missing(connection, group.context.account.id, family, seen)
             writer, accept = family_run.writer(connection), group.options.accept_removals
             removed = await snapshot.settle(writer, family, missing, known, accept=accept)
+        # A mass removal is returned, not raised: raising would roll back the note that counts such scans.
         if is_live and not isinstance(removed, MassRemoval):
             await move.write(connection)
         return removed

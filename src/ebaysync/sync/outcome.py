@@ -57,6 +57,7 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
     if isinstance(error, StopRequested):
         return  # each family's summary has the reason
     if isinstance(error, QuotaSpent):
+        # eBay counts calls for the whole keyset: the account did nothing wrong, so nothing backs off.
         _quota_spent(family_runs, error)
         return
     if isinstance(error, EbaysyncError):
@@ -98,6 +99,7 @@ def unexpected(error: Exception) -> EbaysyncError:
     """An error that is a bug, without its text, which may quote a record. The log gets the place."""
     if isinstance(error, MemoryError):
         return OutOfMemory("the memory that an account's process may take is not enough")
+    # An exception's text may quote a record, and so a person; frames quote only our own source.
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected %s\n%s", type(error).__name__, frames)
     return EbaysyncError(f"unexpected {type(error).__name__}", hint="this is a bug of ebaysync; the log has the place")
@@ -129,6 +131,7 @@ async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None
     try:
         await family_run.sink.transact(work)
     except LeaseLost as lost:
+        # The run that took over has closed this run's row; ours must not write over it.
         if error is None and not family_run.stopped:
             fail(summary, lost)
     except DatabaseError as not_stored:

@@ -22,6 +22,7 @@ ROOMY = 3  # a sweep's slice may get wider when it fills less than this fraction
 def live(settings: Settings, families: Sequence[tuple[Family, datetime | None]], now: datetime) -> Slice:
     """The window of families that share a source, each with its cursor (None: it never ran)."""
     end = _end(settings, now)
+    # eBay lists a change some time after it happened, with the earlier stamp: the overlap reads that time again.
     start = min(_start(settings, family, cursor, now, end) for family, cursor in families)
     return Slice(whole_seconds(_within_reach(families[0][0], start, now)), end)
 
@@ -53,6 +54,7 @@ def sweep(
         return None
     if whole:
         return Slice(whole_seconds(horizon), end), widest(settings, family)
+    # Families of one source share the sweep's calls: the slowest decides, the others skip what they have.
     furthest_behind = min(states, key=lambda state: state.sweep or horizon)
     start = max(horizon, furthest_behind.sweep or horizon)
     width = min(furthest_behind.sweep_width or widest(settings, family), widest(settings, family))

@@ -59,7 +59,7 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
             await stack.enter_async_context(watched(context.db, held, context.stop))
             try:
                 await _read(SourceRun(context, held, options))
-            except Exception as error:
+            except Exception as error:  # a bug of one account must not end its other families
                 await outcome.settle(context, held, error)
             outcome.count(context, [family_run.summary for family_run in held], started)
             for family_run in held:
@@ -104,7 +104,7 @@ async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions
         family_run.summary.run_id = str(run_id)
         await states.ensure(context.db, account, family)
         await states.begin_run(context.db, account, family.name, run_id, options.trigger)
-        # as the run before this one left it
+        # Loaded again under the lease: a run that ended meanwhile may have moved the cursor.
         family_run.state = await states.load(context.db, account, family)
         family_run.summary.cursor = family_run.state.cursor
     except EbaysyncError as error:
@@ -115,6 +115,7 @@ async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions
 
 async def _read(group: SourceRun) -> None:
     """Read what is due, store it. Raises EbaysyncError; what was stored stays."""
+    # A dead refresh token is found here, before the first call of any family is spent.
     await group.race(group.context.api.credentials.access_token())
     for family_run in group.active:
         await family_run.open(group.calls)
@@ -152,5 +153,6 @@ async def _refetch(group: SourceRun) -> None:
     for family_run in list(group.active):
         if group.go_on() and family_run in group.active:
             await group.guarded(family_run, FamilyRun.refetch_open)
+        # A family that lost its lease while it refetched is no longer active: ask again before each step.
         if group.go_on() and family_run in group.active:
             await group.guarded(family_run, FamilyRun.enrich)

@@ -73,6 +73,7 @@ async def numbered(
                 page.doubt,
             )
             came = fresh.keys() | broken.keys()
+            # A list that never ends: its next page was read already, or brings only what came before.
             if page.next in names or (came and came <= seen):
                 totals.add(-1)  # a page that leads back, or repeats what came before it: this pass is worth nothing
                 break

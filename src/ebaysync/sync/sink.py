@@ -38,6 +38,9 @@ class LeasedSink:
 
     keeps = True
 
+    # Every transaction asks for the lease's token first: a process that was stopped for an hour and wakes up must not
+    # write over its successor.
+
     def __init__(self, db: Database, lease: Lease) -> None:
         self._db = db
         self.lease = lease

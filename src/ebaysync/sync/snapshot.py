@@ -51,6 +51,7 @@ async def missing(connection: AsyncConnection, account_id: UUID, family: Family,
     unseen: list[Key] = []
     known = 0
     after: Key | None = None
+    # Page by page over the primary key, so that memory stays flat for a seller with very many listings.
     while keys := await present(connection, family.table, account_id, after):
         known += len(keys)
         after = keys[-1]
@@ -71,6 +72,7 @@ async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, 
                 f"{family.name}: a complete scan no longer has {len(unseen)} of {known} records "
                 f"({doubt.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
             )
+        # Only what every one of these scans missed is removed: a listing that came back in one of them stays.
         agreed = set(_split(doubt.missing))
         unseen = [key for key in unseen if digest("/".join(key)) in agreed]
     if doubt.scans:

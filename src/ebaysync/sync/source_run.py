@@ -58,7 +58,7 @@ class SourceRun:
         try:
             await work(family_run)
         except LeaseLost as lost:
-            # `accounts remove` takes leases away, too: then the reason says so.
+            # `accounts remove` revokes leases, too: then the reason says so.
             family_run.stop_for(await self.context.db.transact(family_run.reason_to_stop))
             if not family_run.stopped:
                 outcome.fail(family_run.summary, lost)
@@ -74,6 +74,7 @@ class SourceRun:
         assert self.source
         reached = window.span.start
         slices = read(self.source, window.span, window.width, self.go_on, window.first_page, window.ahead)
+        # Without aclosing, the tasks that read ahead would go on after an error until the garbage collector comes.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:
                 await self._store(read_slice, window)
@@ -90,6 +91,7 @@ class SourceRun:
             await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
 
         await self.each(store)
+        # eBay said that this is not all of the slice: its records are stored, its position is not.
         if read_slice.partial:
             raise read_slice.partial
 

@@ -26,7 +26,7 @@ class Stop:
     def __init__(self) -> None:
         self._cause: Interrupted | StopRequested | None = None
         self._requested = asyncio.Event()
-        self._derived: WeakSet[Stop] = WeakSet()
+        self._derived: WeakSet[Stop] = WeakSet()  # weak: runs come and go, the process's Stop stays
 
     @property
     def signum(self) -> int | None:
@@ -63,6 +63,7 @@ class Stop:
         """The result of `work`. Raises Interrupted or StopRequested as soon as it is time to stop, and cancels `work`
         then."""
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._requested.wait())
+        # asyncio.wait does not cancel its tasks: whoever leaves here, by a signal or by cancellation, does it.
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():

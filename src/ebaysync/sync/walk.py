@@ -155,6 +155,7 @@ async def read(
             elif page.partial:
                 yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
+            # One answer is one moment of eBay's index; a slice that needs a second page is cut, never paged.
             elif page.is_all(source.page_size):
                 width = _wider(done.slice, page, source, width, clamp)
                 yield SliceRecords(done.slice, page.records, width)
@@ -189,6 +190,7 @@ async def _whole(source: Source, slice_: Slice) -> Page:
         page = await source.ask(slice_, 0)
         if len(page.records) >= min(page.total, source.page_size) or page.more or page.partial:
             return page
+    # eBay's counter lags behind its list: fewer rows than counted, on a page that is not full.
     if len({source.key(record) for record in page.records}) < page.total:
         raise AnswerNotUnderstood(
             f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
@@ -202,6 +204,7 @@ async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
     found: dict[str | bytes, bytes] = {}
     quiet = 0
     log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
+    # Rows move between pages while we read. Two passes that bring nothing new, and as many as counted: that is all.
     for turn in range(PASSES):
         before = len(found)
         total = await _one_pass(source, slice_, found, backwards=turn % 2 == 1)
@@ -218,6 +221,7 @@ async def _one_pass(source: Source, slice_: Slice, found: dict[str | bytes, byte
     page = await source.ask(slice_, 0)
     total, step = page.total, len(page.records)
     found.update((source.key(record), record) for record in page.records)
+    # Forwards misses a row that moves towards the front, backwards one that moves towards the end: passes take turns.
     offset = (total - 1) // (step or 1) * step if backwards else step
     while 0 < offset < total:
         page = await source.ask(slice_, offset)

@@ -40,6 +40,6 @@ async def _poll(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> N
         try:
             for family_run in family_runs:
                 family_run.stop_for(await db.transact(family_run.reason_to_stop))
-        except DatabaseError as error:
+        except DatabaseError as error:  # the run itself finds out whether the database is gone for good
             log.warning("could not ask whether the run may go on: %s", error)
     stop.end()

@@ -89,6 +89,7 @@ class Sweep:
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """None where the slice does not begin at this family's own position."""
         family, state, end = family_run.family, family_run.state, done.slice.end
+        # Families of one source sweep together, each with its own position: a slice that leaves a gap is not its.
         if state.sweep is not None and not done.slice.start <= state.sweep <= end:
             return None
         width = plan.next_sweep_width(self.context.settings, family, done.width, len(done.records), self.page_size)
@@ -103,6 +104,7 @@ class Sweep:
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
     """Commit a cursor: never back, but from beyond eBay's now (a database that was restored from elsewhere)."""
     cursor, now = family_run.state.cursor, family_run.context.api.transport.clock.now()
+    # A cursor beyond eBay's now comes from a restored database or a wrong clock; kept, it would skip orders.
     position = end if cursor is None or cursor > now else max(end, cursor)
     account_id, name = family_run.context.account.id, family_run.family.name
     return Move(
@@ -138,6 +140,7 @@ async def backfill(
         await states.open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
         for one in family_runs
     ]
+    # An unfinished backfill goes on where it stopped, but eBay's reach has moved on since.
     span = Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
     return Backfill(context, span, width, page if span == fresh else None)
 
@@ -173,10 +176,11 @@ async def _by_ebays_clock(
     try:
         page = await source.ask(query, 0)
     except XmlBroken:
-        pass  # the walk asks again, for less at once
+        pass  # the walk asks again and cuts the slice around the broken record
     except EbayRejected as error:
         if error.error_id != in_future:
             raise
+    # The first answer brought eBay's Date: how far was this host's clock off when the span was planned?
     skew = assumed + timedelta(seconds=time.monotonic() - began) - clock.now()
     span_by_ebay = span_at(clock.now())
     if abs(skew) > CLOCK_TOLERANCE:
