@@ -15,7 +15,7 @@ from ebaysync.store.merge import Writer
 from ebaysync.store.table import NUMERIC, Column
 from ebaysync.sync import batch as batches
 from ebaysync.sync.details import Details
-from ebaysync.sync.sources import Calls
+from ebaysync.sync.sources.calls import Calls
 
 Query = Callable[..., list[Any]]
 

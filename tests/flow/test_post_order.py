@@ -18,9 +18,10 @@ from ebaysync.families.family import Parts
 from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
 from ebaysync.sim.things import Thing
-from ebaysync.sync import sources
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
+from ebaysync.sync.sources import discover as sources
+from ebaysync.sync.sources import post_order
 
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
@@ -244,7 +245,7 @@ async def test_a_filter_that_ebay_does_not_know_is_an_error_and_stores_nothing(
     b = world(bench, kind, 20)
     account, family = await b.add(), FAMILIES[kind]
     misspelt = replace(RESOURCES[kind], since="item_creation_date_range_from", until="item_creation_date_range_to")
-    monkeypatch.setitem(sources.SOURCES, family, sources._post_order(misspelt))
+    monkeypatch.setitem(sources(), family, lambda api: post_order.search(api, misspelt))
     summary = await b.run(account, family)
     assert (summary.status, summary.failure.code) == ("error", "not_understood")
     assert "does not know the filter" in summary.failure.message

@@ -11,14 +11,15 @@ from ebaysync.ebay.rest import Api
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.store.table import NUMERIC
-from ebaysync.sync.sources import SOURCES, Calls
+from ebaysync.sync.sources import open_source
+from ebaysync.sync.sources.calls import Calls
 
 FAMILIES = list(discover().values())
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
 def calls(family: Family) -> Calls:
-    return SOURCES[family.source](Api(None, None, "EBAY_US"))  # type: ignore[arg-type] - nothing is asked
+    return open_source(family, Api(None, None, "EBAY_US"))  # type: ignore[arg-type] - nothing is asked
 
 
 @every_family

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from ebaysync.ebay.rest import Api, stamp
-from ebaysync.sync.sources import SOURCES
-from ebaysync.sync.walk import Slice, Source, read
+from ebaysync.sync.sources import discover
+from ebaysync.sync.walk import PageReader, Slice, read
 
 START = datetime(2026, 8, 1, tzinfo=UTC)
 SPAN = Slice(START, START + timedelta(days=90))
@@ -61,13 +61,13 @@ def counting_the_page(page: dict[str, Any]) -> dict[str, Any]:
 
 
 async def everything(source: str, lists: Lists) -> set[str]:
-    calls = SOURCES[source](cast(Api, lists))
+    calls = discover()[source](cast(Api, lists))
     assert calls.ask
 
     def key(record: bytes) -> str:
         return str(msgspec.json.decode(record)[lists.key])
 
-    portions = read(Source(calls.ask, key, calls.page_size), SPAN, timedelta(days=90))
+    portions = read(PageReader(calls.ask, key, calls.page_size), SPAN, timedelta(days=90))
     return {key(record) async for portion in portions for record in portion.records}
 
 

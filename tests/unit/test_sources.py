@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -14,11 +15,12 @@ from pytest_httpx import HTTPXMock
 
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Hosts, Transport
-from ebaysync.errors import XmlBroken
+from ebaysync.errors import ConfigError, XmlBroken
+from ebaysync.families import discover as families
 from ebaysync.log import Secret
-from ebaysync.sync.scan import Found
-from ebaysync.sync.sources import SOURCES
-from ebaysync.sync.walk import Slice, SliceRecords, Source, read
+from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.sources import discover, open_source
+from ebaysync.sync.walk import PageReader, Slice, SliceRecords, read
 
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -84,8 +86,16 @@ def active(count: int, pages: int | None, entries: int | None, most: int = 200) 
     return respond
 
 
-async def scanned(api: Api, name: str) -> list[Found]:
-    scan = SOURCES[name](api).scan
+def test_a_family_whose_source_has_no_module_is_told_which_file_is_missing() -> None:
+    family = replace(families()["orders"], name="refs", source="references")
+    with pytest.raises(ConfigError, match="family 'refs' is read from the source 'references'") as caught:
+        open_source(family, cast(Api, None))
+    assert "add sync/sources/references.py" in str(caught.value.hint)
+    assert "post_order" not in discover()
+
+
+async def scanned(api: Api, name: str) -> list[ScanPage]:
+    scan = discover()[name](api).scan
     assert scan
     return [found[name] async for found in scan([name])]
 
@@ -101,7 +111,7 @@ async def test_all_listings_are_read_whatever_the_list_says_of_its_length(
     found = await scanned(api, "active_inventory")
     came = [key for each in found for key in ids(each.records)]
     assert came == [str(n) for n in range(450)]
-    assert [each.doubt for each in found if each.doubt] == []
+    assert [each.incomplete for each in found if each.incomplete] == []
 
 
 async def test_of_a_partial_failure_the_listings_are_kept_and_the_scan_is_in_doubt(
@@ -114,8 +124,8 @@ async def test_of_a_partial_failure_the_listings_are_kept_and_the_scan_is_in_dou
     )
     (found,) = await scanned(api, "active_inventory")
     assert ids(found.records) == ["0", "1", "2"]
-    assert found.doubt is not None
-    assert found.doubt.error_id == 5
+    assert found.incomplete is not None
+    assert found.incomplete.error_id == 5
 
 
 def won(numbers: Sequence[int]) -> str:
@@ -146,14 +156,14 @@ async def test_all_purchases_are_read_whatever_the_list_says_of_its_length(
     httpx_mock.add_callback(bought(count, pages), is_reusable=True)
     (found,) = await scanned(api, "buyer")
     assert ids(found.records) == [str(n) for n in range(count)]
-    assert found.doubt is None
+    assert found.incomplete is None
 
 
 async def test_of_a_partial_failure_the_purchases_are_kept(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_callback(bought(3, 1, "PartialFailure"))
     (found,) = await scanned(api, "buyer")
     assert ids(found.records) == ["0", "1", "2"]
-    assert found.doubt is not None
+    assert found.incomplete is not None
 
 
 @pytest.mark.parametrize("head", ['<?xml version="1.0" encoding="ISO-8859-1"?>', "<!DOCTYPE x>"])
@@ -178,7 +188,7 @@ async def test_an_unreadable_answer_without_a_message_in_it_is_no_record_for_the
     httpx_mock.add_response(content=folders, headers={"content-type": "text/xml"})
     broken = xml("GetMyMessages", "<Messages/>&nbsp;").content
     httpx_mock.add_response(content=broken, headers={"content-type": "text/xml"})
-    ask = SOURCES["messages"](api).ask
+    ask = discover()["messages"](api).ask
     assert ask
     with pytest.raises(XmlBroken) as caught:
         await ask(Slice(NOON, NOON + timedelta(seconds=1)), 0)
@@ -219,10 +229,10 @@ def case_id(record: bytes) -> str:
 
 
 async def searched(api: Api) -> set[str]:
-    ask = SOURCES["cases"](api).ask
+    ask = discover()["cases"](api).ask
     assert ask
     span, found = Slice(NOON - timedelta(days=90), NOON), list[SliceRecords]()
-    async for portion in read(Source(ask, case_id, 200), span, timedelta(days=90)):
+    async for portion in read(PageReader(ask, case_id, 200), span, timedelta(days=90)):
         found.append(portion)
     return {case_id(record) for portion in found for record in portion.records}
 

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood
-from ebaysync.sync.walk import Page, Slice, SliceRecords, Source, read
+from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -35,8 +35,8 @@ class Index:
         return Page(len(found), tuple(key.encode() for key in page), more=offset + len(page) < len(found))
 
     @property
-    def source(self) -> Source:
-        return Source(self.ask, lambda record: record, self.page_size)
+    def source(self) -> PageReader:
+        return PageReader(self.ask, lambda record: record, self.page_size)
 
 
 async def everything(index: Index, span: Slice, clamp: timedelta = DAY) -> list[SliceRecords]:
@@ -138,7 +138,7 @@ async def test_a_count_that_the_list_does_not_fulfil_is_an_error(said: int, sent
         return Page(said, tuple(str(n).encode() for n in range(sent)), more=False)
 
     with pytest.raises(AnswerNotUnderstood, match=f"counts {said} records"):
-        async for _ in read(Source(ask, lambda r: r, 20), Slice(START, START + DAY), DAY):
+        async for _ in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY):
             pass
     assert calls >= 3
 
@@ -149,7 +149,7 @@ async def test_a_count_that_is_wrong_once_is_asked_again() -> None:
     async def ask(window: Slice, offset: int) -> Page:
         return answers.pop(0)
 
-    source = Source(ask, lambda record: record, 20)
+    source = PageReader(ask, lambda record: record, 20)
     portions = [p async for p in read(source, Slice(START, START + DAY), DAY)]
     assert keys(portions) == {"a", "b"}
 
@@ -158,7 +158,7 @@ async def test_more_rows_than_the_count_says_are_all_taken() -> None:
     async def ask(window: Slice, offset: int) -> Page:
         return Page(1, (b"a", b"b"), more=False)
 
-    portions = [p async for p in read(Source(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    portions = [p async for p in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
     assert keys(portions) == {"a", "b"}
 
 
@@ -186,7 +186,7 @@ async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None
             raise AnswerNotUnderstood("no")
         return Page(0, (), more=False)
 
-    walk = read(Source(ask, lambda r: r, 20), Slice(START, START + 9 * DAY), DAY)
+    walk = read(PageReader(ask, lambda r: r, 20), Slice(START, START + 9 * DAY), DAY)
     seen = [await anext(walk) for _ in range(3)]
     assert seen[-1].slice.end == START + 3 * DAY
     with pytest.raises(AnswerNotUnderstood):

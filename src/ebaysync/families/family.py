@@ -103,6 +103,13 @@ class Family:
         """The table of the records themselves; the others hold their parts."""
         return self.tables[0]
 
+    def key_of(self, raw: bytes) -> str | None:
+        """A record's key, as `ebay_events` names it, where the rest of it may be unusable; None: it has none."""
+        try:
+            return self.decoders[self.table.name].key_of(raw)
+        except ValueError:
+            return None
+
     def composed(self, parts: Parts, cleaned: Callable[[bytes], bytes] = lambda raw: raw) -> Rows:
         """The rows of a record that is put together from these, and `cleaned`. Raises Unusable with the reason."""
         try:

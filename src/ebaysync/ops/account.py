@@ -37,6 +37,7 @@ from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.outcome import unexpected
 from ebaysync.sync.run import run
 from ebaysync.sync.summary import Summary
+from ebaysync.tasks import cancel
 
 GROUPS = 4  # of families at the same time; eBay has IN_FLIGHT requests of the account at most, from all of them
 CONNECTIONS = 5  # to PostgreSQL: one for each group, which never needs a second one at the same time, and the beats
@@ -77,9 +78,7 @@ async def _together(
             for summary in await next_done:
                 yield summary
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*tasks)
 
 
 async def _isolated(context: RunContext, group: Sequence[Family], options: RunOptions) -> list[Summary]:

@@ -6,7 +6,6 @@ neighbours: its record goes into the batch as the list has it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,9 @@ from ebaysync.families.family import Parts
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
-from ebaysync.sync.sources import Calls, concerns_one_record
+from ebaysync.sync.sources.calls import Calls, concerns_one_record
 from ebaysync.sync.state import Pending
+from ebaysync.tasks import gather
 
 log = logging.getLogger(__name__)
 
@@ -132,17 +132,8 @@ class Details:
 async def _fetch(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
     """Each record's detail by its key, or why it cannot be had. Raises EbayError when all of them failed for a reason
     that is not a record's."""
-    tasks = [
-        asyncio.create_task(_fetch_together(calls, some, progressed)) for some in _split(keys, calls.details_per_call)
-    ]
-    try:
-        found: dict[str, bytes | EbayError] = {}
-        for answers in await asyncio.gather(*tasks):
-            found |= answers
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    calls_made = (_fetch_together(calls, some, progressed) for some in _split(keys, calls.details_per_call))
+    found = {key: answer for answers in await gather(calls_made) for key, answer in answers.items()}
     # All of them failed for a passing reason: that is eBay's state, not the records'. Nothing is noted against them.
     failed = [answer for answer in found.values() if isinstance(answer, EbayError) and answer.transient]
     if len(failed) == len(found) > 1:

@@ -24,7 +24,7 @@ from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
 from ebaysync.sync.sink import DrySink, Sink
-from ebaysync.sync.sources import Calls
+from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary

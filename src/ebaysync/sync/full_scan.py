@@ -14,33 +14,33 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import EbayError, MassRemoval
 from ebaysync.families.family import Family
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
-from ebaysync.sync.scan import Broken, Found
+from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.snapshot import Seen
 from ebaysync.sync.source_run import SourceRun
-from ebaysync.sync.sources import key_reader
 from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """What a scan has met so far, for one family. `doubt`: why a scan that came to its end is not all there is."""
+    """What a scan has met so far, for one family. `incomplete`: why a scan that came to its end is not all there is."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
-        self.doubt: EbayError | None = None
+        self.incomplete: EbayError | None = None
         self._broken: set[str] = set()
-        self._key = key_reader(family)
+        self._key = family.key_of
 
-    def new_broken(self, found: Found) -> Sequence[Broken]:
+    def new_broken(self, found: ScanPage) -> Sequence[BrokenRecord]:
         """Records that cannot be read, each told of once, however often the list is read."""
         return [each for each in found.broken if each.key is None or each.key not in self._broken]
 
-    def add(self, found: Found) -> None:
+    def add(self, found: ScanPage) -> None:
         """Count these records as seen; one that cannot be read, too, where its key can be told."""
-        self.doubt = self.doubt or found.doubt
+        self.incomplete = self.incomplete or found.incomplete
         self._broken.update(each.key for each in found.broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
         self.seen.add(each.key for each in found.broken)
@@ -81,7 +81,7 @@ async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
     return True
 
 
-async def _store(family_run: FamilyRun, found: Found, result: ScanResult) -> None:
+async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> None:
     broken = [(each.document, each.reason) for each in result.new_broken(found)]
     if found.records or broken:
         await family_run.store(found.records, broken=broken)
@@ -103,8 +103,8 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
 async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_run: FamilyRun) -> None:
     """Mark what is missing, and move the cursor to the scan's beginning. Raises EbayError when the scan was not
     complete, or brought too little to be believed."""
-    if result.doubt:
-        raise result.doubt
+    if result.incomplete:
+        raise result.incomplete
     family, seen = family_run.family, result.seen
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)

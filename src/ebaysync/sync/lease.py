@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
 from ebaysync.store.database import Database
+from ebaysync.tasks import beside
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -183,13 +184,10 @@ async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: 
     """Hold the lease and keep it alive. Raises LeaseHeld when another run has it."""
     lease = Lease(account_id, family, walk, run_id)
     await db.transact(lambda connection: _take(connection, lease))
-    beating = asyncio.create_task(lease.beat(db))
     try:
-        yield lease
+        async with beside(lease.beat(db)):
+            yield lease
     finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating
         with suppress(DatabaseError):  # it runs out by itself, and a later run sees that we are gone
             await db.execute(_RELEASE, **lease._values)
 

@@ -36,7 +36,7 @@ from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.sink import LeasedSink
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.summary import Summary
-from ebaysync.sync.walk import Source
+from ebaysync.sync.walk import PageReader
 from ebaysync.sync.watch import watched
 
 
@@ -119,8 +119,8 @@ async def _read(group: SourceRun) -> None:
     await group.race(group.context.api.credentials.access_token())
     for family_run in group.active:
         await family_run.open(group.calls)
-    if group.source:
-        await _read_windows(group, group.source)
+    if group.reader:
+        await _read_windows(group, group.reader)
     else:
         await full_scan.scan(group)
     if group.options.walk == "live":
@@ -129,14 +129,14 @@ async def _read(group: SourceRun) -> None:
         raise Interrupted(signum)
 
 
-async def _read_windows(group: SourceRun, source: Source) -> None:
+async def _read_windows(group: SourceRun, reader: PageReader) -> None:
     """The live window, then a part of the sweep; or a backfill."""
     context, options, in_future = group.context, group.options, group.calls.in_future
     window: windows.Window
     if options.walk == "backfill":
-        window = await group.race(windows.backfill(context, group.active, source, in_future, options.days))
+        window = await group.race(windows.backfill(context, group.active, reader, in_future, options.days))
     else:
-        window = await group.race(windows.live(context, group.active, source, in_future))
+        window = await group.race(windows.live(context, group.active, reader, in_future))
     await group.each(lambda family_run: family_run.announce(window.span))
     if not await group.walk(window):
         return

@@ -10,67 +10,59 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 
 PASSES = 4
 
 
 @dataclass(frozen=True)
-class Broken:
-    """An answer that cannot be read, with one record in it: the reason, and the record's key where that can be told."""
-
-    document: bytes
-    reason: str
-    key: str | None
-
-
-@dataclass(frozen=True)
-class Found:
-    """Records of a scan, and those that cannot be read. `doubt`: why this is not all there is."""
+class ScanPage:
+    """Records of a scan, and those that cannot be read. `incomplete`: why this is not all there is."""
 
     records: Sequence[bytes]
-    broken: Sequence[Broken] = ()
-    doubt: EbayError | None = None
+    broken: Sequence[BrokenRecord] = ()
+    incomplete: EbayError | None = None
 
 
 @dataclass(frozen=True)
-class Listed:
+class NumberedPage:
     """A page of a list: its records, how many the whole list is said to have (None: not said), and the next page's
-    name (None: none). `doubt`: why this is not all of the page."""
+    name (None: none). `incomplete`: why this is not all of the page."""
 
     records: tuple[bytes, ...]
     total: int | None
     next: str | None
-    broken: tuple[Broken, ...] = ()
-    doubt: EbayError | None = None
+    broken: tuple[BrokenRecord, ...] = ()
+    incomplete: EbayError | None = None
 
 
-BEHIND_THE_LAST = Listed((), None, None)
+BEHIND_THE_LAST = NumberedPage((), None, None)
 """There is no such page: the list ended with the one before. Whether that was all, the pages' totals say."""
 
 
 async def numbered(
-    ask: Callable[[str], Awaitable[Listed]], key: Callable[[bytes], str | None], first: str
-) -> AsyncGenerator[Found]:
+    ask: Callable[[str], Awaitable[NumberedPage]], key: Callable[[bytes], str | None], first: str
+) -> AsyncGenerator[ScanPage]:
     """The list's pages; a record that comes a second time in a pass is left out. Raises AnswerNotUnderstood when no
     pass was whole."""
     for _ in range(PASSES):
         seen: set[str | bytes] = set()
         totals: set[int] = set()
-        doubt: EbayError | None = None
+        incomplete: EbayError | None = None
         name: str | None = first
         names: set[str] = set()
         while name is not None:
             page = await ask(name)
             totals |= set() if page.total is None else {page.total}
-            doubt = doubt or page.doubt
+            incomplete = incomplete or page.incomplete
             names.add(name)
             fresh = {key(record) or record: record for record in page.records}
             broken = {each.key or each.document: each for each in page.broken}
-            yield Found(
+            yield ScanPage(
                 [record for found, record in fresh.items() if found not in seen],
                 [each for found, each in broken.items() if found not in seen],
-                page.doubt,
+                page.incomplete,
             )
             came = fresh.keys() | broken.keys()
             # A list that never ends: its next page was read already, or brings only what came before.
@@ -79,7 +71,7 @@ async def numbered(
                 break
             seen |= came
             name = page.next
-        if doubt or totals <= {len(seen)}:
+        if incomplete or totals <= {len(seen)}:
             return
     raise AnswerNotUnderstood(
         f"eBay's list kept moving or repeats its pages: {len(seen)} records came, {max(totals)} were announced",

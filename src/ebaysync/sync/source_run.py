@@ -15,23 +15,24 @@ from ebaysync.errors import LeaseLost
 from ebaysync.sync import outcome
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
-from ebaysync.sync.sources import SOURCES, Calls, key_reader
+from ebaysync.sync.sources import open_source
+from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, Slice, SliceRecords, Source, read
+from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
 from ebaysync.sync.windows import Window
 
 T = TypeVar("T")
 
 
 class SourceRun:
-    """`active` are the families that go on; `source` asks for windows (None: eBay has none here, there is a scan)."""
+    """`active` are the families that go on; `reader` asks for windows (None: eBay has none here, there is a scan)."""
 
     def __init__(self, context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
         self.context, self.options = context, options
         self.active = list(family_runs)
         self.family = family_runs[0].family  # families of one source declare the same of it
-        self.calls: Calls = SOURCES[self.family.source](context.api)
-        self.source = self._windows()
+        self.calls: Calls = open_source(self.family, context.api)
+        self.reader = self._windows()
 
     async def race(self, work: Awaitable[T]) -> T:
         """Wait for eBay until the run is to stop. Raises Interrupted, StopRequested."""
@@ -71,9 +72,9 @@ class SourceRun:
     async def walk(self, window: Window) -> bool:
         """Read a window's slices, store each with the position that it justifies; whether the end was reached. Raises
         EbayError, DatabaseError; what was stored stays."""
-        assert self.source
+        assert self.reader
         reached = window.span.start
-        slices = read(self.source, window.span, window.width, self.go_on, window.first_page, window.ahead)
+        slices = read(self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead)
         # Without aclosing, the tasks that read ahead would go on after an error until the garbage collector comes.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:
@@ -98,11 +99,11 @@ class SourceRun:
     def _leave(self, family_run: FamilyRun) -> None:
         self.active = [other for other in self.active if other is not family_run]
 
-    def _windows(self) -> Source | None:
+    def _windows(self) -> PageReader | None:
         calls = self.calls
         if calls.ask is None:
             return None
-        read_key = key_reader(self.family)
+        key_of = self.family.key_of
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
@@ -110,4 +111,4 @@ class SourceRun:
             self.progressed()
             return page
 
-        return Source(ask, lambda record: read_key(record) or record, calls.page_size)
+        return PageReader(ask, lambda record: key_of(record) or record, calls.page_size)

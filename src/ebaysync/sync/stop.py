@@ -12,6 +12,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from ebaysync.errors import Interrupted
+from ebaysync.tasks import cancel
 
 T = TypeVar("T")
 
@@ -69,9 +70,7 @@ class Stop:
             if task.done():
                 return task.result()
         finally:
-            for one in (task, stopped):
-                one.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
+            await cancel(task, stopped)
         raise self._error()
 
     async def sleep(self, seconds: float) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ebaysync.errors import AnswerNotUnderstood, EbayError, XmlBroken
+from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Source:
-    """How a kind of window is asked. `key` tells records apart (of one that has no key: its bytes)."""
+class PageReader:
+    """How pages of a window are asked for. `key` tells records apart (of one that has no key: its bytes)."""
 
     ask: Callable[[Slice, int], Awaitable[Page]]
     key: Callable[[bytes], str | bytes]
@@ -98,9 +99,9 @@ class _Query:
         self.page = page
         self.task: asyncio.Task[Page] | None = None
 
-    def start(self, source: Source) -> None:
+    def start(self, reader: PageReader) -> None:
         if self.task is None and self.page is None:
-            self.task = asyncio.create_task(_whole(source, self.slice))
+            self.task = asyncio.create_task(_whole(reader, self.slice))
 
     async def answer(self) -> Page | XmlBroken:
         if self.page is None:
@@ -113,7 +114,7 @@ class _Query:
 
 
 async def read(
-    source: Source,
+    reader: PageReader,
     span: Slice,
     clamp: timedelta,
     go_on: Callable[[], bool] = lambda: True,
@@ -139,7 +140,7 @@ async def read(
             if not line or not go_on():
                 return
             for query in list(line)[:ahead]:
-                query.start(source)
+                query.start(reader)
             page = await line[0].answer()
             done = line.popleft()
             if isinstance(page, XmlBroken):
@@ -156,42 +157,39 @@ async def read(
                 yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
             # One answer is one moment of eBay's index; a slice that needs a second page is cut, never paged.
-            elif page.is_all(source.page_size):
-                width = _wider(done.slice, page, source, width, clamp)
+            elif page.is_all(reader.page_size):
+                width = _wider(done.slice, page, reader, width, clamp)
                 yield SliceRecords(done.slice, page.records, width)
             elif done.slice.width > FINEST:
-                parts = done.slice.cut(max(2, math.ceil(page.total / (source.page_size * FULL))))
+                parts = done.slice.cut(max(2, math.ceil(page.total / (reader.page_size * FULL))))
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Query(part) for part in reversed(parts))
             else:
-                yield SliceRecords(done.slice, await _dense(source, done.slice), width)
+                yield SliceRecords(done.slice, await _dense(reader, done.slice), width)
     finally:
-        tasks = [query.task for query in line if query.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*(query.task for query in line if query.task))
 
 
 def first(span: Slice, clamp: timedelta) -> Slice:
     return Slice(span.start, min(span.start + clamp, span.end))
 
 
-def _wider(done: Slice, page: Page, source: Source, width: timedelta, clamp: timedelta) -> timedelta:
+def _wider(done: Slice, page: Page, reader: PageReader, width: timedelta, clamp: timedelta) -> timedelta:
     """The width for what comes next: doubled while slices are less than half as full as they may be."""
-    if done.width >= width and page.total * 2 < source.page_size * FULL:
+    if done.width >= width and page.total * 2 < reader.page_size * FULL:
         return min(width * 2, clamp)
     return width
 
 
-async def _whole(source: Source, slice_: Slice) -> Page:
+async def _whole(reader: PageReader, slice_: Slice) -> Page:
     """The first page of a slice. One that brings less than its own total says, without being full, is asked for
     again: eBay's count and list may be of different moments."""
     for _ in range(COUNT_RETRIES):
-        page = await source.ask(slice_, 0)
-        if len(page.records) >= min(page.total, source.page_size) or page.more or page.partial:
+        page = await reader.ask(slice_, 0)
+        if len(page.records) >= min(page.total, reader.page_size) or page.more or page.partial:
             return page
     # eBay's counter lags behind its list: fewer rows than counted, on a page that is not full.
-    if len({source.key(record) for record in page.records}) < page.total:
+    if len({reader.key(record) for record in page.records}) < page.total:
         raise AnswerNotUnderstood(
             f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
             f"and sends {len(page.records)}, {COUNT_RETRIES} times"
@@ -199,7 +197,7 @@ async def _whole(source: Source, slice_: Slice) -> Page:
     return page
 
 
-async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
+async def _dense(reader: PageReader, slice_: Slice) -> tuple[bytes, ...]:
     """Every record of a slice that cannot be cut: pages, until two passes in a row have brought nothing new."""
     found: dict[str | bytes, bytes] = {}
     quiet = 0
@@ -207,7 +205,7 @@ async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
     # Rows move between pages while we read. Two passes that bring nothing new, and as many as counted: that is all.
     for turn in range(PASSES):
         before = len(found)
-        total = await _one_pass(source, slice_, found, backwards=turn % 2 == 1)
+        total = await _one_pass(reader, slice_, found, backwards=turn % 2 == 1)
         quiet = quiet + 1 if len(found) == before and len(found) >= total else 0
         if quiet == 2 or (turn > 0 and quiet and len(found) == total):
             return tuple(found.values())
@@ -217,15 +215,15 @@ async def _dense(source: Source, slice_: Slice) -> tuple[bytes, ...]:
     )
 
 
-async def _one_pass(source: Source, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
-    page = await source.ask(slice_, 0)
+async def _one_pass(reader: PageReader, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
+    page = await reader.ask(slice_, 0)
     total, step = page.total, len(page.records)
-    found.update((source.key(record), record) for record in page.records)
+    found.update((reader.key(record), record) for record in page.records)
     # Forwards misses a row that moves towards the front, backwards one that moves towards the end: passes take turns.
     offset = (total - 1) // (step or 1) * step if backwards else step
     while 0 < offset < total:
-        page = await source.ask(slice_, offset)
+        page = await reader.ask(slice_, offset)
         total = max(total, page.total)
-        found.update((source.key(record), record) for record in page.records)
+        found.update((reader.key(record), record) for record in page.records)
         offset += -step if backwards else step
     return total

@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from ebaysync.errors import DatabaseError
 from ebaysync.store.database import Database
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.stop import Stop
+from ebaysync.tasks import beside
 
 log = logging.getLogger(__name__)
 
 LOOK = 15.0  # seconds
 
 
-@asynccontextmanager
-async def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AsyncIterator[None]:
+def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AbstractAsyncContextManager[None]:
     """Poll for these families, and end `stop`, which is this run's own, when all of them are to stop."""
-    polling = asyncio.create_task(_poll(db, family_runs, stop))
-    try:
-        yield
-    finally:
-        polling.cancel()
-        with suppress(asyncio.CancelledError):
-            await polling
+    return beside(_poll(db, family_runs, stop))
 
 
 async def _poll(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> None:

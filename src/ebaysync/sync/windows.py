@@ -19,7 +19,7 @@ from ebaysync.sync import plan
 from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun, Move
-from ebaysync.sync.walk import IN_FLIGHT, Page, Slice, SliceRecords, Source, first
+from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,9 @@ def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
     )
 
 
-async def live(context: RunContext, family_runs: Sequence[FamilyRun], source: Source, in_future: int | None) -> Live:
+async def live(
+    context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None
+) -> Live:
     """Plan the live window. Raises EbayError. `in_future`: the errorId by which eBay refuses a window that ends after
     its now."""
     family = family_runs[0].family  # families of one source declare the same of it
@@ -122,19 +124,19 @@ async def live(context: RunContext, family_runs: Sequence[FamilyRun], source: So
         return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now)
 
     width = plan.widest(context.settings, family)
-    span, page = await _by_ebays_clock(context, source, span_at, width, in_future)
+    span, page = await _by_ebays_clock(context, reader, span_at, width, in_future)
     return Live(context, span, width, page)
 
 
 async def backfill(
-    context: RunContext, family_runs: Sequence[FamilyRun], source: Source, in_future: int | None, days: int
+    context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None, days: int
 ) -> Backfill:
     """Plan a backfill of so many days: what is left of an unfinished one, or a new one. Raises EbayError,
     DatabaseError."""
     family = family_runs[0].family
     width = plan.widest(context.settings, family)
     fresh, page = await _by_ebays_clock(
-        context, source, lambda now: plan.backfill(context.settings, family, days, now), width, in_future
+        context, reader, lambda now: plan.backfill(context.settings, family, days, now), width, in_future
     )
     kept = [
         await states.open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
@@ -159,7 +161,7 @@ def sweep(
 
 async def _by_ebays_clock(
     context: RunContext,
-    source: Source,
+    reader: PageReader,
     span_at: Callable[[datetime], Slice],
     width: timedelta,
     in_future: int | None,
@@ -174,7 +176,7 @@ async def _by_ebays_clock(
     began, query = time.monotonic(), first(span, width)
     page: Page | None = None
     try:
-        page = await source.ask(query, 0)
+        page = await reader.ask(query, 0)
     except XmlBroken:
         pass  # the walk asks again and cuts the slice around the broken record
     except EbayRejected as error:

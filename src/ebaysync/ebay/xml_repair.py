@@ -1,0 +1,91 @@
+"""Reads around a record that breaks the XML of its page: asks for less, down to the single record.
+
+One character that XML forbids, or one unclosed tag in a description, makes a parser refuse a page of 200 listings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ebaysync.ebay import trading
+from ebaysync.errors import PageOutOfRange, XmlBroken
+
+
+@dataclass(frozen=True)
+class BrokenRecord:
+    """An answer that cannot be read, with one record in it: its bytes, the reason, and the record's key where that can
+    be told."""
+
+    document: bytes
+    reason: str
+    key: str | None
+
+
+SMALLER = {trading.PAGE: 20, 20: 1}
+MOST_BROKEN = 10  # records of a page; if more seem broken, the reason is another
+
+
+async def read_page(
+    ask: Callable[[int, int], Awaitable[trading.ListPage]], page: int, size: int = trading.PAGE
+) -> tuple[trading.ListPage, tuple[BrokenRecord, ...]]:
+    """A page of a list. A page that is not XML is asked for in smaller ones, down to the single record that breaks it.
+    Raises XmlBroken when more than a few records would be to blame, PageOutOfRange, EbayError."""
+    try:
+        return await ask(page, size), ()
+    except XmlBroken as error:
+        whole = error
+    if not whole.by_a_record:
+        return await ask(page, size), ()  # once more; asking for less would not help
+    if size not in SMALLER:
+        if whole.document is None:
+            raise whole
+        pages, entries = (_number_in(whole.document, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
+        return trading.ListPage((), pages, entries), (broken_record(whole.document, whole.message),)
+    parts = size // SMALLER[size]
+    records: list[bytes] = []
+    broken: list[BrokenRecord] = []
+    length, partial = 0, None
+    last: trading.ListPage | None = None
+    for part in range((page - 1) * parts + 1, page * parts + 1):
+        try:
+            last, some = await read_page(ask, part, SMALLER[size])
+        except PageOutOfRange:
+            break
+        records += last.records
+        broken += some
+        length += last.length
+        partial = partial or last.partial
+        if len(broken) > MOST_BROKEN:
+            raise whole
+        if last.pages is not None and part >= last.pages:
+            break
+    if last is None:
+        raise whole
+    pages = last.pages and -(-last.pages // parts)
+    whole_page = trading.ListPage(tuple(records), pages, last.entries, last.more, partial, length)
+    return whole_page, tuple(broken)
+
+
+def _number_in(document: bytes, element: str) -> int | None:
+    found = re.findall(rb"<%b>([0-9]{1,9})</" % element.encode(), document)
+    return int(found[0]) if len(found) == 1 else None
+
+
+def broken_record(document: bytes, reason: str) -> BrokenRecord:
+    """What is known of the record in a document that cannot be read."""
+    ids = set(re.findall(rb"<ItemID>([0-9]{1,20})</ItemID>", document))
+    return BrokenRecord(record_in(document) or document, reason, ids.pop().decode() if len(ids) == 1 else None)
+
+
+def record_in(document: bytes) -> bytes | None:
+    """The record alone, without the answer's Timestamp, which would make the same record a new one each time."""
+    found = re.search(rb"<((?:\w+:)?(?:OrderTransaction|Item|Message))>.*</\1>", document, re.DOTALL)
+    return found[0] if found else None
+
+
+def trimmed(error: XmlBroken) -> XmlBroken:
+    """The error with the record's bytes alone; without bytes where the document has no record to blame."""
+    record = error.document and record_in(error.document)
+    return XmlBroken(error.message, document=record, by_a_record=error.by_a_record)

@@ -1,0 +1,99 @@
+"""Listings on sale (Trading GetMyeBaySelling, and GetSellerList where that list is capped)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
+from datetime import timedelta
+
+import msgspec
+
+from ebaysync.ebay import trading
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.xml_repair import broken_record, read_page
+from ebaysync.errors import PageOutOfRange
+from ebaysync.sync.scan import BEHIND_THE_LAST, NumberedPage, ScanPage, numbered
+from ebaysync.sync.sources.calls import Calls, Scanned
+from ebaysync.sync.sources.messages import looks_full
+from ebaysync.sync.walk import Page, PageReader, Slice, read
+
+
+def open_source(api: Api) -> Calls:
+    async def ask(page: int, size: int) -> trading.ListPage:
+        found = await trading.my_ebay_selling_active(api, page, size)
+        if (found.entries or 0) >= trading.ACTIVE_CAP:
+            raise _TooMany
+        return found
+
+    async def listed(name: str) -> NumberedPage:
+        number = int(name)
+        try:
+            page, broken = await read_page(ask, number)
+        except PageOutOfRange:
+            if number == 1:
+                raise
+            return BEHIND_THE_LAST
+        more = number < page.pages if page.pages is not None else looks_full(page.length + len(broken))
+        return NumberedPage(page.records, page.entries, str(number + 1) if more else None, broken, page.partial)
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+        try:
+            async for found in numbered(listed, _item_id, "1"):
+                yield {"active_inventory": found}
+        except _TooMany:
+            async for found in _by_end_time(api):
+                yield {"active_inventory": found}
+
+    return Calls(scan=scan)
+
+
+class _TooMany(Exception):
+    """The list is capped; nothing of it is believed."""
+
+
+# "The value range for each of the time filters must be less than 120 days". A listing ends within 31 days (Good 'Til
+# Cancelled is renewed each calendar month), some kinds within 90: so the first 31 days are cut by their own density,
+# and the rest takes a handful of calls.
+FARTHEST_END = timedelta(days=119)
+NEXT_END = timedelta(days=31)
+
+
+async def _by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
+    async def ask(window: Slice, offset: int) -> Page:
+        page = await trading.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
+        total = page.entries if page.entries is not None else offset + len(page.records)
+        return Page(total, page.records, more=bool(page.more), partial=page.partial)
+
+    now = api.transport.clock.now().replace(microsecond=0)
+    reader = PageReader(ask, lambda record: _item_id(record) or record, trading.PAGE)
+    async with aclosing(read(reader, Slice(now, now + FARTHEST_END), NEXT_END)) as slices:
+        async for part in slices:
+            broken = [broken_record(document, reason) for document, reason in part.broken]
+            yield ScanPage([record for record in part.records if _is_active(record)], broken, part.partial)
+
+
+class _Item(msgspec.Struct):
+    id: str = msgspec.field(name="ItemID")
+
+
+class _Status(msgspec.Struct):
+    listing: str | None = msgspec.field(name="ListingStatus", default=None)
+
+
+class _Listing(msgspec.Struct):
+    status: _Status | None = msgspec.field(name="SellingStatus", default=None)
+
+
+def _item_id(record: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(record, type=_Item).id
+    except ValueError:
+        return None
+
+
+def _is_active(record: bytes) -> bool:
+    try:
+        status = msgspec.json.decode(record, type=_Listing).status
+    except ValueError:
+        return True  # the family says what is wrong with it
+    return status is None or status.listing in (None, "Active")

@@ -1,0 +1,58 @@
+"""What the account buys (Trading GetMyeBayBuying): all lists in one answer, then the further pages of each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from functools import partial
+
+from ebaysync.ebay import trading
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.trading import ListPage
+from ebaysync.ebay.xml_repair import BrokenRecord, read_page
+from ebaysync.errors import EbayError, PageOutOfRange, XmlBroken
+from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.sources.calls import Calls, Scanned
+from ebaysync.sync.sources.messages import looks_full
+
+OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")  # an item that moves meanwhile may be on two of them
+
+
+def open_source(api: Api) -> Calls:
+    async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[ListPage, tuple[BrokenRecord, ...]]]:
+        try:
+            pages = await trading.my_ebay_buying(api, names, page)
+            return {name: (part, ()) for name, part in pages.items()}
+        except (XmlBroken, PageOutOfRange):
+            return {name: await alone(name, page) for name in names}
+
+    async def alone(name: str, page: int) -> tuple[ListPage, tuple[BrokenRecord, ...]]:
+        try:
+            return await read_page(partial(one_list, name), page)
+        except PageOutOfRange:
+            return ListPage((), 0, None), ()
+
+    async def one_list(name: str, page: int, size: int) -> ListPage:
+        return (await trading.my_ebay_buying(api, [name], page, size))[name]
+
+    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+        found: dict[str, list[bytes]] = {name: [] for name in trading.BUYING}
+        broken: list[BrokenRecord] = []
+        incomplete: EbayError | None = None
+        lists: Collection[str] = trading.BUYING
+        page = 1
+        while lists:
+            pages = await lists_of(lists, page)
+            lists = [name for name, (part, some) in pages.items() if has_more(page, part, len(some), found[name])]
+            for name, (part, some) in pages.items():
+                found[name] += part.records
+                broken += some
+                incomplete = incomplete or part.partial
+            page += 1
+        yield {"buyer": ScanPage([record for name in OLD_TO_NEW for record in found[name]], broken, incomplete)}
+
+    def has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
+        if part.pages is not None:
+            return page < part.pages
+        return looks_full(part.length + broken) and not set(part.records) <= set(before)
+
+    return Calls(scan=scan)

@@ -1,0 +1,17 @@
+"""Payment disputes by the time they were opened (getPaymentDisputeSummaries, getPaymentDispute)."""
+
+from __future__ import annotations
+
+from ebaysync.ebay import disputes
+from ebaysync.ebay.rest import Api
+from ebaysync.sync.sources import rest_list
+from ebaysync.sync.sources.calls import Calls, one_by_one
+from ebaysync.sync.walk import Page, Slice
+
+
+def open_source(api: Api) -> Calls:
+    async def ask(window: Slice, offset: int) -> Page:
+        page = await disputes.disputes(api, window.start, window.end, offset)
+        return rest_list.page(page, page.payment_dispute_summaries, offset, disputes.PAGE)
+
+    return Calls(ask, page_size=disputes.PAGE, details=one_by_one(lambda key: disputes.dispute(api, key)))

@@ -1,0 +1,90 @@
+"""Messages by the time they were received (Trading GetMyMessages): every folder for each window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ebaysync.ebay import trading
+from ebaysync.ebay.rest import Api
+from ebaysync.ebay.xml_repair import trimmed
+from ebaysync.errors import PageOutOfRange, XmlBroken
+from ebaysync.sync.sources.calls import Calls
+from ebaysync.sync.walk import FINEST, Page, Slice
+
+CAP = 25  # every page size that anybody has reported is a multiple of it
+
+
+def open_source(api: Api) -> Calls:
+    # No answer says how many messages there are, and nobody knows how many a page may have. A page whose length is a
+    # multiple of 25 may have been cut there, so its window is cut instead.
+    folders: list[str] = []
+
+    async def ask(window: Slice, offset: int) -> Page:
+        if not folders:
+            folders.extend(await trading.my_messages_summary(api))
+        records: dict[str | bytes, bytes] = {}
+        more, partial = False, None
+        for folder in folders:
+            page = await _headers(api, folder, window)
+            found = {_message_id(record) or record: record for record in page.records}
+            if window.width <= FINEST:
+                found |= await _behind(api, folder, window, page, found)
+            elif looks_full(len(page.records)) or (page.entries or 0) > len(found):
+                more = True
+            partial = partial or page.partial
+            records |= found
+        return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial)
+
+    async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
+        try:
+            found = await trading.my_messages_bodies(api, ids)
+        except XmlBroken as error:
+            raise trimmed(error) from None
+        return {key: record for record in found if (key := _message_id(record)) in ids and key}
+
+    most = trading.MOST_BODIES
+    return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
+
+
+async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading.HeaderPage:
+    try:
+        return await trading.my_messages_headers(api, folder, window.start, window.end, page)
+    except PageOutOfRange:
+        return trading.HeaderPage((), None)
+    except XmlBroken as error:
+        raise trimmed(error) from None
+
+
+def looks_full(records: int) -> bool:
+    """Whether a page may have been cut, where the answer does not say how many records there are."""
+    return records > 0 and records % CAP == 0
+
+
+async def _behind(
+    api: Api, folder: str, window: Slice, page: trading.HeaderPage, known: Mapping[str | bytes, bytes]
+) -> dict[str | bytes, bytes]:
+    """The pages behind the first one of a window that cannot be cut."""
+    found: dict[str | bytes, bytes] = {}
+    number = 1
+    while looks_full(len(page.records)):
+        number += 1
+        page = await _headers(api, folder, window, number)
+        new = {_message_id(record) or record: record for record in page.records}
+        # Behind the last page eBay may send an empty page, an error or the last page again.
+        if not new.keys() - known.keys() - found.keys():
+            break
+        found |= new
+    return found
+
+
+class _MessageId(msgspec.Struct):
+    id: str = msgspec.field(name="MessageID")
+
+
+def _message_id(record: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(record, type=_MessageId).id
+    except ValueError:
+        return None

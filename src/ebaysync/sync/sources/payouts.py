@@ -1,0 +1,17 @@
+"""Payouts by their date (Finances getPayouts)."""
+
+from __future__ import annotations
+
+from ebaysync.ebay import finances
+from ebaysync.ebay.rest import Api
+from ebaysync.sync.sources import rest_list
+from ebaysync.sync.sources.calls import Calls
+from ebaysync.sync.walk import Page, Slice
+
+
+def open_source(api: Api) -> Calls:
+    async def ask(window: Slice, offset: int) -> Page:
+        page = await finances.payouts(api, window.start, window.end, offset)
+        return rest_list.page(page, page.payouts, offset, finances.PAGE)
+
+    return Calls(ask, page_size=finances.PAGE)

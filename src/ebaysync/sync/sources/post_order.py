@@ -1,0 +1,34 @@
+"""The searches of Post-Order: every place where the next page may be is asked, because eBay's `offset` is ambiguous."""
+
+from __future__ import annotations
+
+from ebaysync.ebay import postorder
+from ebaysync.ebay.postorder import Resource
+from ebaysync.ebay.rest import Api
+from ebaysync.errors import AccessDenied, EbayRejected, Unauthorized
+from ebaysync.sync.sources.calls import Calls, as_bytes, one_by_one
+from ebaysync.sync.walk import Page, Slice
+
+
+def search(api: Api, resource: Resource) -> Calls:
+    """The search of one resource by creation, and the call by its id."""
+    listed: set[str | None] = set()  # returns whose summary the search has shown in this run
+
+    async def ask(window: Slice, offset: int) -> Page:
+        total, records, is_cut = 0, list[bytes](), False
+        for place in postorder.offsets(offset):
+            try:
+                page = await postorder.search(api, resource, window.start, window.end, place)
+            except EbayRejected as error:
+                if not place or isinstance(error, Unauthorized | AccessDenied):
+                    raise
+                continue  # an offset in rows where eBay counts pages: there is no such page
+            total = max(total, page.total)
+            records += as_bytes(page.members)
+            is_cut = is_cut or page.is_cut
+        if resource is postorder.RETURNS:
+            listed.update(map(postorder.return_key, records))
+        return Page(total, tuple(records), more=is_cut)
+
+    detail = one_by_one(lambda key: postorder.detail(api, resource, key, listed=key in listed))
+    return Calls(ask, page_size=postorder.PAGE, details=detail)

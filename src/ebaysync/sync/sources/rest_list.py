@@ -1,0 +1,37 @@
+"""The paging of eBay's REST lists with `limit` and `offset`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ebaysync.sync.sources.calls import as_bytes
+from ebaysync.sync.walk import Page
+
+
+class Envelope(Protocol):
+    """What stands around the records of a page; eBay may leave out any of it."""
+
+    @property
+    def total(self) -> int | None: ...
+
+    @property
+    def next(self) -> str | None: ...
+
+    @property
+    def limit(self) -> int | None: ...
+
+
+def page(envelope: Envelope, records: Sequence[msgspec.Raw] | None, offset: int, limit: int) -> Page:
+    """A page of a list that was asked for with this offset and limit."""
+    found = as_bytes(records)
+    end, total = offset + len(found), envelope.total or 0
+    # eBay may give fewer records at once than were asked for, and says so in `limit`. It promises neither `total` nor
+    # `next`: a full page that leaves open whether another follows is not taken for the last.
+    is_full = len(found) >= min(limit, envelope.limit or limit)
+    more = bool(envelope.next) or (is_full and (envelope.total is None or end < total))
+    if is_full or total < end:
+        total = max(total, end + int(more))
+    return Page(total, found, more=more)
