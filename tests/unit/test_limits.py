@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -30,6 +32,7 @@ REQUESTS = {
     "https://apiz.ebay.com/sell/finances/v1/transaction": "finances",
     "https://apiz.ebay.com/sell/finances/v1/payout": "finances",
     "https://api.ebay.com/sell/inventory/v1/offer?sku=/ws/api.dll": "inventory",
+    "https://api.ebay.com/post-order/v2/cancellation/search": "post_order.cancellation",
     "https://api.ebay.com/post-order/v2/casemanagement/search": "post_order.case",
     "https://api.ebay.com/post-order/v2/inquiry/5": "post_order.inquiry",
     "https://api.ebay.com/post-order/v2/return/5": "post_order.return",
@@ -43,6 +46,13 @@ REQUESTS = {
 @pytest.mark.parametrize("url", REQUESTS)
 def test_a_request_is_counted_under_its_api(url: str) -> None:
     assert api_of(url) == REQUESTS[url]
+
+
+def test_no_path_belongs_to_two_quotas() -> None:
+    """The quotas stand in many modules, so none may count on being asked before another."""
+    for url in REQUESTS:
+        path = urlsplit(url).path
+        assert len([quota for quota in limits.quotas().values() if re.search(quota.path, path)]) <= 1, url
 
 
 def test_a_call_of_trading_is_counted_by_its_name_and_a_token_by_its_grant() -> None:
@@ -59,7 +69,7 @@ def test_every_family_says_what_it_calls_of_apis_that_are_known() -> None:
         assert family.costs
         assert all(calls > 0 for calls in family.costs.values())
         assert {api.partition(".")[0] if api.startswith("trading.") else api for api in family.costs} <= set(
-            limits.DOCUMENTED
+            limits.quotas()
         ), family.name
         assert all(other.costs == family.costs for other in discover().values() if other.source == family.source)
 

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ebaysync.ebay import limits
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, check
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.log import Secret
+
+QUOTAS = (Quota("analytics", 5_000, r"^/developer/analytics/", r"developer/.*analytics"),)
 
 PATH = "/developer/analytics/v1_beta/rate_limit/"
 DEADLINE = 10.0  # seconds: nothing waits for it that cannot do without

@@ -10,7 +10,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, Api, stamp
+
+QUOTAS = (
+    Quota("dispute_summary", 250_000, r"^/sell/fulfillment/v1/payment_dispute_summary", r"fulfil\w*/.*dispute.*summar"),
+    Quota("dispute", 250_000, r"^/sell/fulfillment/v1/payment_dispute/", r"fulfil\w*/(?!.*summar).*dispute"),
+)
 
 PATH = "/sell/fulfillment/v1/payment_dispute"
 PAGE = 200

@@ -11,7 +11,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, Api, stamp
+
+QUOTAS = (Quota("finances", 15_000, r"^/sell/finances/", r"/finances?/"),)
 
 PATH = "/sell/finances/v1"
 PAGE = 200

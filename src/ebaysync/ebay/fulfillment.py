@@ -11,8 +11,18 @@ from urllib.parse import quote
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, Api, stamp
 from ebaysync.errors import EbayRejected
+
+QUOTAS = (
+    Quota(
+        "fulfillment",
+        100_000,
+        r"^/sell/fulfillment/(?!v1/payment_dispute)",
+        r"fulfil\w*/(?!.*dispute)(.*order|(\w+\.)?fulfil\w*$)",
+    ),
+)
 
 PATH = "/sell/fulfillment/v1/order"
 PAGE = 200

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, Api
+
+QUOTAS = (Quota("identity", None, r"^/commerce/identity/", r"commerce/identity/"),)
 
 SCOPE = "https://api.ebay.com/oauth/api_scope/commerce.identity.readonly"
 

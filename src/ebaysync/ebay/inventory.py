@@ -11,8 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, Api
 from ebaysync.errors import RecordNotFound
+
+QUOTAS = (Quota("inventory", 2_000_000, r"^/sell/inventory/", r"^sell/inventory/"),)
 
 PATH = "/sell/inventory/v1"
 PAGE = 200

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import check
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.log import Secret
+
+QUOTAS = (Quota("key_management", None, r"^/developer/key_management/", r"developer/.*key.?management"),)
 
 PATH = "/developer/key_management/v1/signing_key"
 

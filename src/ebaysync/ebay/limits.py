@@ -12,8 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+from ebaysync.ebay.quota import Quota
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 TRADING = "trading"
@@ -25,39 +30,23 @@ LAST_PARTS = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
 LAST_PART = 0.90
 
 
-@dataclass(frozen=True)
-class Quota:
-    """An API as eBay counts it. `reported` is searched in getRateLimits' apiContext/apiName/resource."""
+@cache
+def quotas() -> Mapping[str, Quota]:
+    """Every API's quota, by its name: the QUOTAS of the modules of ebay/. Looked for at the first call, because those
+    modules import the transport, which imports this one."""
+    package = import_module("ebaysync.ebay")
+    modules = [import_module(f"{package.__name__}.{found.name}") for found in iter_modules(package.__path__)]
+    return {quota.api: quota for module in modules for quota in getattr(module, "QUOTAS", ())}
 
-    api: str
-    daily: int | None
-    path: str
-    reported: str = ""
+
+@cache
+def _paths() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((quota.api, re.compile(quota.path)) for quota in quotas().values())
 
 
-# In this order: the first whose path fits counts. The numbers: eBay's page API Call Limits, as of 2026-09-26. Its row
-# of Trading was empty: 5,000 is what getRateLimits shows for single calls. Identity and Key Management are not in it.
-QUOTAS = (
-    Quota("dispute_summary", 250_000, r"^/sell/fulfillment/v1/payment_dispute_summary", r"fulfil\w*/.*dispute.*summar"),
-    Quota("dispute", 250_000, r"^/sell/fulfillment/v1/payment_dispute/", r"fulfil\w*/.*dispute"),
-    Quota("fulfillment", 100_000, r"^/sell/fulfillment/", r"fulfil\w*/(.*order|(\w+\.)?fulfil\w*$)"),
-    Quota("finances", 15_000, r"^/sell/finances/", r"/finances?/"),
-    Quota("inventory", 2_000_000, r"^/sell/inventory/", r"^sell/inventory/"),
-    Quota("post_order.case", 5_000, r"^/post-order/v2/casemanagement/", r"post.?order/.*case"),
-    Quota("post_order.inquiry", 5_000, r"^/post-order/v2/inquiry/", r"post.?order/.*inquir"),
-    Quota("post_order.return", 5_000, r"^/post-order/v2/return/", r"post.?order/.*return"),
-    Quota(TRADING, 5_000, r"^/ws/api\.dll$"),
-    Quota("oauth.refresh_token", 50_000, r"^/identity/v1/oauth2/token#.*\brefresh_token\b"),
-    Quota("oauth.client_credentials", 1_000, r"^/identity/v1/oauth2/token#.*\bclient_credentials\b"),
-    Quota("oauth.authorization_code", 10_000, r"^/identity/v1/oauth2/token#.*\bauthorization_code\b"),
-    Quota("identity", None, r"^/commerce/identity/", r"commerce/identity/"),
-    Quota("key_management", None, r"^/developer/key_management/", r"developer/.*key.?management"),
-    Quota("analytics", 5_000, r"^/developer/analytics/", r"developer/.*analytics"),
-    Quota(OTHER, None, r""),
-)
-DOCUMENTED = {quota.api: quota.daily for quota in QUOTAS}
-_OF_REPORTS = tuple((quota.api, re.compile(quota.reported)) for quota in QUOTAS if quota.reported)
-_OF_PATHS = tuple((quota.api, re.compile(quota.path)) for quota in QUOTAS)
+@cache
+def _reports() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((quota.api, re.compile(quota.reported)) for quota in quotas().values() if quota.reported)
 
 
 def api_of(url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None) -> str:
@@ -66,7 +55,7 @@ def api_of(url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None
     if path.endswith("/oauth2/token"):
         grant = re.search(rb"(?:^|&)grant_type=(\w+)", body or b"")
         path = f"{path}#{grant[1].decode() if grant else ''}"
-    api = next(api for api, pattern in _OF_PATHS if pattern.search(path))
+    api = next((api for api, pattern in _paths() if pattern.search(path)), OTHER)
     if api == TRADING:
         return f"{TRADING}.{dict(headers).get('X-EBAY-API-CALL-NAME', OTHER)}"
     return api
@@ -77,7 +66,7 @@ def api_of_report(context: str, name: str, resource: str) -> str | None:
     if "trading" in f"{context} {name}".lower():
         return TRADING if resource.lower().replace(" ", "") in ("tradingapi", "trading") else f"{TRADING}.{resource}"
     said = f"{context}/{name}/{resource}".lower()
-    return next((api for api, pattern in _OF_REPORTS if pattern.search(said)), None)
+    return next((api for api, pattern in _reports() if pattern.search(said)), None)
 
 
 def quota_day(now: datetime) -> date:
@@ -156,7 +145,8 @@ class Usage:
         return TRADING if api.startswith(f"{TRADING}.") and api not in self.limits else api
 
     def quota(self, bucket: str) -> int | None:
-        return self.limits.get(bucket, DOCUMENTED.get(bucket))
+        documented = quotas().get(bucket)
+        return self.limits.get(bucket, documented.daily if documented else None)
 
     def budget(self, api: str, now: datetime, unsaid: Mapping[str, int] | None = None) -> Budget:
         """Of the bucket that `api` belongs to; `unsaid` are calls that are not in the counts yet."""

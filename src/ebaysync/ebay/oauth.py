@@ -14,11 +14,19 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Answered, check, decoded
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayRejected, KeysetRejected
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
+
+# All grants share one path: `limits.api_of` adds the grant to it.
+QUOTAS = (
+    Quota("oauth.refresh_token", 50_000, r"^/identity/v1/oauth2/token#.*\brefresh_token\b"),
+    Quota("oauth.client_credentials", 1_000, r"^/identity/v1/oauth2/token#.*\bclient_credentials\b"),
+    Quota("oauth.authorization_code", 10_000, r"^/identity/v1/oauth2/token#.*\bauthorization_code\b"),
+)
 
 DEADLINE = 30.0  # seconds
 ACCESS_SECONDS = 7200  # expires_in of every grant

@@ -14,8 +14,16 @@ from urllib.parse import quote
 
 import msgspec
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Api, stamp
 from ebaysync.errors import AnswerNotUnderstood
+
+QUOTAS = (
+    Quota("post_order.cancellation", 5_000, r"^/post-order/v2/cancellation/", r"post.?order/.*cancel"),
+    Quota("post_order.case", 5_000, r"^/post-order/v2/casemanagement/", r"post.?order/.*case"),
+    Quota("post_order.inquiry", 5_000, r"^/post-order/v2/inquiry/", r"post.?order/.*inquir"),
+    Quota("post_order.return", 5_000, r"^/post-order/v2/return/", r"post.?order/.*return"),
+)
 
 PATH = "/post-order/v2"
 PAGE = 200

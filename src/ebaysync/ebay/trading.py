@@ -24,6 +24,7 @@ from typing import Any, Union
 import msgspec
 from lxml import etree
 
+from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Api, refusal, stamp, wrong_type
 from ebaysync.ebay.transport import Answer, Request
 from ebaysync.ebay.xml import Document, Path
@@ -38,6 +39,9 @@ from ebaysync.errors import (
     Unauthorized,
 )
 from ebaysync.log import Secret
+
+# eBay's row of Trading was empty: 5,000 is what getRateLimits shows for single calls.
+QUOTAS = (Quota("trading", 5_000, r"^/ws/api\.dll$"),)
 
 log = logging.getLogger(__name__)
 
