@@ -54,6 +54,7 @@ RESOURCES = (
     ),
     Resource("sell.finances", "sell", "finances", "v1", r"/sell/finances/", 15_000),
     Resource("sell.inventory", "sell", "inventory", "v1", r"/sell/inventory/", 2_000_000),
+    Resource("postorder.cancellation", "sell", "postorder", "v2", r"/post-order/v2/cancellation\b", 5_000),
     Resource("postorder.case", "sell", "postorder", "v2", r"/post-order/v2/casemanagement\b", 5_000),
     Resource("postorder.inquiry", "sell", "postorder", "v2", r"/post-order/v2/inquiry\b", 5_000),
     Resource("postorder.return", "sell", "postorder", "v2", r"/post-order/v2/return\b", 5_000),

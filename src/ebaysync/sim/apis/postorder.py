@@ -1,4 +1,6 @@
-"""Post-Order API v2: search and detail of cases, inquiries and returns, as strict as what is known of them.
+"""Post-Order API v2: the searches of cancellations, cases, inquiries and returns, and the details of the last three.
+
+As strict as what is known of them.
 
 By the text of eBay's pages (Post-Order 2.10.0), its types, and what others saw:
 
@@ -72,6 +74,11 @@ RETURN_SORTS: Mapping[str, Callable[[Thing, Body], Any]] = {
     "REASON": lambda thing, body: body["reason"],
 }
 
+CANCEL_SORTS: Mapping[str, Callable[[Thing, Body], Any]] = {
+    "CANCEL_ID": lambda thing, body: thing.id,
+    "CANCEL_REQUEST_DATE": lambda thing, body: thing.created,
+}
+
 Row = tuple[Thing, Body]
 
 
@@ -88,6 +95,8 @@ def _field(name: str, values: frozenset[str] | None = None) -> Filter:
 
 
 FIELDS = {"item_id": _field("item_id"), "order_id": _field("order_id"), "transaction_id": _field("transaction_id")}
+# The sellers of this world have bought nothing.
+SELLERS_OWN = Filter(lambda thing, body, value, now: value == "SELLER", frozenset(("BUYER", "SELLER")))
 DEFAULT_GROUP = Filter(lambda thing, body, value, now: True, frozenset(("DEFAULT",)))
 
 
@@ -100,6 +109,10 @@ class Search:
     filters: Mapping[str, Filter]
     row: Callable[[Thing, Body], Json]
     total: str
+    sorts: Mapping[str, Callable[[Thing, Body], Any]] | None = None  # None: Ascending and Descending alone
+    records: str = "members"
+    limits: tuple[int, int] = (25, 200)  # by default, at most
+    first_offset: int = 0  # that eBay's sample of a first page says
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -133,14 +146,32 @@ RETURNS = Search(
         **FIELDS,
         "return_id": Filter(lambda thing, body, value, now: thing.id == value),
         "return_state": Filter(lambda thing, body, value, now: COUNTED[value](body, now), frozenset(COUNTED)),
-        # The sellers of this world have bought nothing.
-        "role": Filter(lambda thing, body, value, now: value == "SELLER", frozenset(("BUYER", "SELLER"))),
+        "role": SELLERS_OWN,
         "states": Filter(lambda thing, body, value, now: body["state"] in value.split(",")),
     },
     postorder_json.return_row,
     "total",
+    RETURN_SORTS,
+    first_offset=1,
 )
-SEARCHES = (CASES, INQUIRIES, RETURNS)
+CANCELLATIONS = Search(
+    "cancellation",
+    "creation_date_range",
+    {
+        "cancel_id": Filter(lambda thing, body, value, now: thing.id == value),
+        "item_id": _field("item_id"),
+        "legacy_order_id": Filter(lambda thing, body, value, now: value == postorder_json.legacy_order_id(thing, body)),
+        "role": SELLERS_OWN,
+        "transaction_id": _field("transaction_id"),
+    },
+    postorder_json.cancellation_row,
+    "total",
+    CANCEL_SORTS,
+    "cancellations",
+    (10, 500),
+    first_offset=1,
+)
+SEARCHES = (CANCELLATIONS, CASES, INQUIRIES, RETURNS)
 
 
 def refusal(world: World, status: int, error_id: int, message: str, **parameters: str) -> Refusal:
@@ -190,29 +221,31 @@ def _check_headers(world: World, headers: Mapping[str, str]) -> None:
 
 def search(method: Search, world: World, seller: Seller, call: Call) -> Answer:
     found = _sorted(method, world, _matching(method, world, seller, call), call.query)
-    limit = _number(world, call.query, "limit", 25, range(1, 201))
+    usual, most = method.limits
+    limit = _number(world, call.query, "limit", usual, range(1, most + 1))
     offset = _number(world, call.query, "offset", None, range(10**9))
     start = offset or 0 if world.post_order_offset == "row" else (max(offset or 1, 1) - 1) * limit
     rows = found[start : start + limit]
     pages = {"limit": limit, "offset": _echo(method, world, offset), "totalEntries": len(found)}
     pages["totalPages"] = ceil(len(found) / limit)
     document: Json = {
-        "members": [method.row(thing, body) for thing, body in rows],
+        method.records: [method.row(thing, body) for thing, body in rows],
         "paginationOutput": pages if found else dict.fromkeys(pages, 0),
         method.total: len(found),
     }
     if method is RETURNS:  # whose total is "not currently used"
         document |= {"total": 0, "countSummary": _counts(found, call.now)}
     if not found and Random(f"{world.seed}/{call.path}?{call.raw_query}").random() < 0.5:
-        del document["members"]
+        del document[method.records]
+    if not found and method is CANCELLATIONS:
+        del document["paginationOutput"]
     return answer_json(document, rows=tuple((thing.id, thing.version) for thing, _ in rows))
 
 
 def _echo(method: Search, world: World, offset: int | None) -> int:
-    """eBay's samples of a first page say 0 for cases and inquiries, 1 for returns."""
     if offset is not None:
         return offset
-    return 1 if method is RETURNS and world.post_order_offset == "page" else 0
+    return method.first_offset if world.post_order_offset == "page" else 0
 
 
 def _counts(found: list[Row], now: datetime) -> list[Json]:
@@ -294,14 +327,14 @@ def _sorted(method: Search, world: World, rows: list[Row], query: Mapping[str, s
     newest = sorted(rows, key=lambda row: (row[0].created, row[0].id), reverse=True)
     if asked is None:
         return newest
-    if method is not RETURNS:
+    if method.sorts is None:
         if asked not in CLAIM_SORTS:
             raise _invalid(world, "sort", asked)
         return newest if asked == "Descending" else newest[::-1]
     name = asked.lstrip("+- ")  # a plus that is not encoded arrives as a blank
-    if name not in RETURN_SORTS:
+    if (key := method.sorts.get(name)) is None:
         raise _invalid(world, "sort", asked)
-    return sorted(newest, key=lambda row: RETURN_SORTS[name](*row), reverse=asked.startswith("-"))
+    return sorted(newest, key=lambda row: key(*row), reverse=asked.startswith("-"))
 
 
 def _find(world: World, seller: Seller, kind: str, number: str) -> Row:
@@ -336,6 +369,7 @@ def _route(path: str, handler: Callable[..., Answer]) -> Route:
 
 
 ROUTES = (
+    _route("/cancellation/search", partial(search, CANCELLATIONS)),
     _route("/casemanagement/search", partial(search, CASES)),
     _route("/casemanagement/([^/]+)", partial(claim, "case", postorder_json.case_detail)),
     _route("/inquiry/search", partial(search, INQUIRIES)),

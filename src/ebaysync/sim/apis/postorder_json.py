@@ -1,4 +1,4 @@
-"""The JSON of cases, inquiries and returns: fields by eBay's Post-Order types and the samples of its pages.
+"""The JSON of cancellations, cases, inquiries, returns: fields by eBay's Post-Order types and its pages' samples.
 
 eBay writes amounts as numbers or as text, with a currency or without, ids as numbers or as text, and a date that is
 missing as null or not at all. Here each thing has habits of its own in each method, which never change.
@@ -102,6 +102,57 @@ def claim_row(names: tuple[str, str]) -> Callable[[Thing, Body], Json]:
         return write.over(answer | write.optional({"respondByDate": write.date(body["respond_by"])}))
 
     return row
+
+
+def legacy_order_id(thing: Thing, body: Body) -> str | None:
+    """Seen in today's form, in the old form itemId-transactionId, and missing."""
+    write = Writer(thing, body, "search")
+    if write.chance("no order", 8):
+        return None
+    old = write.chance("the old form of an order's id", 3)
+    return f"{body['item_id']}-{body['transaction_id']}" if old else str(body["order_id"])
+
+
+def cancellation_row(thing: Thing, body: Body) -> Json:
+    """By CancelSummary. eBay's own sample has a record without the date of the request."""
+    write = Writer(thing, body, "search")
+    requested = None if write.chance("no date of the request", 10) else write.date(thing.created)
+    recoup = body["recoup"]
+    answer = {
+        "cancelId": write.id(thing.id),
+        "marketplaceId": thing.seller.marketplace_id,
+        "requestorType": body["requestor"],
+        "cancelState": body["state"],
+        "cancelStatus": body["status"],
+        "paymentStatus": body["payment"],
+        "requestRefundAmount": write.money(body["cents"], "refund"),
+        "buyerLoginName": body["buyer"],
+        "sellerLoginName": thing.seller.username,
+        "lineItems": [_cancelled_line(write)],
+    }
+    extra = {
+        "legacyOrderId": legacy_order_id(thing, body),
+        "cancelReason": body["reason"],
+        "cancelCloseReason": body["close_reason"],
+        "cancelRequestDate": requested,
+        "cancelCloseDate": write.date(body["closed"]),
+        "sellerResponseDueDate": write.date(body["respond_by"]),
+        "buyerResponseDueDate": write.date(body["buyer_respond_by"]),
+        "shipmentDate": write.date(body["shipped"]),
+        "payoutRecoupInfo": recoup
+        and {"payoutId": recoup["payout_id"], "amountToRecoup": write.money(recoup["cents"])},
+    }
+    return write.over(answer | write.optional(extra))
+
+
+def _cancelled_line(write: Writer) -> Json:
+    body = write.body
+    return {
+        "itemId": write.id(body["item_id"]),
+        "transactionId": write.id(body["transaction_id"]),
+        "itemTitle": body["title"],
+        "cancelQuantity": body["quantity"],
+    }
 
 
 def case_detail(thing: Thing, body: Body) -> Json:

@@ -91,7 +91,7 @@ REASONS = (
 TEXTS = (None, "Where is my parcel?", "Schon wieder kaputt – bitte um Rückerstattung", "it's <broken> & 'late' 😕")
 
 
-def _sale(seller: Seller, at: datetime, random: Random) -> Body:
+def sale(seller: Seller, at: datetime, random: Random) -> Body:
     """A line of an order that the seller's world knows of, or an invented one where it knows none of that time."""
     orders = [order for order in seller.orders.values() if at - SOLD_WITHIN <= order.created <= at]
     if not orders:
@@ -153,12 +153,12 @@ def _born_case(world: World, seller: Seller, at: datetime, random: Random, sale:
 
 def _case(world: World, seller: Seller, at: datetime, random: Random) -> Born:
     """A case without a return; those with one come of returns that are escalated."""
-    return _born_case(world, seller, at, random, _sale(seller, at, random), None)
+    return _born_case(world, seller, at, random, sale(seller, at, random), None)
 
 
 def _inquiry(world: World, seller: Seller, at: datetime, random: Random) -> Born:
     reason = random.choice(("ITEM_NOT_RECEIVED", "INCOMPLETE_ORDER"))
-    body = _opened(_sale(seller, at, random), at, "OPEN", reason=reason, appeal=None)
+    body = _opened(sale(seller, at, random), at, "OPEN", reason=reason, appeal=None)
     _note(body, at, "BUYER", "A CPS case was created.", random.choice(TEXTS))
     return _born(world, seller, at, random, "inquiry", body)
 
@@ -166,7 +166,7 @@ def _inquiry(world: World, seller: Seller, at: datetime, random: Random) -> Born
 def _return(world: World, seller: Seller, at: datetime, random: Random) -> Born:
     replacement = random.random() < 0.15
     body = _opened(
-        _sale(seller, at, random),
+        sale(seller, at, random),
         at,
         "REPLACEMENT_REQUESTED" if replacement else "RETURN_REQUESTED",
         type="REPLACEMENT" if replacement else "MONEY_BACK",
@@ -306,9 +306,9 @@ def _escalate(world: World, thing: Thing, body: Body, at: datetime, random: Rand
     """The buyer asks eBay to step in: from then on there is a case, which names the return it came of, no inquiry."""
     if body["closed"] or body["case_id"]:
         return _message(world, thing, body, at, random)
-    sale = {name: body[name] for name in _invented_sale(thing.seller, at, Random(0))}
+    sold = {name: body[name] for name in _invented_sale(thing.seller, at, Random(0))}
     return_id = thing.id if thing.kind == "return" else None
-    case_id, case = _born_case(world, thing.seller, at, random, sale, return_id)
+    case_id, case = _born_case(world, thing.seller, at, random, sold, return_id)
     thing.seller.things.setdefault("case", {})[case_id] = Thing("case", case_id, thing.seller, [Version(at, case)])
     body |= {"case_id": case_id, "escalated": at}
     if thing.kind == "return":
