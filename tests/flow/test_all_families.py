@@ -35,6 +35,7 @@ THINGS = {
     "message": 30,
     "purchase": 14,
     "payout": 2,
+    "cancellation": 12,
 }
 # Between which calls things of a kind move.
 STIRRED: dict[str, dict[str, Any]] = {
@@ -45,6 +46,7 @@ STIRRED: dict[str, dict[str, Any]] = {
     "listing": {"call": "GetMyeBaySelling"},
     "message": {"call": "GetMyMessages"},
     "purchase": {"call": "GetMyeBayBuying"},
+    "cancellation": {"path": "/post-order/v2/cancellation/search"},
 }
 
 

@@ -26,6 +26,7 @@ PEOPLE = {
     "ebay_disputes": "buyer_username",
     "ebay_messages": "sender",
     "ebay_buyer": "seller_user_id",
+    "ebay_cancellations": "buyer_login_name",
     "ebay_cases": "buyer",
     "ebay_inquiries": "buyer",
     "ebay_returns": "buyer_login_name",

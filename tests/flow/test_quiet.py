@@ -83,6 +83,7 @@ async def test_a_run_of_all_families_with_nothing_new_costs_what_readme_says_and
         "/sell/fulfillment/v1/payment_dispute_summary": 1 + SWEEP,
         "/sell/inventory/v1/inventory_item": 1,
         "/sell/inventory/v1/offer": items,
+        "/post-order/v2/cancellation/search": 1 + SWEEP,
         "/post-order/v2/casemanagement/search": 1 + SWEEP,
         "/post-order/v2/inquiry/search": 1 + SWEEP,
         "/post-order/v2/return/search": 1 + SWEEP,

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 from ebaysync.sim.apis import trading_buying, trading_listings, trading_messages
 from ebaysync.sim.apis.asking import served
 from ebaysync.sim.apis.calls import Answer, Call
+from ebaysync.sim.apis.postorder_json import cancellation_row
 from ebaysync.sim.apis.trading_requests import Request
 from ebaysync.sim.orders import Seller
 from ebaysync.sim.payload import listed, masked
@@ -127,6 +128,14 @@ SUMMARY = (
     *("paymentDisputeId", "paymentDisputeStatus", "reason", "orderId", "openDate", "respondByDate", "closedDate"),
     *("amount", "buyerUsername"),
 )
+
+
+def cancellations(eye: Eye) -> Iterator[Json]:
+    """Those whose creation the sweep reaches, and in the first run all of the reach."""
+    first = DAYS_90 if eye.before else timedelta(days=545)
+    for thing, body in served(eye.seller, "cancellation", eye.now):
+        if eye.end - first <= thing.created <= eye.end:
+            yield cancellation_row(thing, body)
 
 
 def _reached(eye: Eye, date: str, days: timedelta) -> bool:
@@ -513,6 +522,22 @@ PAYOUTS = Spec(
         """
     ),
 )
+CANCELLATIONS = Spec(
+    "ebay_cancellations",
+    ("cancel_id",),
+    columns(
+        """
+        cancel_id legacy_order_id marketplace_id requestor_type cancel_reason cancel_state cancel_status
+        cancel_close_reason payment_status partial_order_type request_refund_amount$
+        payout_id=payoutRecoupInfo.payoutId amount_to_recoup$=payoutRecoupInfo.amountToRecoup
+        item_id=lineItems.0.itemId transaction_id=lineItems.0.transactionId item_title=lineItems.0.itemTitle
+        cancel_quantity=lineItems.0.cancelQuantity buyer_login_name seller_login_name
+        cancel_request_date=cancelRequestDate.value cancel_close_date=cancelCloseDate.value
+        seller_response_due_date=sellerResponseDueDate.value buyer_response_due_date=buyerResponseDueDate.value
+        shipment_date=shipmentDate.value last_modified_date=lastModifiedDate.value
+        """
+    ),
+)
 DISPUTES = Spec(
     "ebay_disputes",
     ("dispute_id",),
@@ -649,6 +674,7 @@ TRUTH: dict[str, Source] = {
     "transactions": Source(transactions, (TRANSACTIONS,), "transaction"),
     "refunds": Source(refunds, (REFUNDS,), "transaction"),
     "payouts": Source(payouts, (PAYOUTS,), "payout"),
+    "cancellations": Source(cancellations, (CANCELLATIONS,)),
     "disputes": Source(disputes, (DISPUTES,), "dispute"),
     "inventory": Source(inventory, (ITEMS,), "inventory_item"),
     "offers": Source(offers, (OFFERS,), "offer"),

@@ -1,4 +1,4 @@
-"""Post-Order v2: cases, inquiries, returns. (api host; `Authorization: IAF`; not in the sandbox.)
+"""Post-Order v2: cancellations, cases, inquiries, returns. (api host; `Authorization: IAF`; not in the sandbox.)
 
 Filters know the day of creation alone, at most 18 months back; 90 days at once is what eBay itself completes a
 half-open window to. A parameter that is not known is ignored, and with it the filter: so every record's creation is
@@ -37,20 +37,28 @@ class Paging(msgspec.Struct, rename="camel", frozen=True):
 
 class SearchPage(msgspec.Struct, rename="camel", frozen=True):
     members: list[msgspec.Raw] | None = None
+    cancellations: list[msgspec.Raw] | None = None
     pagination_output: Paging | None = None
     total_number_of_cases: int | None = None
     total_number_of_inquiries: int | None = None
+    total_of_cancellations: int | None = msgspec.field(default=None, name="total")
+    """returns have it, too, as a 0 that says nothing"""
+
+    @property
+    def records(self) -> list[msgspec.Raw]:
+        return self.cancellations or self.members or []
 
     @property
     def total(self) -> int:
         paging = self.pagination_output.total_entries if self.pagination_output else 0
-        return max(paging, self.total_number_of_cases or 0, self.total_number_of_inquiries or 0)
+        named = (self.total_number_of_cases, self.total_number_of_inquiries, self.total_of_cancellations)
+        return max(paging, *(number or 0 for number in named))
 
     @property
     def is_cut(self) -> bool:
         """Whether it is as long as a page can be, without being all that is counted: where nothing is counted, too."""
         limit = (self.pagination_output.limit if self.pagination_output else 0) or PAGE
-        records = len(self.members or ())
+        records = len(self.records)
         return records >= limit and records != self.total
 
 
@@ -62,6 +70,10 @@ class _Born(msgspec.Struct, rename="camel", frozen=True):
     creation_date: _Moment | None = None
 
 
+class _Cancellation(msgspec.Struct, rename="camel", frozen=True):
+    cancel_request_date: _Moment | None = None
+
+
 class _Return(msgspec.Struct, rename="camel", frozen=True):
     return_id: str | int | None = None
     creation_info: _Born | None = None
@@ -69,13 +81,15 @@ class _Return(msgspec.Struct, rename="camel", frozen=True):
 
 @dataclass(frozen=True)
 class Resource:
-    """One of the three: its paths, the exact names of its parameters, and where a record has its creation."""
+    """One of the four: its paths, the exact names of its parameters, and where a record has its creation."""
 
     path: str
     since: str
     until: str
     created: Callable[[bytes], datetime | None]
     search: tuple[tuple[str, str], ...] = ()
+    by_id: bool = True
+    """whether a call by id completes the records"""
     detail: tuple[tuple[str, str], ...] = ()
     summary: tuple[tuple[str, str], ...] = ()
     """how to ask for the summary, where the detail was seen to come without"""
@@ -86,11 +100,24 @@ def _of_summary(record: bytes) -> datetime | None:
     return born.value if born else None
 
 
+def _of_cancellation(record: bytes) -> datetime | None:
+    requested = msgspec.json.decode(record, type=_Cancellation).cancel_request_date
+    return requested.value if requested else None
+
+
 def _of_return(record: bytes) -> datetime | None:
     info = msgspec.json.decode(record, type=_Return).creation_info
     return info.creation_date.value if info and info.creation_date else None
 
 
+CANCELLATIONS = Resource(
+    "cancellation",
+    "creation_date_range_from",
+    "creation_date_range_to",
+    _of_cancellation,
+    search=(("role", "SELLER"),),
+    by_id=False,
+)
 CASES = Resource("casemanagement", "case_creation_date_range_from", "case_creation_date_range_to", _of_summary)
 INQUIRIES = Resource("inquiry", "inquiry_creation_date_range_from", "inquiry_creation_date_range_to", _of_summary)
 RETURNS = Resource(
@@ -115,7 +142,7 @@ async def search(api: Api, resource: Resource, start: datetime, end: datetime, o
     )
     path = f"{PATH}/{resource.path}/search"
     page = await api.get("api", path, SearchPage, params, headers=_headers(api), scheme="IAF")
-    for record in page.members or ():
+    for record in page.records:
         created = _created(resource, bytes(record))
         if created and not start - SLACK <= created <= end + SLACK:
             raise AnswerNotUnderstood(

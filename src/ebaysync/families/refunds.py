@@ -54,12 +54,14 @@ REFUNDS = Table(
     ),
 )
 
-# The return's reason; else that of the order's cancellation: the one that is referred to, or the only one there is.
+# The reason of the return or cancellation that is referred to; else that of the order's only cancellation.
 _REASONS = """
 WITH found AS (
     SELECT f.refund_id, coalesce(
         (SELECT r.reason FROM ebay_returns r
             WHERE r.ebay_account_id = :account AND r.return_id = f.return_id),
+        (SELECT c.cancel_reason FROM ebay_cancellations c
+            WHERE c.ebay_account_id = :account AND c.cancel_id = f.cancellation_id),
         (SELECT CASE WHEN count(*) = 1 THEN min(c.request ->> 'cancelReason') END
             FROM ebay_orders o, jsonb_array_elements(o.raw_payload #> '{cancelStatus,cancelRequests}') c(request)
             WHERE o.ebay_account_id = :account AND o.order_id = f.order_id

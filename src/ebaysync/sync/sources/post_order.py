@@ -11,7 +11,7 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def search(api: Api, resource: Resource) -> Calls:
-    """The search of one resource by creation, and the call by its id."""
+    """The search of one resource by creation, and the call by its id where it has one."""
     listed: set[str | None] = set()  # returns whose summary the search has shown in this run
 
     async def ask(window: Slice, offset: int) -> Page:
@@ -24,11 +24,13 @@ def search(api: Api, resource: Resource) -> Calls:
                     raise
                 continue  # an offset in rows where eBay counts pages: there is no such page
             total = max(total, page.total)
-            records += as_bytes(page.members)
+            records += as_bytes(page.records)
             is_cut = is_cut or page.is_cut
         if resource is postorder.RETURNS:
             listed.update(map(postorder.return_key, records))
         return Page(total, tuple(records), more=is_cut)
 
+    if not resource.by_id:
+        return Calls(ask, page_size=postorder.PAGE)
     detail = one_by_one(lambda key: postorder.detail(api, resource, key, listed=key in listed))
     return Calls(ask, page_size=postorder.PAGE, details=detail)
