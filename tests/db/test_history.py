@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Executable, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ClauseElement
 
 from ebaysync.accounts import accounts
 from ebaysync.errors import UsageError
@@ -46,6 +48,18 @@ def past(query: Query) -> None:
         query(f"ANALYZE {table}")
 
 
+class Explain(Executable, ClauseElement):
+    inherit_cache = False
+
+    def __init__(self, statement: Any) -> None:
+        self.statement = text(statement) if isinstance(statement, str) else statement
+
+
+@compiles(Explain)
+def _explained(element: Explain, compiler: Any, **options: Any) -> str:
+    return f"EXPLAIN (ANALYZE, FORMAT JSON) {compiler.process(element.statement, **options)}"
+
+
 class Explaining(Database):
     """Notes what each query reads of the history, and how many rows of it."""
 
@@ -53,9 +67,9 @@ class Explaining(Database):
         super().__init__(url)
         self.read: list[tuple[str, str, float]] = []
 
-    async def rows(self, query: str, **values: Any) -> list[Any]:
+    async def rows(self, query: Any, **values: Any) -> list[Any]:
         async def explain(connection: Any) -> Any:
-            plan = await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"), values)
+            plan = await connection.execute(Explain(query), values)
             return plan.scalar_one()
 
         self._note((await self.transact(explain))[0]["Plan"])

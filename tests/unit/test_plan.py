@@ -10,7 +10,7 @@ import pytest
 from ebaysync import settings
 from ebaysync.families import discover
 from ebaysync.sync import plan
-from ebaysync.sync.state import State
+from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.walk import Slice
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)

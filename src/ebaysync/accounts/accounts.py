@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, func, literal, or_, select, text
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.vault import Vault
@@ -17,7 +19,7 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
-from ebaysync.store.database import Database
+from ebaysync.store.database import CONTROL, Database
 
 CONSENT_LASTS = timedelta(seconds=oauth.REFRESH_SECONDS)
 
@@ -39,12 +41,25 @@ class Account:
         return self.is_active and not self.needs_consent
 
 
-_COLUMNS = "id, name, environment, ebay_user_id, username, marketplace_id, is_active, needs_consent"
+ACCOUNTS = Table(
+    "ebay_accounts",
+    CONTROL,
+    Column("id", Uuid),
+    Column("name", Text),
+    Column("environment", Text),
+    Column("ebay_user_id", Text),
+    Column("username", Text),
+    Column("marketplace_id", Text),
+    Column("is_active", Boolean),
+    Column("needs_consent", Boolean),
+    Column("updated_at", DateTime(timezone=True)),
+)
+_FIELDS = tuple(ACCOUNTS.c[field.name] for field in fields(Account))
 
 
 async def every(db: Database) -> list[Account]:
     """All accounts, by name."""
-    return [Account(*row) for row in await db.rows(f"SELECT {_COLUMNS} FROM ebay_accounts ORDER BY name")]  # noqa: S608
+    return [Account(*row) for row in await db.rows(select(*_FIELDS).order_by(ACCOUNTS.c.name))]
 
 
 async def find(db: Database, wanted: str) -> Account:
@@ -64,7 +79,7 @@ async def find(db: Database, wanted: str) -> Account:
 
 async def by_id(db: Database, account_id: UUID) -> Account:
     """The account with this id of ours. Raises UsageError when it was removed meanwhile."""
-    rows = await db.rows(f"SELECT {_COLUMNS} FROM ebay_accounts WHERE id = :id", id=account_id)  # noqa: S608
+    rows = await db.rows(select(*_FIELDS).where(ACCOUNTS.c.id == account_id))
     if not rows:
         raise UsageError(f"there is no account with the id {account_id}")
     return Account(*rows[0])
@@ -214,14 +229,14 @@ async def owner_of(transport: Transport, grant: oauth.Grant, said: Consent) -> i
 async def _upsert(
     connection: AsyncConnection, environment: str, name: str, owner: identity.User, said: Consent
 ) -> Account:
-    taken = "SELECT name FROM ebay_accounts WHERE name <> :name AND :name IN (id::text, ebay_user_id, username)"
-    if (other := await connection.scalar(text(taken), {"name": name})) is not None:
+    own = ACCOUNTS.c
+    other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
+    taken = select(own.name).where(own.name != name, literal(name).in_(other_names))
+    if (other := await connection.scalar(taken)) is not None:
         raise UsageError(f"{name!r} is an id or user name of the account {other!r}", hint="choose another name")
-    known = (
-        "SELECT name, environment, ebay_user_id FROM ebay_accounts"
-        " WHERE name = :name OR (environment = :e AND ebay_user_id = :u)"
-    )
-    for row in await connection.execute(text(known), {"name": name, "e": environment, "u": owner.user_id}):
+    same_seller = (own.environment == environment) & (own.ebay_user_id == owner.user_id)
+    known = select(own.name, own.environment, own.ebay_user_id).where(or_(own.name == name, same_seller))
+    for row in await connection.execute(known):
         if row.name != name:
             raise UsageError(
                 f"this eBay user is already here as {row.name!r}",
@@ -233,23 +248,21 @@ async def _upsert(
                 f"the token to {owner.user_id} ({environment})",
                 hint="choose another name; nothing was stored",
             )
-    values = {
-        "id": uuid4(),
-        "name": name,
-        "environment": environment,
-        "user": owner.user_id,
-        "username": owner.username,
-        "marketplace": said.marketplace_id or owner.registration_marketplace_id,
+    statement = insert(ACCOUNTS).values(
+        id=uuid4(),
+        name=name,
+        environment=environment,
+        ebay_user_id=owner.user_id,
+        username=owner.username,
+        marketplace_id=said.marketplace_id or owner.registration_marketplace_id,
+    )
+    new = {
+        "username": func.coalesce(statement.excluded.username, own.username),
+        "marketplace_id": func.coalesce(statement.excluded.marketplace_id, own.marketplace_id),
+        "needs_consent": False,
+        "updated_at": func.clock_timestamp(),
     }
-    stored = await connection.execute(text(_STORE_ACCOUNT), values)
+    stored = await connection.execute(
+        statement.on_conflict_do_update(index_elements=("name",), set_=new).returning(*_FIELDS)
+    )
     return Account(*stored.one())
-
-
-_STORE_ACCOUNT = f"""
-INSERT INTO ebay_accounts (id, name, environment, ebay_user_id, username, marketplace_id)
-VALUES (:id, :name, :environment, :user, :username, :marketplace)
-ON CONFLICT (name) DO UPDATE SET username = coalesce(excluded.username, ebay_accounts.username),
-    marketplace_id = coalesce(excluded.marketplace_id, ebay_accounts.marketplace_id),
-    needs_consent = false, updated_at = clock_timestamp()
-RETURNING {_COLUMNS}
-"""  # noqa: S608

@@ -25,7 +25,7 @@ from ebaysync.log import Secret
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS
 from ebaysync.store.database import Database
-from ebaysync.sync.state import iso
+from ebaysync.sync.state.sync_state import iso
 
 
 def register(_: typer.Typer) -> None:

@@ -20,7 +20,7 @@ from ebaysync.ops import pool, schedule
 from ebaysync.ops.pool import Outcome, Work
 from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
-from ebaysync.sync.state import iso, paused
+from ebaysync.sync.state.sync_state import iso, paused
 
 log = logging.getLogger(__name__)
 

@@ -32,10 +32,10 @@ from ebaysync.ops.job import Job
 from ebaysync.ops.signals import Stop, install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
-from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.outcome import unexpected
 from ebaysync.sync.run import run
+from ebaysync.sync.state import sync_state
 from ebaysync.sync.summary import Summary
 from ebaysync.tasks import cancel
 
@@ -54,7 +54,7 @@ async def run_families(
 ) -> AsyncIterator[Summary]:
     """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
-        if not families and not await db.transact(states.paused):  # none is due, but the token ends soon
+        if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         context = RunContext(configured, db, api, account, stop, progress)
         async for summary in _together(context, by_source(families), options):

@@ -22,9 +22,9 @@ from ebaysync.families.family import Family
 from ebaysync.ops.signals import Stop
 from ebaysync.store.age import account_tables, delete_of_account
 from ebaysync.store.database import Database
-from ebaysync.sync import state as states
 from ebaysync.sync.lease import revoke_leases
-from ebaysync.sync.state import iso
+from ebaysync.sync.state import sync_state
+from ebaysync.sync.state.sync_state import iso
 
 ROWS = 5000  # deleted in one transaction
 PAUSE = 0.05  # seconds between two of them
@@ -92,7 +92,7 @@ async def enable_family(
 
     async def work(connection: AsyncConnection) -> bool:
         if account:
-            await states.set_family(connection, account, family, enabled=enabled)
+            await sync_state.set_family(connection, account, family, enabled=enabled)
         else:
             await _set_default(connection, family.name, "enabled", "true" if enabled else "false")
         action = f"families {'enable' if enabled else 'disable'}"
@@ -108,7 +108,7 @@ async def set_interval(db: Database, family: Family, account: Account | None, mi
 
     async def work(connection: AsyncConnection) -> None:
         if account:
-            await states.set_interval(connection, account, family, minutes)
+            await sync_state.set_interval(connection, account, family, minutes)
         else:
             await _set_default(connection, family.name, "every_minutes", str(minutes) if minutes else None)
         await _record(connection, "families every", account=account, family=family.name, value=minutes)
@@ -191,7 +191,7 @@ async def overview(db: Database) -> dict[str, Any]:
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     exceptions = await db.rows(_EXCEPTIONS)
     return {
-        "paused": await db.transact(states.paused) is not None,
+        "paused": await db.transact(sync_state.paused) is not None,
         "families": [
             {
                 **_default(family, row.defaults),
@@ -225,7 +225,7 @@ async def of_account(db: Database, account: Account) -> dict[str, Any]:
             }
         )
     return {
-        "paused": await db.transact(states.paused) is not None,
+        "paused": await db.transact(sync_state.paused) is not None,
         "account": account.name,
         "active": account.is_active,
         "families": found,

@@ -14,10 +14,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Float, Select, Subquery, Text, Uuid, cast, func, literal_column, select, true, tuple_
+
+from ebaysync.accounts.accounts import ACCOUNTS
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
-from ebaysync.store.database import Database
-from ebaysync.sync.state import iso
+from ebaysync.store.database import Database, each
+from ebaysync.sync.state.run_log import WORKER_RUN
+from ebaysync.sync.state.sync_state import iso
 
 STATUSES = ("running", "completed", "error", "interrupted")
 
@@ -26,15 +30,12 @@ async def runs(
     db: Database, accounts: Sequence[UUID], family: str | None, status: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """The newest runs. No accounts: of all."""
-    picked = accounts or family or status in ("running", "error", "interrupted")
-    query = _RUNS_OF_EACH if picked else _RUNS
-    if status and status != "completed":
-        query = query.replace("/* status */", "AND status <> 'completed' AND status = :status")
-    elif status:
-        query = query.replace("/* status */", "AND status = :status")
-    families = [family] if family else list(discover())
-    ids = list(accounts) or await _all_accounts(db)
-    rows = await db.rows(query, accounts=ids, families=families, status=status, limit=limit)
+    if accounts or family or status in ("running", "error", "interrupted"):
+        ids = list(accounts) or await _all_accounts(db)
+        newest = _runs_of_each(ids, [family] if family else list(discover()), status, limit)
+    else:
+        newest = _with_status(select(WORKER_RUN), status).order_by(WORKER_RUN.c.started_at.desc()).limit(limit)
+    rows = await db.rows(_named(newest.subquery("r")))
     return [_run(row) | {"seconds": row.seconds, "summary": row.summary_json} for row in rows]
 
 
@@ -54,25 +55,37 @@ async def _all_accounts(db: Database) -> list[UUID]:
     return [row.id for row in await db.rows("SELECT id FROM ebay_accounts")]
 
 
-_ROW = "r.*, extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS seconds"
-_RUNS = f"""
-SELECT a.name, {_ROW}
-FROM (SELECT * FROM ebay_worker_run WHERE true /* status */ ORDER BY started_at DESC LIMIT :limit) r
-JOIN ebay_accounts a ON a.id = r.ebay_account_id
-ORDER BY r.started_at DESC
-"""  # noqa: S608
-_RUNS_OF_EACH = f"""
-SELECT a.name, {_ROW}
-FROM (
-    SELECT one.* FROM unnest(CAST(:accounts AS uuid[])) account, unnest(CAST(:families AS text[])) family,
-        LATERAL (
-            SELECT * FROM ebay_worker_run
-            WHERE (ebay_account_id, api_family) BETWEEN (account, family) AND (account, family) /* status */
-            ORDER BY ebay_account_id, api_family, started_at DESC LIMIT :limit) one
-    ORDER BY one.started_at DESC LIMIT :limit) r
-JOIN ebay_accounts a ON a.id = r.ebay_account_id
-ORDER BY r.started_at DESC
-"""  # noqa: S608
+def _named(runs: Subquery) -> Select[Any]:
+    """The runs with their account's name and their length, newest first."""
+    took = func.coalesce(runs.c.finished_at, func.clock_timestamp()) - runs.c.started_at
+    seconds = cast(func.extract("epoch", took), Float).label("seconds")
+    joined = runs.join(ACCOUNTS, ACCOUNTS.c.id == runs.c.ebay_account_id)
+    return select(ACCOUNTS.c.name, *runs.c, seconds).select_from(joined).order_by(runs.c.started_at.desc())
+
+
+def _runs_of_each(accounts: Sequence[UUID], families: Sequence[str], status: str | None, limit: int) -> Select[Any]:
+    """The newest runs, asked of each account and family by itself (see above)."""
+    run = WORKER_RUN.c
+    account, family = each("account", Uuid, accounts), each("family", Text, families)
+    pair = tuple_(account.c.value, family.c.value)
+    newest = (
+        _with_status(select(WORKER_RUN), status)
+        .where(tuple_(run.ebay_account_id, run.api_family).between(pair, pair))
+        .order_by(run.ebay_account_id, run.api_family, run.started_at.desc())
+        .limit(limit)
+        .lateral("one")
+    )
+    every = account.join(family, true()).join(newest, true())
+    return select(newest).select_from(every).order_by(newest.c.started_at.desc()).limit(limit)
+
+
+def _with_status(query: Select[Any], status: str | None) -> Select[Any]:
+    """Status <> 'completed' is the condition of the index on what is not completed."""
+    if status is None:
+        return query
+    if status != "completed":
+        query = query.where(WORKER_RUN.c.status != literal_column("'completed'"))
+    return query.where(WORKER_RUN.c.status == status)
 
 
 async def log(db: Database, run: str) -> dict[str, Any]:

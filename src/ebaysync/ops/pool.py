@@ -35,7 +35,7 @@ from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import cadence
-from ebaysync.sync import state as states
+from ebaysync.sync.state import sync_state
 
 log = logging.getLogger(__name__)
 
@@ -296,7 +296,7 @@ async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
         return
     told = {run["family"] for run in outcome.runs if run["status"] != "interrupted"}
     for family in set(work.families) - told or work.families:
-        await states.ensure(db, work.account, discover()[family])
+        await sync_state.ensure(db, work.account, discover()[family])
         if outcome.error["code"] not in _SETTINGS:
             wait = partial(cadence.failed, account_id=work.account.id, family=discover()[family], error=None)
             await db.transact(wait)

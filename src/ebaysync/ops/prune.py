@@ -19,7 +19,23 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Executable,
+    Select,
+    TableClause,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import Interrupted
@@ -30,6 +46,7 @@ from ebaysync.store import age
 from ebaysync.store.age import Aged
 from ebaysync.store.database import Database
 from ebaysync.store.table import Table
+from ebaysync.sync.state.run_log import WORKER_RUN
 
 QUIET_DAYS = 7
 PENDING_DAYS = 7  # a consent that `accounts connect` has not gone on with
@@ -57,11 +74,13 @@ class Keep:
 async def counted(db: Database, keep: Keep) -> dict[str, int]:
     """How many rows of each kind `pruned` would touch now."""
     quiet = min(QUIET_DAYS, keep.runs)
-    [runs] = await db.rows(_COUNT_RUNS, days=keep.runs, quiet_days=quiet)
+    old = _old_runs(keep.runs, quiet).subquery("old_run")
+    numbers = _quiet_and_others(old.c.quiet).select_from(old)
+    [runs] = await db.rows(numbers.where(old.c.old))
     found = {"quiet_runs": runs.quiet, "runs": runs.others}
     for one in _dated(keep):
-        if await _is_there(db, one.table):
-            [row] = await db.rows(one.count, days=one.days)
+        if await _is_there(db, one.table.name):
+            [row] = await db.rows(select(func.count().label("old")).select_from(one.table).where(one.old))
             found[one.name] = row.old
     for name, aged in [*_payloads(keep), *_persons(keep)]:
         number = await db.transact(lambda connection, a=aged: age.count(connection, a))  # type: ignore[misc]
@@ -87,7 +106,7 @@ async def _batches(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
     async for changed in _runs(db, keep):
         yield changed
     for one in _dated(keep):
-        if await _is_there(db, one.table):
+        if await _is_there(db, one.table.name):
             async for number in _walk(db, one):
                 yield {one.name: number}
     for name, aged in _payloads(keep):
@@ -98,12 +117,12 @@ async def _batches(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
             yield {name: number}
 
 
-async def _turn(db: Database, query: str, **values: Any) -> Any:
+async def _turn(db: Database, query: Executable) -> Any:
     """The one row of a step, when no other prune is at one."""
 
     async def work(connection: AsyncConnection) -> Any:
         await connection.execute(text(_TURN))
-        return (await connection.execute(text(query), values)).one()
+        return (await connection.execute(query)).one()
 
     return await db.transact(work)
 
@@ -113,73 +132,106 @@ async def _runs(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
     at, after = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
     quiet = min(QUIET_DAYS, keep.runs)
     while True:
-        row = await _turn(db, _PRUNE_RUNS, at=at, after=after, days=keep.runs, quiet_days=quiet, rows=ROWS)
+        row = await _turn(db, _prune_runs(_old_runs(keep.runs, quiet), at, after))
         yield {"quiet_runs": row.quiet, "runs": row.others}
         if row.seen < ROWS:
             return
         at, after = row.at, UUID(row.id)
 
 
-_QUIET = """r.status = 'completed'
-    AND r.summary_json @> '{"stored": 0, "removed": 0, "quarantined": 0, "error": null}'"""
-_DONE = "(r.status <> 'running' OR r.heartbeat_at < clock_timestamp() - interval '1 day')"
-_OLD_RUNS = f"""
-SELECT r.id, r.started_at, {_QUIET} AS quiet,
-    {_DONE} AND ({_QUIET} OR r.started_at < clock_timestamp() - make_interval(days => :days)) AS old
-FROM ebay_worker_run r WHERE r.started_at < clock_timestamp() - make_interval(days => :quiet_days)
-"""  # noqa: S608
-_COUNT_RUNS = f"""
-SELECT count(*) FILTER (WHERE quiet) AS quiet, count(*) FILTER (WHERE quiet IS NOT TRUE) AS others
-FROM ({_OLD_RUNS}) r WHERE old
-"""  # noqa: S608
-_PRUNE_RUNS = f"""
-WITH step AS ({_OLD_RUNS} AND (r.started_at, r.id) > (:at, :after) ORDER BY r.started_at, r.id LIMIT :rows),
-gone AS (DELETE FROM ebay_worker_run r USING step WHERE r.id = step.id AND step.old RETURNING step.quiet)
-SELECT (SELECT count(*) FROM step) AS seen, max(last.started_at) AS at, max(CAST(last.id AS text)) AS id,
-    (SELECT count(*) FROM gone WHERE quiet) AS quiet, (SELECT count(*) FROM gone WHERE quiet IS NOT TRUE) AS others
-FROM (SELECT * FROM step ORDER BY started_at DESC, id DESC LIMIT 1) last
-"""  # noqa: S608
+_FOUND_NOTHING = {"stored": 0, "removed": 0, "quarantined": 0, "error": None}
+
+
+def _older(time: ColumnElement[Any], days: int) -> ColumnElement[bool]:
+    return time < func.clock_timestamp() - func.make_interval(0, 0, 0, days)
+
+
+def _old_runs(days: int, quiet_days: int) -> Select[Any]:
+    """The runs before `quiet_days`: whether each found nothing (`quiet`) and whether it is to be deleted (`old`)."""
+    run = WORKER_RUN.c
+    quiet = (run.status == "completed") & run.summary_json.contains(_FOUND_NOTHING)
+    abandoned = run.heartbeat_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 1)
+    done = (run.status != "running") | abandoned
+    old = done & (quiet | _older(run.started_at, days))
+    columns = (run.id, run.started_at, quiet.label("quiet"), old.label("old"))
+    return select(*columns).where(_older(run.started_at, quiet_days))
+
+
+def _quiet_and_others(quiet: ColumnElement[Any]) -> Select[int, int]:
+    counted = func.count()
+    return select(counted.filter(quiet).label("quiet"), counted.filter(quiet.is_not(True)).label("others"))
+
+
+def _prune_runs(runs: Select[Any], at: datetime, after: UUID) -> Select[Any]:
+    """Look at the next ROWS runs and delete the old ones; where it stopped, and how many went."""
+    run = WORKER_RUN.c
+    next_ones = runs.where(tuple_(run.started_at, run.id) > tuple_(literal(at), literal(after)))
+    step = next_ones.order_by(run.started_at, run.id).limit(ROWS).cte("step")
+    gone = WORKER_RUN.delete().where(run.id == step.c.id, step.c.old).returning(step.c.quiet).cte("gone")
+    last = select(step.c.started_at, step.c.id).order_by(step.c.started_at.desc(), step.c.id.desc()).limit(1)
+    last_one, deleted = last.subquery("last"), func.count()
+    return select(
+        select(func.count()).select_from(step).scalar_subquery().label("seen"),
+        func.max(last_one.c.started_at).label("at"),
+        func.max(cast(last_one.c.id, Text)).label("id"),
+        select(deleted.filter(gone.c.quiet)).select_from(gone).scalar_subquery().label("quiet"),
+        select(deleted.filter(gone.c.quiet.is_not(True))).select_from(gone).scalar_subquery().label("others"),
+    ).select_from(last_one)
 
 
 @dataclass(frozen=True)
 class _Dated:
-    """A table whose rows go when they are so many days old, in the order of their ids, which is that of their times."""
+    """A table whose rows are deleted after so many days, in the order of their ids, which is that of their times.
+
+    Without an id (`in_steps` false) the table gets a few rows a day, and one statement deletes the old ones.
+    """
 
     name: str
-    table: str
+    table: TableClause
     time: str
     days: int
-    key: str = "id"
+    in_steps: bool = True
 
     @property
-    def _old(self) -> str:
-        return f"{self.time} < clock_timestamp() - make_interval(days => :days)"
+    def old(self) -> ColumnElement[bool]:
+        return _older(self.table.c[self.time], self.days)
 
-    @property
-    def count(self) -> str:
-        return f"SELECT count(*) AS old FROM {self.table} WHERE {self._old}"  # noqa: S608
+    def step(self, after: int) -> Select[Any]:
+        """Look at the next ROWS rows after that id and delete the old ones."""
+        own = self.table.c
+        step = select(own.id, self.old.label("old")).where(own.id > after).order_by(own.id).limit(ROWS).cte("step")
+        old = self.table.delete().where(own.id == step.c.id, step.c.old)
+        gone = old.returning(literal(1).label("one")).cte("gone")
+        return select(
+            ((func.count() == ROWS) & func.bool_or(step.c.old)).label("more"),
+            func.max(step.c.id).label("id"),
+            select(func.count()).select_from(gone).scalar_subquery().label("gone"),
+        ).select_from(step)
 
-    @property
-    def step(self) -> str:
-        return f"""
-            WITH step AS (
-                SELECT id, {self._old} AS old FROM {self.table} WHERE id > :after ORDER BY id LIMIT :rows),
-            gone AS (DELETE FROM {self.table} t USING step WHERE t.id = step.id AND step.old RETURNING 1)
-            SELECT count(*) = :rows AND bool_or(old) AS more, max(id) AS id, (SELECT count(*) FROM gone) AS gone
-            FROM step"""  # noqa: S608
+    def all_at_once(self) -> Select[Any]:
+        gone = self.table.delete().where(self.old).returning(literal(1).label("one")).cte("gone")
+        return select(func.count().label("gone")).select_from(gone)
 
 
 def _dated(keep: Keep) -> list[_Dated]:
+    pending = min(PENDING_DAYS, keep.runs)
     found = [
-        _Dated("log_lines", "ebay_api_worker_log", "at", keep.logs),
-        _Dated("quarantine", "ebay_quarantine", "at", keep.runs),
-        _Dated("token_refreshes", "ebay_token_refresh_log", "attempted_at", keep.runs),
-        _Dated("api_usage", "ebay_api_usage", "quota_day", keep.runs, key=""),
-        _Dated("pending_consents", "ebay_pending_consents", "consented_at", min(PENDING_DAYS, keep.runs), key=""),
+        _Dated("log_lines", _rows("ebay_api_worker_log", "at"), "at", keep.logs),
+        _Dated("quarantine", _rows("ebay_quarantine", "at"), "at", keep.runs),
+        _Dated("token_refreshes", _rows("ebay_token_refresh_log", "attempted_at"), "attempted_at", keep.runs),
+        _Dated("api_usage", _rows("ebay_api_usage", "quota_day"), "quota_day", keep.runs, in_steps=False),
+        _Dated(
+            "pending_consents", _rows("ebay_pending_consents", "consented_at"), "consented_at", pending, in_steps=False
+        ),
     ]
     if keep.events:
-        found.append(_Dated("events", "ebay_events", "observed_at", keep.events))
+        found.append(_Dated("events", _rows("ebay_events", "observed_at"), "observed_at", keep.events))
     return found
+
+
+def _rows(name: str, time: str) -> TableClause:
+    """A table by its id and by the time that its age is reckoned from."""
+    return table(name, column("id", BigInteger), column(time, DateTime(timezone=True)))
 
 
 async def _is_there(db: Database, table: str) -> bool:
@@ -188,13 +240,12 @@ async def _is_there(db: Database, table: str) -> bool:
 
 
 async def _walk(db: Database, one: _Dated) -> AsyncIterator[int]:
-    if not one.key:  # a few rows a day
-        query = f"WITH gone AS (DELETE FROM {one.table} WHERE {one._old} RETURNING 1) SELECT count(*) AS gone FROM gone"  # noqa: S608
-        yield (await _turn(db, query, days=one.days)).gone
+    if not one.in_steps:
+        yield (await _turn(db, one.all_at_once())).gone
         return
     after = 0
     while True:
-        row = await _turn(db, one.step, after=after, days=one.days, rows=ROWS)
+        row = await _turn(db, one.step(after))
         yield row.gone
         if not row.more:
             return
@@ -205,7 +256,7 @@ def _payloads(keep: Keep) -> list[tuple[str, Aged]]:
     if keep.raw is None:
         return []
     days = max(keep.raw, SWEPT_DAYS)
-    return [("payloads", _aged(family, table, days)) for family in discover().values() for table in family.tables]
+    return [("payloads", _aged(family, each, days)) for family in discover().values() for each in family.tables]
 
 
 def _aged(family: Family, table: Table, days: int) -> Aged:
@@ -226,11 +277,11 @@ def _persons(keep: Keep) -> list[tuple[str, Aged]]:
         return []
     found = []
     for family in discover().values():
-        for table in family.tables:
-            if table.personal and table.dated:
-                found.append(("addresses", age.persons_older(table, keep.addresses)))
-            elif table.personal:
-                found.append(("gift_details", age.persons_older(table, keep.addresses, family.table)))
+        for one in family.tables:
+            if one.personal and one.dated:
+                found.append(("addresses", age.persons_older(one, keep.addresses)))
+            elif one.personal:
+                found.append(("gift_details", age.persons_older(one, keep.addresses, family.table)))
     return found
 
 

@@ -20,7 +20,7 @@ from ebaysync.ops import budget
 from ebaysync.ops.budget import Due, Forecast, Plan, Task
 from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.database import Database
-from ebaysync.sync.state import iso
+from ebaysync.sync.state.sync_state import iso
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops.budget import Due, Plan
 from ebaysync.store.database import Database
-from ebaysync.sync import state as states
-from ebaysync.sync.state import iso
+from ebaysync.sync.state import sync_state
+from ebaysync.sync.state.sync_state import iso
 
 
 async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict[str, Any]:
@@ -22,7 +22,7 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
     return {
-        "paused": await db.transact(states.paused) is not None,
+        "paused": await db.transact(sync_state.paused) is not None,
         "accounts": [
             {
                 "account": account.name,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,11 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Executable, MetaData, TableValuedAlias, cast, func, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.types import TypeEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ebaysync.errors import ConfigError, DatabaseError
@@ -31,6 +32,8 @@ from ebaysync.log import Secret
 
 OLDEST = 14
 LONGEST_COMMIT = 60.0  # seconds: behind a peer that is alive and silent, nothing else would end the wait
+CONTROL = MetaData()
+"""The control tables: each is declared in the module that owns it."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -132,19 +135,19 @@ class Database:
                     return result
         raise AssertionError("tenacity re-raises")
 
-    async def execute(self, statement: str, **values: Any) -> int:
-        """Run a fixed statement in a transaction of its own; the number of rows it touched."""
+    async def execute(self, statement: str | Executable, **values: Any) -> int:
+        """Run a statement in a transaction of its own; the number of rows it touched. Raises DatabaseError."""
 
         async def write(connection: AsyncConnection) -> int:
-            return (await connection.execute(text(statement), values)).rowcount
+            return int((await connection.execute(_fixed(statement), values)).rowcount)
 
         return await self.transact(write)
 
-    async def rows(self, query: str, **values: Any) -> list[Any]:
-        """The rows of a fixed query, in a short transaction of its own."""
+    async def rows(self, query: str | Executable, **values: Any) -> list[Any]:
+        """The rows of a query, read in a short transaction of its own. Raises DatabaseError."""
 
         async def read(connection: AsyncConnection) -> list[Any]:
-            return list((await connection.execute(text(query), values)).all())
+            return list((await connection.execute(_fixed(query), values)).all())
 
         return await self.transact(read)
 
@@ -197,6 +200,16 @@ class Database:
                 "what deletes takes the owner's own from EBAYSYNC_ADMIN_DATABASE_URL",
             )
         return DatabaseError(message, hint="see the server's log")
+
+
+def each(name: str, kind: type[TypeEngine[Any]], values: Sequence[Any]) -> TableValuedAlias:
+    """A list as a table of that name with one column, `value`."""
+    listed = cast(list(values), ARRAY(kind))
+    return func.unnest(listed).table_valued("value", name=name).render_derived()
+
+
+def _fixed(statement: str | Executable) -> Executable:
+    return text(statement) if isinstance(statement, str) else statement
 
 
 _REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"

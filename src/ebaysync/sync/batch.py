@@ -15,8 +15,8 @@ from ebaysync.families.persons import Forgotten
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
-from ebaysync.sync import state as states
-from ebaysync.sync.state import Pending
+from ebaysync.sync.state import pending_details, quarantine
+from ebaysync.sync.state.pending_details import Pending
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     await _note_details(writer, batch, touched)
     # Quarantine keeps documents as they came: an erased person must not come back that way.
     kept = [(composer.erased.cleaned(raw), reason) for raw, reason in (*unusable, *batch.damaged)]
-    await states.quarantine(writer, kept)
+    await quarantine.keep(writer, kept)
     full = sum(_is_full(composer, record) for record in records)
     return BatchCounts(
         stored=len(touched),
@@ -178,4 +178,4 @@ async def _note_details(writer: Writer, batch: Batch, touched: Collection[str]) 
     for key, reason in batch.incomplete.items():
         before = batch.pending.get(key)
         notes[key] = (1 if before is None or key in touched else before.attempts + 1, reason)
-    await states.note_details(writer, notes)
+    await pending_details.note(writer, notes)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from random import SystemRandom
 from uuid import UUID
 
-import msgspec
-from sqlalchemy import text
+from sqlalchemy import Float, Integer, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError
 from ebaysync.families.family import Family
+from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, update
 
 LONGEST_BACKOFF = 360  # minutes; of a family whose interval is longer, its interval
 JITTER = (0.8, 1.2)
@@ -27,26 +27,28 @@ async def failed(connection: AsyncConnection, account_id: UUID, family: Family, 
     """Let run-all wait before it tries again."""
     if isinstance(error, ConsentNeeded | ConfigError | DatabaseError):
         return
-    values = {
-        "account": account_id,
-        "family": family.name,
-        "every": family.every_minutes,
-        "longest": LONGEST_BACKOFF,
-        "jitter": SystemRandom().uniform(*JITTER),
-    }
-    await connection.execute(text(_FAILED), values)
+    own = SYNC_STATE.c
+    for_all = GLOBAL_CONFIG.c.defaults[("families", family.name, "every_minutes")].as_string()
+    set_for_all = select(cast(for_all, Integer)).scalar_subquery()
+    every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
+    doubled = every * func.power(2, func.least(own.failures, 20))
+    minutes = func.least(func.greatest(literal(LONGEST_BACKOFF, Float), every), doubled)
+    jitter = SystemRandom().uniform(*JITTER)
+    wait = func.make_interval(0, 0, 0, 0, 0, 0, minutes * literal(60 * jitter, Float))
+    statement = update(account_id, family.name)
+    await connection.execute(statement.values(failures=own.failures + 1, retry_at=func.clock_timestamp() + wait))
 
 
 async def succeeded(
     connection: AsyncConnection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
 ) -> None:
     """End the back-off, and count the run in. `spent`: its calls by API; `whole`: it came to its end."""
-    values = {"account": account_id, "family": family.name}
-    await connection.execute(text(_SUCCEEDED), values)
-    row = (await connection.execute(text(_AVERAGE), values)).one_or_none()
-    known: Mapping[str, float] = row.calls_per_run if row else {}
-    counted = msgspec.json.encode(averaged(known, spent) if whole else at_least(known, spent)).decode()
-    await connection.execute(text(_SET_AVERAGE), {**values, "average": counted})
+    row = mine(account_id, family.name)
+    recovered = SYNC_STATE.update().where(row, SYNC_STATE.c.failures > 0)
+    await connection.execute(recovered.values(failures=0, retry_at=None))
+    known: Mapping[str, float] = await connection.scalar(select(SYNC_STATE.c.calls_per_run).where(row)) or {}
+    counted = averaged(known, spent) if whole else at_least(known, spent)
+    await connection.execute(SYNC_STATE.update().where(row).values(calls_per_run=counted))
 
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
@@ -61,19 +63,3 @@ def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, 
 def at_least(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
     """For a run that was cut short: the average, or what it has cost where that is more."""
     return {api: max(known.get(api, 0.0), float(spent.get(api, 0))) for api in sorted({*known, *spent})}
-
-
-_MINE = "ebay_account_id = :account AND api_family = :family"
-_FAILED = f"""
-UPDATE ebay_sync_state AS s SET failures = failures + 1, updated_at = clock_timestamp(),
-    retry_at = clock_timestamp() + make_interval(secs => 60 * CAST(:jitter AS float8) * least(
-        greatest(CAST(:longest AS float8), of.minutes), of.minutes * 2 ^ least(failures, 20)))
-FROM (SELECT coalesce(
-        (SELECT every_minutes FROM ebay_sync_state WHERE {_MINE}),
-        (SELECT CAST(defaults -> 'families' -> :family ->> 'every_minutes' AS integer) FROM ebay_worker_global_config),
-        :every) AS minutes) AS of
-WHERE {_MINE}
-"""  # noqa: S608
-_SUCCEEDED = f"UPDATE ebay_sync_state SET failures = 0, retry_at = NULL WHERE {_MINE} AND failures > 0"  # noqa: S608
-_AVERAGE = f"SELECT calls_per_run FROM ebay_sync_state WHERE {_MINE}"  # noqa: S608
-_SET_AVERAGE = f"UPDATE ebay_sync_state SET calls_per_run = CAST(:average AS jsonb) WHERE {_MINE}"  # noqa: S608

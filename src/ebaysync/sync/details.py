@@ -18,7 +18,7 @@ from ebaysync.store.database import Database
 from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
 from ebaysync.sync.sources.calls import Calls, concerns_one_record
-from ebaysync.sync.state import Pending
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import gather
 
 log = logging.getLogger(__name__)

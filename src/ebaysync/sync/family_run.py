@@ -19,13 +19,13 @@ from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
 from ebaysync.sync import erased_people
-from ebaysync.sync import state as states
 from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
 from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.sources.calls import Calls
-from ebaysync.sync.state import State
+from ebaysync.sync.state import pending_details, sync_state
+from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import Slice
@@ -59,14 +59,14 @@ class FamilyRun:
     async def open(self, calls: Calls) -> None:
         """Get ready to store what these calls bring."""
         context, family = self.context, self.family
-        pending = await states.pending_details(context.db, context.account.id, family.name) if family.detail else {}
+        pending = await pending_details.load(context.db, context.account.id, family.name) if family.detail else {}
         erased = await erased_people.load(context.db)
         composer = Composer(family, erased)
         self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, pending)
 
     async def reason_to_stop(self, connection: AsyncConnection) -> str | None:
         """Why this family may not run, or not any further; None while it may."""
-        return await states.halted(connection, self.context.account.id, self.family.name, force=self._force)
+        return await sync_state.halted(connection, self.context.account.id, self.family.name, force=self._force)
 
     def stop_for(self, reason: str | None) -> None:
         """Let nothing more begin, if there is a reason."""
@@ -81,7 +81,7 @@ class FamilyRun:
     async def announce(self, span: Slice) -> None:
         """Say in the summary and in the run's log what is going to be read."""
         self.summary.window_from, self.summary.window_to, self.summary.reached = span.start, span.end, span.start
-        facts = {"from": states.iso(span.start), "to": states.iso(span.end)}
+        facts = {"from": sync_state.iso(span.start), "to": sync_state.iso(span.end)}
         if self.sink.keeps:
             await self.sink.transact(lambda connection: self.sink.note(connection, "start", facts))
 
@@ -195,8 +195,8 @@ class FamilyRun:
 
 def _page_facts(slice_: Slice | None, batch: Batch, counts: BatchCounts) -> Mapping[str, Any]:
     return {
-        "from": states.iso(slice_.start) if slice_ else None,
-        "to": states.iso(slice_.end) if slice_ else None,
+        "from": sync_state.iso(slice_.start) if slice_ else None,
+        "to": sync_state.iso(slice_.end) if slice_ else None,
         "fetched": batch.fetched,
         "stored": counts.stored,
         "unchanged": counts.unchanged,

@@ -20,11 +20,27 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    exists,
+    func,
+    literal,
+    null,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
-from ebaysync.store.database import Database
+from ebaysync.store.database import CONTROL, Database, each
+from ebaysync.sync.state.run_log import WORKER_RUN
 from ebaysync.tasks import beside
 
 log = logging.getLogger(__name__)
@@ -35,6 +51,19 @@ BEAT = 30.0
 NO_PROGRESS = 900.0  # a run that neither read nor stored anything for so long lets its lease run out
 
 Walk = Literal["live", "backfill"]
+
+LEASE = Table(
+    "ebay_lease",
+    CONTROL,
+    Column("ebay_account_id", Uuid),
+    Column("api_family", Text),
+    Column("walk", Text),
+    Column("token", Uuid),
+    Column("run_id", Uuid),
+    Column("holder", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("mark", Uuid),
+)
 
 
 def holder() -> str:
@@ -104,7 +133,13 @@ class Lease:
     async def fence(self, connection: AsyncConnection, mark: UUID | None = None) -> bool:
         """Renew inside the caller's transaction, and mark it. True when a transaction with this mark has been committed
         before: the answer to its COMMIT was lost. Raises LeaseLost when another run has taken over."""
-        renewed = (await connection.execute(text(_FENCE), self._values | {"mark": mark})).one_or_none()
+        # The row before the update, locked: its mark tells whether this transaction was committed before.
+        before = select(LEASE.c.walk, LEASE.c.mark).where(self.is_own).with_for_update().cte("own")
+        renewal: dict[str, Any] = {"lease_until": _until()} | ({"mark": mark} if mark else {})
+        statement = LEASE.update().where(self.is_own, before.c.walk == LEASE.c.walk)
+        renewed = (
+            await connection.execute(statement.values(renewal).returning(before.c.mark.label("before")))
+        ).one_or_none()
         if renewed is None:
             raise LeaseLost(f"{self.family}: another run has taken this account and family over")
         self.progressed()
@@ -123,16 +158,15 @@ class Lease:
         return await db.transact(fenced)
 
     @property
-    def _values(self) -> dict[str, Any]:
-        return {
-            "account": self.account_id,
-            "family": self.family,
-            "walk": self.walk,
-            "token": self.token,
-            "run": self.run_id,
-            "holder": holder(),
-            "lasts": LASTS,
-        }
+    def row(self) -> ColumnElement[bool]:
+        """The lease's row, whoever holds it."""
+        own = LEASE.c
+        return and_(own.ebay_account_id == self.account_id, own.api_family == self.family, own.walk == self.walk)
+
+    @property
+    def is_own(self) -> ColumnElement[bool]:
+        """The same row, while this run holds it."""
+        return and_(self.row, LEASE.c.token == self.token)
 
     async def beat(self, db: Database) -> None:
         """Renew, whenever there is progress."""
@@ -142,41 +176,15 @@ class Lease:
                 log.warning("%s: no progress for %.0f s, the lease runs out", self.family, NO_PROGRESS)
                 continue
             try:
-                await db.execute(_RENEW, **self._values)
-                await db.execute(
-                    "UPDATE ebay_worker_run SET heartbeat_at = clock_timestamp() WHERE id = :run", run=self.run_id
-                )
+                await db.execute(LEASE.update().where(self.is_own).values(lease_until=_until()))
+                beat = WORKER_RUN.update().where(WORKER_RUN.c.id == self.run_id)
+                await db.execute(beat.values(heartbeat_at=func.clock_timestamp()))
             except DatabaseError as error:
                 log.warning("%s: the lease could not be renewed: %s", self.family, error)
 
 
-_MINE = "ebay_account_id = :account AND api_family = :family AND walk = :walk"
-_RENEW = f"""
-UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :lasts)
-WHERE {_MINE} AND token = :token
-"""  # noqa: S608
-_FENCE = f"""
-WITH mine AS (SELECT mark FROM ebay_lease WHERE {_MINE} AND token = :token FOR UPDATE)
-UPDATE ebay_lease SET lease_until = clock_timestamp() + make_interval(secs => :lasts),
-    mark = coalesce(CAST(:mark AS uuid), ebay_lease.mark)
-FROM mine WHERE {_MINE} AND token = :token
-RETURNING mine.mark AS before
-"""  # noqa: S608
-# Without the EXISTS it would wait for a transaction that has the row in work, which may be a stopped process's.
-_MAKE = f"""
-INSERT INTO ebay_lease (ebay_account_id, api_family, walk) SELECT :account, :family, :walk
-WHERE NOT EXISTS (SELECT FROM ebay_lease WHERE {_MINE}) ON CONFLICT DO NOTHING
-"""  # noqa: S608
-_READ = f"""
-SELECT token, holder, run_id, lease_until > clock_timestamp() AS held
-FROM ebay_lease WHERE {_MINE} FOR UPDATE SKIP LOCKED
-"""  # noqa: S608
-_TAKE = f"""
-UPDATE ebay_lease SET token = :token, run_id = :run, holder = :holder,
-    lease_until = clock_timestamp() + make_interval(secs => :lasts)
-WHERE {_MINE}
-"""  # noqa: S608
-_RELEASE = f"UPDATE ebay_lease SET token = NULL, holder = NULL, lease_until = NULL WHERE {_MINE} AND token = :token"  # noqa: S608
+def _until() -> ColumnElement[Any]:
+    return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, LASTS)
 
 
 @asynccontextmanager
@@ -189,46 +197,46 @@ async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: 
             yield lease
     finally:
         with suppress(DatabaseError):  # it runs out by itself, and a later run sees that we are gone
-            await db.execute(_RELEASE, **lease._values)
+            await db.execute(LEASE.update().where(lease.is_own).values(token=null(), holder=null(), lease_until=null()))
 
 
 async def _take(connection: AsyncConnection, lease: Lease) -> None:
-    values = lease._values
-    await connection.execute(
-        text(_MAKE),
-        values,
-    )
-    row = (await connection.execute(text(_READ), values)).one_or_none()
+    own = LEASE.c
+    # Without the EXISTS it would wait for a transaction that has the row in work, which may be a stopped process's.
+    values = select(literal(lease.account_id), literal(lease.family), literal(lease.walk))
+    missing = values.where(~exists(select(own.token).where(lease.row)))
+    new = insert(LEASE).from_select(["ebay_account_id", "api_family", "walk"], missing)
+    await connection.execute(new.on_conflict_do_nothing())
+    held = (own.lease_until > func.clock_timestamp()).label("held")
+    current = select(own.token, own.holder, own.run_id, held).where(lease.row).with_for_update(skip_locked=True)
+    row = (await connection.execute(current)).one_or_none()
     if row is None:  # its row is locked: somebody is taking it, or storing
         raise LeaseHeld(f"{lease.family}: another run holds this account and family")
     if row.token == lease.token:  # the transaction is repeated after a lost COMMIT
         return
     if row.token and row.held and not is_gone(row.holder):
         raise LeaseHeld(f"{lease.family}: another run holds this account and family", hint=f"it is run {row.run_id}")
-    await connection.execute(text(_TAKE), values)
+    taken = {"token": lease.token, "run_id": lease.run_id, "holder": holder(), "lease_until": _until()}
+    await connection.execute(LEASE.update().where(lease.row).values(taken))
     if row.token:
         log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
     if row.run_id:  # also where it could let its lease go but not tell how it ended
-        await connection.execute(text(_INTERRUPTED), {"run": row.run_id})
-
-
-_INTERRUPTED = """
-UPDATE ebay_worker_run SET status = 'interrupted', finished_at = clock_timestamp()
-WHERE id = :run AND status = 'running'
-"""
+        unfinished = WORKER_RUN.update().where(WORKER_RUN.c.id == row.run_id, WORKER_RUN.c.status == "running")
+        await connection.execute(unfinished.values(status="interrupted", finished_at=func.clock_timestamp()))
 
 
 async def revoke_leases(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
     """Take every lease of an account and hold it for an hour: runs that are at work write nothing more, and none
     begins. Waits for a commit that is under way."""
-    await connection.execute(
-        text(
-            "INSERT INTO ebay_lease AS l (ebay_account_id, api_family, walk, token, holder, lease_until)"
-            " SELECT :account, family, walk, gen_random_uuid(), 'accounts remove',"
-            " clock_timestamp() + interval '1 hour'"
-            " FROM unnest(CAST(:families AS text[])) family, unnest(ARRAY['live', 'backfill']) walk"
-            " ORDER BY family, walk ON CONFLICT (ebay_account_id, api_family, walk) DO UPDATE"
-            " SET token = excluded.token, holder = excluded.holder, lease_until = excluded.lease_until"
-        ),
-        {"account": account_id, "families": sorted(families)},
+    family, walk = each("family", Text, sorted(families)), each("walk", Text, ["backfill", "live"])
+    an_hour = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 1)
+    rows = (
+        select(literal(account_id), family.c.value, walk.c.value, func.gen_random_uuid(), literal("accounts remove"))
+        .add_columns(an_hour)
+        .select_from(family.join(walk, true()))
+        .order_by(family.c.value, walk.c.value)
     )
+    names = ["ebay_account_id", "api_family", "walk", "token", "holder", "lease_until"]
+    statement = insert(LEASE).from_select(names, rows)
+    taken = {name: statement.excluded[name] for name in names[3:]}
+    await connection.execute(statement.on_conflict_do_update(index_elements=names[:3], set_=taken))

@@ -28,10 +28,10 @@ from ebaysync.errors import (
 )
 from ebaysync.families.family import Family
 from ebaysync.sync import cadence
-from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import Walk
+from ebaysync.sync.state import run_log
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
 
@@ -154,7 +154,7 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     quota_spent = summary.status == "skipped"
     status = "completed" if quota_spent else summary.status
     due_again = live and not quota_spent
-    await states.end_run(connection, account_id, family.name, run_id, status, message, facts, live=due_again)
+    await run_log.end_run(connection, account_id, family.name, run_id, status, message, facts, live=due_again)
     if live and summary.status == "completed":
         await _succeeded(connection, context, family_run)
     elif live and failed:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ebaysync.families.family import Family
 from ebaysync.settings import Settings
-from ebaysync.sync.state import State
+from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.walk import Slice
 
 REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach

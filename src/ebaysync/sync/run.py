@@ -30,11 +30,11 @@ from ebaysync.errors import EbaysyncError, Interrupted
 from ebaysync.families.family import Family
 from ebaysync.sync import full_scan, outcome, windows
 from ebaysync.sync import lease as leases
-from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.sink import LeasedSink
 from ebaysync.sync.source_run import SourceRun
+from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import PageReader
 from ebaysync.sync.watch import watched
@@ -72,7 +72,7 @@ async def _refuse(context: RunContext, family: Family, options: RunOptions) -> t
     """A family's summary, and its run unless there is a reason against it, which is in the summary then."""
     summary = Summary(context.account.name, family.name)
     try:
-        state = await states.load(context.db, context.account, family)
+        state = await sync_state.load(context.db, context.account, family)
         family_run = FamilyRun(context, family, state, force=options.force)
         summary = family_run.summary
         if reason := await _reason_to_refuse(context, family_run):
@@ -102,10 +102,10 @@ async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions
         held = leases.held(context.db, account.id, family.name, options.walk, run_id)
         family_run.sink = LeasedSink(context.db, await stack.enter_async_context(held))
         family_run.summary.run_id = str(run_id)
-        await states.ensure(context.db, account, family)
-        await states.begin_run(context.db, account, family.name, run_id, options.trigger)
+        await sync_state.ensure(context.db, account, family)
+        await run_log.begin_run(context.db, account, family.name, run_id, options.trigger)
         # Loaded again under the lease: a run that ended meanwhile may have moved the cursor.
-        family_run.state = await states.load(context.db, account, family)
+        family_run.state = await sync_state.load(context.db, account, family)
         family_run.summary.cursor = family_run.state.cursor
     except EbaysyncError as error:
         outcome.fail(family_run.summary, error)

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import Database
-from ebaysync.sync import state as states
 from ebaysync.sync.lease import Lease
+from ebaysync.sync.state import run_log
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class LeasedSink:
         return await self.lease.transact(self._db, work)
 
     async def note(self, connection: AsyncConnection, kind: str, facts: Mapping[str, Any]) -> None:
-        await states.note(connection, self.run_id, kind, facts)
+        await run_log.note(connection, self.run_id, kind, facts)
 
 
 class DrySink:

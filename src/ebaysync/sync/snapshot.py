@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.errors import MassRemoval
 from ebaysync.families.family import Family
 from ebaysync.store.merge import Key, Writer, present, remove
-from ebaysync.sync import state as states
-from ebaysync.sync.state import Doubt
+from ebaysync.sync.state import mass_removals
+from ebaysync.sync.state.mass_removals import MissedBefore
 
 FEW = 50
 SCANS_THAT_CONVINCE = 3
@@ -63,31 +63,31 @@ async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, 
     """Mark unseen records as removed, inside the caller's transaction: their number, or why none is removed. How many
     scans in a row missed so many is kept in the same transaction."""
     account_id = writer.account_id
-    doubt = await states.doubt(writer.connection, account_id, family.name)
+    missed = await mass_removals.load(writer.connection, account_id, family.name)
     if len(unseen) > FEW and len(unseen) * 2 > known and not accept:
-        doubt = _deepened(doubt, unseen)
-        if doubt.scans < SCANS_THAT_CONVINCE:
-            await states.set_doubt(writer.connection, account_id, family.name, doubt)
+        missed = _deepened(missed, unseen)
+        if missed.scans < SCANS_THAT_CONVINCE:
+            await mass_removals.save(writer.connection, account_id, family.name, missed)
             return MassRemoval(
                 f"{family.name}: a complete scan no longer has {len(unseen)} of {known} records "
-                f"({doubt.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
+                f"({missed.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
             )
         # Only what every one of these scans missed is removed: a listing that came back in one of them stays.
-        agreed = set(_split(doubt.missing))
+        agreed = set(_split(missed.missing))
         unseen = [key for key in unseen if digest("/".join(key)) in agreed]
-    if doubt.scans:
-        await states.set_doubt(writer.connection, account_id, family.name, Doubt())
+    if missed.scans:
+        await mass_removals.save(writer.connection, account_id, family.name, MissedBefore())
     return await remove(writer, family.table, unseen, family.tables[1:]) if unseen else 0
 
 
-def _deepened(doubt: Doubt, unseen: list[Key]) -> Doubt:
+def _deepened(missed: MissedBefore, unseen: list[Key]) -> MissedBefore:
     """One more scan that misses so much; what counts is what all of them miss."""
     digests = {digest("/".join(key)) for key in unseen}
-    if doubt.scans:
-        common = digests & set(_split(doubt.missing))
+    if missed.scans:
+        common = digests & set(_split(missed.missing))
         if len(common) * 2 > len(digests):
-            return Doubt(doubt.scans + 1, b"".join(sorted(common)))
-    return Doubt(1, b"".join(sorted(digests)))
+            return MissedBefore(missed.scans + 1, b"".join(sorted(common)))
+    return MissedBefore(1, b"".join(sorted(digests)))
 
 
 def _split(digests: bytes) -> Iterable[bytes]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ebaysync.errors import EbaysyncError
-from ebaysync.sync.state import iso
+from ebaysync.sync.state.sync_state import iso
 
 Status = Literal["completed", "error", "skipped", "interrupted"]
 

@@ -16,9 +16,11 @@ from typing import Protocol
 
 from ebaysync.errors import EbayRejected, XmlBroken
 from ebaysync.sync import plan
-from ebaysync.sync import state as states
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun, Move
+from ebaysync.sync.state import sync_state
+from ebaysync.sync.state.backfill import move as move_backfill
+from ebaysync.sync.state.backfill import open_backfill
 from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class Backfill:
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         account_id, name, position = self.context.account.id, family_run.family.name, done.slice.end
-        return Move(lambda c: states.move_backfill(c, account_id, name, position), lambda: None)
+        return Move(lambda c: move_backfill(c, account_id, name, position), lambda: None)
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Sweep:
         def stored() -> None:
             family_run.state = replace(family_run.state, sweep=end)
 
-        return Move(lambda c: states.move_sweep(c, account_id, family.name, end, width, done=whole), stored)
+        return Move(lambda c: sync_state.move_sweep(c, account_id, family.name, end, width, done=whole), stored)
 
 
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
@@ -108,7 +110,7 @@ def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
     position = end if cursor is None or cursor > now else max(end, cursor)
     account_id, name = family_run.context.account.id, family_run.family.name
     return Move(
-        lambda connection: states.move_cursor(connection, account_id, name, position),
+        lambda connection: sync_state.move_cursor(connection, account_id, name, position),
         lambda: family_run.cursor_stored(position),
     )
 
@@ -139,7 +141,7 @@ async def backfill(
         context, reader, lambda now: plan.backfill(context.settings, family, days, now), width, in_future
     )
     kept = [
-        await states.open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
+        await open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
         for one in family_runs
     ]
     # An unfinished backfill goes on where it stopped, but eBay's reach has moved on since.

@@ -1,0 +1,86 @@
+"""ebay_worker_run and ebay_api_worker_log: one row per run, and the lines that `ebaysync logs` shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Table, Text, Uuid, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.store.database import CONTROL, Database
+from ebaysync.sync.state import sync_state
+
+WORKER_RUN = Table(
+    "ebay_worker_run",
+    CONTROL,
+    Column("id", Uuid),
+    Column("ebay_account_id", Uuid),
+    Column("ebay_user_id", Text),
+    Column("api_family", Text),
+    Column("status", Text),
+    Column("trigger", Text),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("heartbeat_at", DateTime(timezone=True)),
+    Column("summary_json", JSONB),
+)
+WORKER_LOG = Table(
+    "ebay_api_worker_log",
+    CONTROL,
+    Column("id", BigInteger),
+    Column("run_id", Uuid),
+    Column("at", DateTime(timezone=True)),
+    Column("kind", Text),
+    Column("details", JSONB),
+)
+
+
+async def begin_run(db: Database, account: Account, family: str, run_id: UUID, trigger: str) -> None:
+    """Insert the run as running; again is harmless."""
+    row = {
+        "id": run_id,
+        "ebay_account_id": account.id,
+        "ebay_user_id": account.ebay_user_id,
+        "api_family": family,
+        "trigger": trigger,
+    }
+    await db.execute(insert(WORKER_RUN).values(row).on_conflict_do_nothing())
+
+
+async def note(connection: AsyncConnection, run_id: UUID, kind: str, details: Mapping[str, Any]) -> None:
+    """Add a line to a run's log. `kind`: start, page, done or error."""
+    await connection.execute(WORKER_LOG.insert().values(run_id=run_id, kind=kind, details=_json(details)))
+
+
+async def end_run(
+    connection: AsyncConnection,
+    account_id: UUID,
+    family: str,
+    run_id: UUID,
+    status: str,
+    error: str | None,
+    summary: Mapping[str, Any],
+    *,
+    live: bool,
+) -> None:
+    """Close the run; the end of a live run also goes into the family's state."""
+    now = func.clock_timestamp()
+    await connection.execute(
+        WORKER_RUN.update()
+        .where(WORKER_RUN.c.id == run_id, WORKER_RUN.c.status == "running")
+        .values(status=status, finished_at=now, heartbeat_at=now, summary_json=_json(summary))
+    )
+    if live:
+        began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
+        ended = {"last_run_at": began, "last_status": status, "last_error": error}
+        await connection.execute(sync_state.update(account_id, family).values(ended))
+
+
+def _json(document: Mapping[str, Any]) -> ColumnElement[Any]:
+    """msgspec writes times and decimals, which SQLAlchemy's own encoder does not."""
+    return cast(literal(msgspec.json.encode(document).decode(), Text), JSONB)
