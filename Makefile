@@ -3,19 +3,36 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint docs docs-reference release lock clean
 
 demo: $(READY)
 	$(BIN)/ebaysync demo
 
-test: lint
+test: lint docs
 	$(BIN)/pytest -q -n 2
 
 lint: $(READY)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# HTML in build/docs. Warnings are errors.
+docs: $(READY)
+	$(BIN)/sphinx-build -q -W --keep-going -b html -d build/doctrees docs build/docs
+
+docs-reference: $(READY)
+	$(BIN)/python docs/generate.py
+
+# Wheel and sdist, built twice and compared byte by byte, and the SBOM of what they need.
+release: $(READY)
+	rm -rf dist build/again
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -d dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -d build/again
+	diff -r dist build/again
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
+	cd dist && sha256sum -- * > SHA256SUMS
 
 # Everything with its hash from the lock file, then the checkout itself, editable.
 $(READY): requirements-dev.lock pyproject.toml
@@ -25,8 +42,9 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# Writes the lock file anew. Needs uv.
+# Writes the lock files anew: of the development, and of the image. Needs uv.
 lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra image pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:

@@ -1,0 +1,166 @@
+"""Writes the pages of docs/reference from the code. `make docs-reference` runs it; a test compares the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from ebaysync import errors
+from ebaysync.cli.app import app
+from ebaysync.errors import EbaysyncError
+from ebaysync.families import discover
+from ebaysync.families.family import Family
+from ebaysync.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+NOTE = "<!-- Written by docs/generate.py. To change it, change the code and run: make docs-reference -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Each generated page by its name."""
+    return {
+        "commands": commands(),
+        "settings": settings(),
+        "families": families(),
+        "tables": tables(),
+        "exit-codes": exit_codes(),
+    }
+
+
+def commands() -> str:
+    os.environ["COLUMNS"] = "88"
+    parts = [
+        "# Commands\n\n"
+        "Answers go to standard output, everything else to standard error. `--json` prints one JSON object. `-v` and\n"
+        "`-q` may stand before or after a command. Exit codes: {doc}`exit-codes`.\n"
+    ]
+    for path, command in _commands(get_command(app), ("ebaysync",)):
+        depth = "#" * min(len(path), 3)
+        name = " ".join(path)
+        with command.make_context(name, [], resilient_parsing=True, terminal_width=88, max_content_width=88) as context:
+            context.info_name = name
+            text = command.get_help(context)
+        parts.append(f"{depth if len(path) > 1 else '##'} {name}\n\n```text\n{_plain(text)}\n```\n")
+    return NOTE + "\n".join(parts)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    if hasattr(command, "list_commands"):
+        context = command.make_context(path[-1], [], resilient_parsing=True)
+        for name in command.list_commands(context):
+            yield from _commands(command.get_command(context, name), (*path, name))
+
+
+def _plain(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def settings() -> str:
+    rows = []
+    for field in fields(Settings):
+        shown = field.default
+        default = "–" if field.metadata["secret"] or not isinstance(shown, str | int) else f"`{shown}`"
+        if field.name == "home":
+            default = "the user's data dir; `/var/lib/ebaysync` for root"
+        rows.append((f"`{field.metadata['name']}`", default, field.metadata["help"]))
+    head = (
+        "# Settings\n\n"
+        "A setting comes from the environment, else from the file that `EBAYSYNC_ENV_FILE` names (or `.env` in the\n"
+        "working directory), else it has its default. A file with secrets that others can read is refused.\n\n"
+    )
+    return NOTE + head + _table(("variable", "default", "meaning"), *rows)
+
+
+def families() -> str:
+    rows = []
+    for family in discover().values():
+        scopes = ", ".join(f"`{scope.rpartition('/')[2]}`" for scope in family.scopes)
+        names = " · ".join(f"`{t.name}` ({', '.join(t.key)})" for t in family.tables)
+        what = f"{family.about} ({family.calls})"
+        rows.append((f"`{family.name}`", what, _read(family), f"{family.every_minutes} min", scopes or "any", names))
+    head = (
+        "# Families\n\n"
+        "*Read* says how: a `window` in time, all there is (a snapshot), or all that eBay still shows; how far the\n"
+        "first run goes back; the overlap of two windows; the horizon of the sweep. {doc}`../correctness` explains\n"
+        "them. A key follows the account's id.\n\n"
+    )
+    columns = ("family", "what (eBay's calls)", "read", "every", "scope", "tables (key)")
+    return NOTE + head + _table(columns, *rows)
+
+
+def _read(family: Family) -> str:
+    said = [{"window": "window", "snapshot": "all there is", "rolling": "all that eBay shows"}[family.cursor_type]]
+    reach = family.first_reach or (timedelta(days=90) if family.cursor_type == "window" else None)
+    if reach:
+        said.append(f"first {reach.days} d")
+    if family.overlap:
+        said.append(f"overlap {family.overlap // timedelta(hours=1)} h")
+    if family.sweep:
+        said.append(f"sweep {family.sweep.days} d")
+    if family.detail and family.detail.open_column:
+        said.append("open ones again")
+    return ", ".join(said)
+
+
+def tables() -> str:
+    head = (
+        "# Tables\n\n"
+        "Every table also has `ebay_account_id`, `raw_payload` (the record as eBay sent it, as JSON), `first_seen_at`\n"
+        "and `updated_at`, which moves only when the content changed. Tables of snapshots and of parts have\n"
+        "`removed_at`. Columns are eBay's field names in snake_case; an amount has its currency in `NAME_currency`.\n"
+        "Comments in the database say more: `\\d+ ebay_orders` in psql.\n"
+    )
+    parts = [NOTE + head]
+    for family in discover().values():
+        for table in family.tables:
+            columns = _table(
+                ("column", "type", "eBay's field"), *((f"`{c.name}`", c.type, _field(c)) for c in table.columns)
+            )
+            parts.append(
+                f"## {table.name}\n\nFamily `{family.name}`, key {', '.join(f'`{k}`' for k in table.key)}.\n\n{columns}"
+            )
+    return "\n".join(parts)
+
+
+def _field(column: Any) -> str:
+    return " or ".join(f"`{path}`" for path in column.path.split("|")) if column.path else "–"
+
+
+def exit_codes() -> str:
+    found: dict[int, list[str]] = {}
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, EbaysyncError) and kind is not errors.Interrupted:
+            found.setdefault(kind.exit_code, []).append(f"`{kind.code}`")
+    meaning = {
+        0: "done; also: nothing due, paused, disabled, cooling down because a quota is spent, held by another run (in"
+        " `run-all`), records in quarantine",
+        1: "a bug",
+        2: "wrong usage or settings, a keyset that eBay does not accept, a key that does not fit the stored secrets",
+        3: "`run-all`, `backfill`, `refresh-tokens`, `doctor`: at least one account or family failed; "
+        "the rest is stored",
+        10: "database unreachable, too old or not migrated",
+        11: "`run`: another run holds this account and family",
+        12: "the seller must consent again, or has not consented to this family's scope",
+        13: "eBay refused or failed",
+    }
+    words = {code: ", ".join(dict.fromkeys(kinds)) for code, kinds in found.items() if code in meaning}
+    rows = [(str(code), text, words.get(code, "–")) for code, text in meaning.items()]
+    rows.append(("130, 143", "interrupted by SIGINT, SIGTERM, after the current slice", "`interrupted`"))
+    return NOTE + "# Exit codes\n\n" + _table(("code", "meaning", "`error.code` in `--json`"), *rows)
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    head, *body = rows
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *body))
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / "reference" / f"{name}.md").write_text(text)

@@ -1,0 +1,62 @@
+"""The documentation says what the code says, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebaysync.cli.app import COMMANDS
+from ebaysync.families import discover
+
+TOP = Path(__file__).resolve().parents[2]
+DOCS = TOP / "docs"
+REFERENCE = ("commands", "settings", "families", "tables", "exit-codes")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec
+    assert spec.loader
+    module: Any = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_page_of_the_reference_is_what_the_code_says(generate: Any, name: str) -> None:
+    page = (DOCS / "reference" / f"{name}.md").read_text()
+    assert page == generate.pages()[name], "run: make docs-reference"
+
+
+def test_every_page_of_the_reference_is_generated(generate: Any) -> None:
+    assert set(generate.pages()) == set(REFERENCE) == {path.stem for path in (DOCS / "reference").glob("*.md")}
+
+
+def test_the_readme_is_one_page_and_names_every_kind_of_data() -> None:
+    text = (TOP / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    assert [name for name in discover() if f"  {name} " not in text] == []
+
+
+def test_quotas_say_what_every_source_costs() -> None:
+    text = (DOCS / "quotas.md").read_text()
+    costs = text[text.index("| source |") :].partition("\n\n")[0]
+    assert [name for name in discover() if not re.search(rf"\b{name}\b", costs)] == []
+
+
+def test_every_command_is_in_the_reference() -> None:
+    text = (DOCS / "reference/commands.md").read_text()
+    assert [name for name in COMMANDS if f"## ebaysync {name}\n" not in text] == []
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *TOP.glob("*.md")]), ids=lambda page: page.name)
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    broken = [target for target, _ in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
+    assert broken == []
