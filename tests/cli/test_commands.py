@@ -71,8 +71,8 @@ def test_a_command_imports_what_it_needs_and_not_what_others_do(program: Any) ->
         check=True,
     )
     imported = set(ended.stdout.split())
-    assert {"ebaysync.cli.runs", "ebaysync.ops.pool", "sqlalchemy", "psycopg"} <= imported
-    assert not imported & {"ebaysync.cli.data", "ebaysync.sync.run", "ebaysync.sim", "lxml", "uvicorn"}
+    assert {"ebaysync.cli.run_all", "ebaysync.ops.pool", "sqlalchemy", "psycopg"} <= imported
+    assert not imported & {"ebaysync.cli.status", "ebaysync.sync.run", "ebaysync.sim", "lxml", "uvicorn"}
     assert not imported & {"httpx._client", "rich.progress"}
 
 

@@ -105,7 +105,7 @@ def test_families_are_shown_disabled_and_given_another_interval(
     assert (ran.code, ran.json["reason"]) == (0, "the family is disabled for all accounts")
     complains(command("families", "every", "orders", "0"), 2, "MINUTES", "default")
     complains(command("families", "disable", "nothing"), 2, "no family", "orders")
-    complains(command("families", "--account", one, "disable", "orders"), 2, "behind the command")
+    complains(command("families", "--account", one, "disable", "orders"), 2, "after the command")
     assert query("SELECT count(*) FROM ebay_control_log WHERE api_family IS NOT NULL") == [(5,)]
 
 
@@ -169,7 +169,7 @@ def test_prune_says_what_it_would_do_does_it_and_keeps_what_the_sweep_needs(
     command: Callable[..., Ended], names: list[str], query: Query
 ) -> None:
     assert command("run", "orders", "--account", names[0]).code == 0
-    assert command("prune").out == "nothing is older than set\n"
+    assert command("prune").out == "nothing is past its retention\n"
     query("UPDATE ebay_worker_run SET started_at = started_at - interval '91 days' RETURNING 1")
     query("UPDATE ebay_orders SET updated_at = updated_at - interval '91 days' RETURNING 1")
     announced = command("prune", "--dry-run", "--keep-raw", "1", "--json")

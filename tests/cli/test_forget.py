@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "personal-data.md"
 
 
 def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
@@ -48,7 +48,7 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     complains(program("forget", "two words"), 2, "user name")
 
 
-def test_the_endpoint_and_the_timer_of_the_readme_take_ebays_notices(
+def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
     program: Any,
     simulator: Any,
     query: Callable[..., list[Any]],
@@ -58,8 +58,8 @@ def test_the_endpoint_and_the_timer_of_the_readme_take_ebays_notices(
     monkeypatch.setenv("EBAY_VERIFICATION_TOKEN", "a-token-of-32-to-80-characters-for-ebay")
     notices = tmp_path / "notices"
     notices.mkdir()
-    [code] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    [timer] = [text for text in re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL) if "--from-file" in text]
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    [timer] = [text for text in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) if "--from-file" in text]
     endpoint: dict[str, Any] = {}
     exec(code, endpoint)
     endpoint["FOLDER"] = str(notices)

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from ebaysync.accounts import vault
-from ebaysync.cli.app import app, hoisted
+from ebaysync.cli.app import app
 from ebaysync.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def value(name: str, directive: str) -> str:
 def understood(words: list[str]) -> str:
     """The command that the program makes of these words, parsed as it parses them and not run."""
     main = typer.main.get_command(app)
-    context = main.make_context("ebaysync", hoisted(words))
+    context = main.make_context("ebaysync", words)
     rest = [*context._protected_args, *context.args]
     name, command, rest = main.resolve_command(context, rest)  # type: ignore[attr-defined]
     command.make_context(name, rest, parent=context)

@@ -1,4 +1,4 @@
-"""What a run over all families costs when there is nothing new: the calls that README names, and not a row."""
+"""What a run over all families costs when there is nothing new: the calls that docs/quotas.md names, and not a row."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def still_open(query: Query, name: str) -> list[Any]:
     return query(f"SELECT 1 FROM {family.table.name} WHERE ({column} = ANY(%s)) IS NOT TRUE", final)
 
 
-async def test_a_run_of_all_families_with_nothing_new_costs_what_readme_says_and_writes_no_domain_row(
+async def test_a_run_of_all_families_with_nothing_new_costs_what_the_docs_say_and_writes_no_domain_row(
     bench: Callable[..., Any], query: Query
 ) -> None:
     b = bench(seed=2, sellers=1, orders_per_seller=40, things=40)

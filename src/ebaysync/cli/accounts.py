@@ -1,115 +1,30 @@
-"""accounts add, accounts list."""
+"""accounts list, show, enable, disable."""
 
 from __future__ import annotations
 
-import sys
-from datetime import datetime
-from typing import Annotated, get_args
+from typing import Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Account, Consent
-from ebaysync.accounts.usage import metered
-from ebaysync.cli.session import AsJson, Session, answer_json, console
-from ebaysync.ebay.transport import Transport, hosts
-from ebaysync.errors import UsageError
-from ebaysync.log import Secret
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account
+from ebaysync.cli.format import console, short
+from ebaysync.cli.options import AccountArgument, AsJson, Reason, reason_in
+from ebaysync.cli.session import Session, answer_json
+from ebaysync.ops import control
 from ebaysync.ops.signals import Stop
-from ebaysync.settings import ENVIRONMENTS, Environment
 
-LONGEST_TOKEN = 20_000
-SCOPE = "https://api.ebay.com/oauth/api_scope"
-
-group = typer.Typer(help="Seller accounts.", no_args_is_help=True, rich_markup_mode=None)
+group = typer.Typer(help="Manage seller accounts.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(group, name="accounts")
 
 
-@group.command(epilog="\b\nExample: ebaysync accounts add alice --environment production --refresh-token-stdin < token")
-def add(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Our name for the account.")],
-    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
-    refresh_token_stdin: Annotated[
-        bool, typer.Option("--refresh-token-stdin", help="Read the refresh token from standard input.")
-    ] = False,
-    scopes: Annotated[str | None, typer.Option(help="Scopes consented to, with commas; else unknown.")] = None,
-    consented_on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="When the seller consented: it lasts 18 months.")
-    ] = None,
-    ebay_user_id: Annotated[
-        str | None, typer.Option(help="eBay's immutable user id, where the token may not ask Identity.")
-    ] = None,
-    marketplace: Annotated[str | None, typer.Option(help="Such as EBAY_GB; else where the seller registered.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add an account, or renew its consent, with a refresh token that is already there."""
-    session: Session = context.obj
-    check_name(name, environment)
-    if not refresh_token_stdin:
-        raise UsageError("the refresh token comes on standard input", hint="add --refresh-token-stdin")
-    said = Consent(
-        None if scopes is None else scopes_in(scopes),
-        consented_on.date() if consented_on else None,
-        ebay_user_id,
-        marketplace,
-    )
-    configured = session.settings
-    keyset, places = configured.keyset(environment), hosts(configured, environment)
-    token = _token()
-
-    async def work(stop: Stop) -> Account:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                return await accounts.add(db, keys, transport, keyset, name, token, said)
-
-    account = session.go(work)
-    if as_json:
-        answer_json(account)
-    else:
-        typer.echo(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
-        typer.echo(f"next: ebaysync run orders --account {account.name}")
-
-
-def check_name(name: str, environment: str) -> None:
-    if environment not in get_args(Environment):
-        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise UsageError("NAME must be 1 to 100 printable characters")
-
-
-def scopes_in(text: str) -> tuple[str, ...]:
-    """Scopes as they are written in an option: eBay's addresses, or what follows api_scope/ in them."""
-    words = text.replace(",", " ").split()
-    return tuple(
-        SCOPE if word == "api_scope" else word if word.startswith("https://") else f"{SCOPE}/{word}" for word in words
-    )
-
-
-def _token() -> Secret:
-    """One line and nothing else: whatever follows says that another file was meant."""
-    if sys.stdin.isatty():
-        typer.echo("paste the refresh token, then press Enter:", err=True)
-        text = sys.stdin.readline(LONGEST_TOKEN)
-    else:
-        text = sys.stdin.buffer.read(LONGEST_TOKEN).decode(errors="replace")
-    cut = len(text) == LONGEST_TOKEN
-    text = text.strip()
-    if cut or not text or " " in text or not (text.isascii() and text.isprintable()):
-        raise UsageError(
-            "no refresh token on standard input", hint="one line, nothing else: … --refresh-token-stdin < file"
-        )
-    return Secret(text)
-
-
 @group.command("list", epilog="\b\nExample: ebaysync accounts list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
-    """The accounts and whether they are active."""
+    """List the accounts."""
     session: Session = context.obj
 
     async def work(stop: Stop) -> list[Account]:
@@ -132,3 +47,100 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
             state,
         )
     console().print(table)
+
+
+@group.command("show", epilog="\b\nExample: ebaysync accounts show alice")
+def show(context: typer.Context, name: AccountArgument, as_json: AsJson = False) -> None:
+    """Show one account.
+
+    Shows its consent, scopes, last token refreshes and last changes.
+    """
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> dict[str, Any]:
+        async with session.database() as db:
+            return await control.shown(db, await accounts.find(db, name))
+
+    found = session.go(work)
+    if as_json:
+        answer_json(found)
+        return
+    console().print(_facts(found))
+    if found["refreshes"]:
+        console().print("\nThe last token refreshes:")
+        console().print(_refreshes(found["refreshes"]))
+    if found["changes"]:
+        console().print("\nThe last changes:")
+        console().print(_changes(found["changes"]))
+
+
+def _facts(found: dict[str, Any]) -> Table:
+    account, token = found["account"], found["token"]
+    state = "needs consent" if account.needs_consent else "active" if account.is_active else "disabled"
+    scopes = token["scopes"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for label, value in (
+        ("account", account.name),
+        ("id", str(account.id)),
+        ("state", state),
+        ("environment", account.environment),
+        ("eBay user", account.ebay_user_id),
+        ("user name", account.username),
+        ("marketplace", account.marketplace_id),
+        ("added", short(found["added_at"])),
+        ("consented", short(token["consented_at"])),
+        ("consent ends", short(token["refresh_expires_at"])),
+        ("access token until", short(token["access_expires_at"])),
+        ("scopes", ", ".join(scope.rpartition("/")[2] for scope in scopes) if scopes else "unknown"),
+    ):
+        table.add_row(label, value or "–")
+    return table
+
+
+def _refreshes(rows: list[dict[str, Any]]) -> Table:
+    table = Table(Column("at", no_wrap=True), "triggered by", "outcome", box=None, pad_edge=False)
+    for row in rows:
+        failure = f"{row['error_code']}: {row['error_message']}"
+        table.add_row(short(row["attempted_at"]), row["triggered_by"], "done" if row["success"] else failure)
+    return table
+
+
+def _changes(rows: list[dict[str, Any]]) -> Table:
+    table = Table(Column("at", no_wrap=True), "what", "by", "why", box=None, pad_edge=False)
+    for row in rows:
+        what = " ".join(word for word in (row["action"], row["api_family"], row["value"]) if word)
+        table.add_row(short(row["at"]), what, row["changed_by"], row["reason"] or "–")
+    return table
+
+
+@group.command("enable", epilog="\b\nExample: ebaysync accounts enable alice")
+def enable_account(context: typer.Context, name: AccountArgument, reason: Reason = None) -> None:
+    """Enable an account."""
+    _enable_account(context, name, enabled=True, reason=reason_in(reason))
+
+
+@group.command(
+    "disable",
+    epilog="\b\nExample: ebaysync accounts disable alice --reason 'on holiday'",
+)
+def disable_account(context: typer.Context, name: AccountArgument, reason: Reason = None) -> None:
+    """Disable an account.
+
+    If it is running, it stops after its batch. Stored data stays.
+    """
+    _enable_account(context, name, enabled=False, reason=reason_in(reason))
+
+
+def _enable_account(context: typer.Context, name: str, *, enabled: bool, reason: str | None) -> None:
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> Account:
+        async with session.database() as db:
+            found = await accounts.find(db, name)
+            await control.enable_account(db, found, enabled=enabled, reason=reason)
+            return found
+
+    found = session.go(work)
+    typer.echo(f"{found.name}: {'enabled' if enabled else 'disabled'}")
+    if enabled and found.needs_consent:
+        typer.echo("note: the seller must consent again before anything is read")

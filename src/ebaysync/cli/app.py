@@ -16,35 +16,48 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_group
+from typer.main import get_command, get_group
 
 from ebaysync import log as logs
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
-# Each command's modules in ebaysync.cli, in the order of the help.
-COMMANDS = {
-    "run": ("run",),
-    "run-all": ("runs",),
-    "backfill": ("runs",),
-    "refresh-tokens": ("runs",),
-    "pause": ("control",),
-    "resume": ("control",),
-    "doctor": ("doctor",),
-    "status": ("data",),
-    "migrate": ("data",),
-    "runs": ("history",),
-    "logs": ("history",),
-    "events": ("history",),
-    "schedule": ("schedule",),
-    "prune": ("housekeeping",),
-    "forget": ("persons",),
-    "simulator": ("local",),
-    "demo": ("local",),
-    "accounts": ("accounts", "control", "connect"),
-    "families": ("control",),
-    "keys": ("keys",),
+# The help's panels: each command with its modules in ebaysync.cli.
+PANELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Set up": {
+        "accounts": ("accounts", "accounts_add", "accounts_connect", "accounts_remove"),
+        "keys": ("keys",),
+        "migrate": ("migrate",),
+        "doctor": ("doctor",),
+    },
+    "Read from eBay": {
+        "run-all": ("run_all",),
+        "run": ("run",),
+        "backfill": ("backfill",),
+        "refresh-tokens": ("refresh_tokens",),
+    },
+    "See what happens": {
+        "status": ("status",),
+        "schedule": ("schedule",),
+        "runs": ("runs",),
+        "logs": ("logs",),
+        "events": ("events",),
+    },
+    "Control": {
+        "families": ("families",),
+        "pause": ("pause",),
+        "resume": ("pause",),
+    },
+    "Clean up": {
+        "prune": ("prune",),
+        "forget": ("forget",),
+    },
+    "Try it": {
+        "demo": ("demo",),
+        "simulator": ("simulator",),
+    },
 }
+COMMANDS = {name: modules for panel in PANELS.values() for name, modules in panel.items()}
 
 
 class WhenUsed(MetaPathFinder):
@@ -58,8 +71,8 @@ class WhenUsed(MetaPathFinder):
 
 
 class Commands(TyperGroup):
-    """Imports the modules of a command when it is asked for, with the libraries that they need: all of them together
-    take longer than most commands do. The help, and a word that is no command, ask for all."""
+    """Imports a command's modules when the command is used: all of them together take longer than most commands do.
+    The help, and a word that is no command, need all."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
@@ -67,19 +80,54 @@ class Commands(TyperGroup):
                 part = typer.Typer(rich_markup_mode=None)
                 for module in COMMANDS[name]:
                     import_module(f"ebaysync.cli.{module}").register(part)
-                self.add_command(get_group(part).commands[name])
+                self.add_command(_with_log_options(get_group(part).commands[name]))
         return self.commands.get(cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, COMMANDS))
+        for title, panel in PANELS.items():
+            rows = [(name.ljust(width), self.get_command(ctx, name).get_short_help_str(80)) for name in panel]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _set_log_level(context: typer.Context, option: typer.CallbackParam, wanted: bool) -> None:
+    session = context.find_root().obj
+    if wanted and session is not None:  # there is none while a shell completes
+        setattr(session, option.name or "", True)
+        logs.set_up(verbose=session.verbose, quiet=session.quiet)
+
+
+def _log_options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", hidden=True, expose_value=False, callback=_set_log_level)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", hidden=True, expose_value=False, callback=_set_log_level)
+    ] = False,
+) -> None:
+    """No command: Typer makes parameters of these two."""
+
+
+def _with_log_options(command: Any) -> Any:
+    """The command with -v and -q of its own, so that they may stand behind it as well as before it."""
+    part = typer.Typer(add_completion=False)
+    part.command()(_log_options)
+    command.params += [option for option in get_command(part).params if option.name in ("verbose", "quiet")]
+    for each in getattr(command, "commands", {}).values():
+        _with_log_options(each)
+    return command
+
 
 app = typer.Typer(
     name="ebaysync",
     cls=Commands,
-    help="Keeps everything eBay knows about many seller accounts in PostgreSQL.",
+    help="Copy everything eBay knows about your seller accounts into PostgreSQL.",
+    epilog="\b\n`ebaysync COMMAND --help` explains a command. -v and -q may stand before or after it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -98,10 +146,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request (DEBUG).")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors.")] = False,
     _show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     logs.set_up(verbose=verbose, quiet=quiet)
@@ -113,7 +161,7 @@ def main() -> None:
     _settle_in()
     sys.meta_path.insert(0, WhenUsed())
     try:
-        sys.exit(app(hoisted(sys.argv[1:]), prog_name="ebaysync", standalone_mode=False))
+        sys.exit(app(prog_name="ebaysync", standalone_mode=False))
     except _Usage as error:
         _tell(_usage(error))
         sys.exit(UsageError.exit_code)
@@ -152,13 +200,6 @@ def _settle_in() -> None:
             os.fstat(number)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
-
-
-def hoisted(arguments: list[str]) -> list[str]:
-    """--verbose and --quiet in front, wherever they were written."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    general = [word for word in arguments[:end] if word in ("-v", "--verbose", "-q", "--quiet")]
-    return general + [word for word in arguments[:end] if word not in general] + arguments[end:]
 
 
 def _usage(error: Any) -> UsageError:

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, console, progress
+from ebaysync.cli.format import console
+from ebaysync.cli.options import AccountNames, AsJson
+from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import DatabaseError
 from ebaysync.ops import doctor as doctors
 from ebaysync.ops.doctor import Finding
@@ -20,19 +22,19 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def register(app: typer.Typer) -> None:
-    app.command(short_help="What is wrong, and how to mend it.", epilog="\b\nExample: ebaysync doctor --account alice")(
-        doctor
-    )
+    app.command(epilog="\b\nExample: ebaysync doctor --account alice")(doctor)
 
 
 def doctor(
     context: typer.Context,
     account: AccountNames = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask eBay.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not call eBay.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, database, clock, keys, tokens, scopes, signatures and quotas, and say how to mend what is wrong.
-    Exit 3 if something failed."""
+    """Diagnose the setup and suggest fixes.
+
+    Checks settings, database, clocks, keys, tokens, scopes, signatures and quotas. Exits with 3 if a check failed.
+    """
     session: Session = context.obj
     settings = session.settings
     unusable: list[DatabaseError] = []

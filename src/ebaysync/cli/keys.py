@@ -12,15 +12,17 @@ from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
 from ebaysync.accounts.usage import metered
-from ebaysync.cli.session import AsJson, Session, answer_json, console
+from ebaysync.cli.format import console
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS, Environment
 
-group = typer.Typer(help="Keys: encryption and signatures.", no_args_is_help=True, rich_markup_mode=None)
+group = typer.Typer(help="Manage encryption and signing keys.", no_args_is_help=True, rich_markup_mode=None)
 signing_group = typer.Typer(
-    help="Digital-signature keys, for sellers in the EU and the UK.", no_args_is_help=True, rich_markup_mode=None
+    help="Manage signing keys for sellers in the EU and the UK.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -31,7 +33,10 @@ def register(app: typer.Typer) -> None:
 
 @group.command("rotate", epilog="\b\nExample: EBAYSYNC_SECRET_KEY_FILE=new-then-old.key ebaysync keys rotate")
 def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
-    """Encrypt every stored secret anew with the first key; what the others have sealed stays readable meanwhile."""
+    """Encrypt all stored secrets with the first key.
+
+    Runs may go on meanwhile. It can be interrupted and repeated.
+    """
     session: Session = context.obj
 
     async def work(stop: Stop) -> Rotation:
@@ -58,10 +63,13 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
 def create(
     context: typer.Context,
     environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
-    renew: Annotated[bool, typer.Option("--renew", help="Even if there is a valid key.")] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="Create one even if a valid key exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have eBay make a signing key for the environment's keyset, and store it encrypted."""
+    """Create a signing key at eBay.
+
+    Finances calls of sellers in the EU and the UK must be signed. One key per keyset; it is stored encrypted.
+    """
     session: Session = context.obj
     if environment not in get_args(Environment):
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
@@ -83,7 +91,7 @@ def create(
 
 @signing_group.command("list", epilog="\b\nExample: ebaysync keys signing list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
-    """The signing keys and whether one must be renewed."""
+    """List the signing keys."""
     session: Session = context.obj
 
     async def work(stop: Stop) -> list[Key]:

@@ -9,8 +9,10 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.accounts import accounts
-from ebaysync.cli.runs import line_of
-from ebaysync.cli.session import AccountName, AsJson, Session, answer_json, progress
+from ebaysync.cli.completion import complete_family
+from ebaysync.cli.format import line_of
+from ebaysync.cli.options import AccountName, AsJson
+from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import Interrupted, UsageError
 from ebaysync.families import named
 from ebaysync.ops.account import run_families
@@ -22,27 +24,34 @@ from ebaysync.sync.summary import Summary
 def register(app: typer.Typer) -> None:
     app.command(
         "run",
-        short_help="One family of one account, due or not.",
         epilog="\b\nExample: ebaysync run orders --account alice",
     )(run)
 
 
 def run(
     context: typer.Context,
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="What to bring up to date, such as orders.")],
+    family: Annotated[
+        str,
+        typer.Argument(metavar="FAMILY", help="The family to read, such as orders.", autocompletion=complete_family),
+    ],
     account: AccountName,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also when family or account are disabled.")] = False,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Walk the whole sweep horizon, not a piece of it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change. Write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even if the family or account is disabled.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Re-read the whole sweep horizon, not one slice of it.")
+    ] = False,
     accept_removals: Annotated[
-        bool, typer.Option("--accept-removals", help="Believe a scan that misses more than half of what is known.")
+        bool, typer.Option("--accept-removals", help="Accept a scan that misses more than half of the known records.")
     ] = False,
     time_limit: Annotated[
-        float | None, typer.Option("--time-limit", metavar="S", min=0, help="After S seconds begin no new slice.")
+        float | None, typer.Option("--time-limit", metavar="S", min=0, help="Start no new slice after S seconds.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring one family of one account up to date, whether it is due or not."""
+    """Read one family of one account now.
+
+    The run continues from the family's cursor, due or not. The first run goes back 90 days or more.
+    """
     session: Session = context.obj
     wanted = named(family)
     deadline = None if time_limit is None else time.monotonic() + time_limit

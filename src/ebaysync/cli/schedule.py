@@ -11,21 +11,25 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.session import AccountNames, AsJson, Session, answer_json, console
+from ebaysync.cli.format import console
+from ebaysync.cli.options import AccountNames, AsJson
+from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import schedule as schedules
 from ebaysync.ops.signals import Stop
 
 
 def register(app: typer.Typer) -> None:
     app.command(
-        short_help="What is due when, and the calls it will cost.",
         epilog="\b\nExample: ebaysync schedule --account alice",
     )(schedule)
 
 
 def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJson = False) -> None:
-    """What is due when, whether its interval is stretched or it waits after a failure, and for each quota of eBay's
-    what is used and what the day is going to cost. The quotas are of all accounts of a keyset, whichever is shown."""
+    """Show what runs when, and the calls it costs.
+
+    Shows stretched intervals and waits after failures, and of each quota what is used and what the day will cost. The
+    quotas are of all accounts of a keyset, whichever accounts are shown.
+    """
     session: Session = context.obj
 
     async def work(stop: Stop) -> dict[str, Any]:

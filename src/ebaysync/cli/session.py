@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import typer
@@ -22,14 +22,6 @@ from ebaysync.store import database, migrate
 from ebaysync.store.database import Database
 
 T = TypeVar("T")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-AccountName = Annotated[
-    str, typer.Option("--account", "-a", metavar="ACCOUNT", help="Our name or id, or eBay's user id or name.")
-]
-AccountNames = Annotated[
-    list[str] | None, typer.Option("--account", "-a", metavar="ACCOUNT", help="Only this account; may be repeated.")
-]
 
 
 @dataclass
@@ -75,12 +67,6 @@ class Session:
 
 def answer_json(value: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def console() -> Console:
-    """Tables to standard output; not wrapped to 80 columns when that is a pipe."""
-    width = None if sys.stdout.isatty() else 160
-    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

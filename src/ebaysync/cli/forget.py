@@ -1,4 +1,4 @@
-"""forget."""
+"""forget: erase a person."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from typing import Annotated
 import typer
 
 from ebaysync import log as logs
-from ebaysync.cli.session import AsJson, Session, answer_json
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
 from ebaysync.ops.signals import Stop
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        short_help="Erase a person's data.",
-        epilog="\b\nExample: ebaysync forget some_buyer\n\nExample: ebaysync forget --from-file notices.jsonl",
-    )(forget)
+    app.command(epilog="\b\nExample: ebaysync forget some_buyer\n\nExample: ebaysync forget --from-file notices.jsonl")(
+        forget
+    )
 
 
 def forget(
     context: typer.Context,
     person: Annotated[
-        str | None, typer.Argument(metavar="[USERNAME_OR_ID]", help="eBay's user name or immutable id, of buyers too.")
+        str | None, typer.Argument(metavar="[USERNAME_OR_ID]", help="The eBay user name or immutable id.")
     ] = None,
     from_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="eBay's deletion notices as they came (JSON, or one on each line); - is standard input.",
+            help="eBay's deletion notices: JSON, or one per line. - reads standard input.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person from every table, and do not let later reads bring the person back."""
+    """Erase a person's data.
+
+    Erases a buyer or seller from every table. Later reads do not bring the person back.
+    """
     session: Session = context.obj
     if (person is None) == (from_file is None):
         raise UsageError("name the person, or a file with --from-file", hint="see: ebaysync forget --help")

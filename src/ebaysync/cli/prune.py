@@ -1,4 +1,4 @@
-"""prune."""
+"""prune: delete data past its retention."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync import log as logs
-from ebaysync.cli.session import AsJson, Session, answer_json, progress
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.ops import prune as pruning
 from ebaysync.ops.prune import Keep
 from ebaysync.ops.signals import Stop
@@ -19,7 +20,7 @@ _SAID = {
     "quarantine": "records in quarantine",
     "token_refreshes": "token refreshes",
     "api_usage": "days of counted calls",
-    "pending_consents": "consents that were not gone on with",
+    "pending_consents": "unfinished consents",
     "events": "events",
     "payloads": "payloads",
     "addresses": "orders' addresses",
@@ -28,19 +29,17 @@ _SAID = {
 
 
 def _days(setting: str) -> Any:
-    instead = f"Instead of EBAYSYNC_KEEP_{setting.upper()}_DAYS."
+    instead = f"Overrides EBAYSYNC_KEEP_{setting.upper()}_DAYS."
     return typer.Option(f"--keep-{setting}", metavar="DAYS", min=1, max=36_600, help=instead)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        short_help="Delete what is older than set.", epilog="\b\nExample: ebaysync prune --dry-run --keep-raw 400"
-    )(prune)
+    app.command(epilog="\b\nExample: ebaysync prune --dry-run --keep-raw 400")(prune)
 
 
 def prune(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is old and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be deleted. Change nothing.")] = False,
     keep_runs: Annotated[int | None, _days("runs")] = None,
     keep_logs: Annotated[int | None, _days("logs")] = None,
     keep_events: Annotated[int | None, _days("events")] = None,
@@ -48,7 +47,11 @@ def prune(
     keep_addresses: Annotated[int | None, _days("addresses")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old runs, logs and events, empty old payloads, erase old addresses: beside running work, bit by bit."""
+    """Delete data past its retention.
+
+    Deletes old runs, logs and events, and if set, empties old payloads and erases old addresses. It works in small
+    transactions beside running work. Run it once a night.
+    """
     session: Session = context.obj
     settings = session.settings
     keep = Keep(
@@ -78,4 +81,4 @@ def prune(
             did = "emptied" if name == "payloads" else "erased" if name in ("addresses", "gift_details") else "deleted"
             typer.echo(f"{number:>12,}  {_SAID[name]} {would}{did}")
     if not any(found.values()):
-        typer.echo("nothing is older than set")
+        typer.echo("nothing is past its retention")

@@ -1,4 +1,4 @@
-"""accounts connect: eBay's consent page, what comes back from it, an account."""
+"""accounts connect: eBay's consent page, and what it answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import typer
 from ebaysync.accounts import accounts, consent, vault
 from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.accounts.usage import metered
-from ebaysync.cli.accounts import LONGEST_TOKEN, SCOPE, check_name, group, scopes_in
-from ebaysync.cli.session import AsJson, Session, answer_json
+from ebaysync.cli.accounts import group
+from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import UsageError
@@ -30,26 +32,33 @@ from ebaysync.sync.state.sync_state import iso
 
 def register(_: typer.Typer) -> None:
     group.command(
-        short_help="Let a seller consent on eBay's page.",
         epilog="\b\nExample: ebaysync accounts connect alice --environment production --marketplace EBAY_GB",
     )(connect)
 
 
 def connect(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Our name for the account.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
     environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
-    marketplace: Annotated[str | None, typer.Option(help="Such as EBAY_GB; else where the seller registered.")] = None,
-    scopes: Annotated[str | None, typer.Option(help="Ask for these scopes alone, with commas.")] = None,
-    families: Annotated[str | None, typer.Option(help="Ask for what these families need, with commas.")] = None,
+    marketplace: Annotated[
+        str | None, typer.Option(help="Such as EBAY_GB. Default: where the seller registered.")
+    ] = None,
+    scopes: Annotated[str | None, typer.Option(help="Ask only for these scopes, separated by commas.")] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Ask only for what these families need, separated by commas.")
+    ] = None,
     ebay_user_id: Annotated[
-        str | None, typer.Option(help="eBay's immutable user id, where --scopes leaves Identity out.")
+        str | None, typer.Option(help="The seller's immutable user id, if --scopes leaves Identity out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Connect a seller, or renew its consent: prints the address of eBay's consent page (with --json to standard
-    error) and takes one line from standard input: the address to which that page led, or the code in it. What was cut
-    short after the seller had consented goes on when it is called again, without the page."""
+    """Connect a seller through eBay's consent page.
+
+    Also renews a consent. Prints the page's address. The seller agrees there; then paste the address to which eBay
+    leads, or the code in it. In a script, the address is the first line of standard output (with --json, of standard
+    error) and the answer is one line of standard input. After an interruption, the same command continues without the
+    page.
+    """
     session: Session = context.obj
     check_name(name, environment)
     asked = _asked(scopes, families)

@@ -1,4 +1,4 @@
-"""status, migrate."""
+"""status: cursor, lag, last run and next due time of every family."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from rich.text import Text
 
 from ebaysync.accounts import accounts, consent
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.session import AsJson, Session, answer_json, console
-from ebaysync.errors import SchemaBehind, UsageError
+from ebaysync.cli.format import ago, console, lasting, short
+from ebaysync.cli.options import AccountNames, AsJson
+from ebaysync.cli.session import Session, answer_json
+from ebaysync.errors import UsageError
 from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.ops.signals import Stop
-from ebaysync.store import migrate as migrations
 from ebaysync.store.database import Database
-from ebaysync.store.migrate import Migration
 
 
 def register(app: typer.Typer) -> None:
-    app.command(short_help="Where everything stands.", epilog="\b\nExample: ebaysync status --account alice --json")(
-        status
-    )
-    app.command(epilog="\b\nExample: ebaysync migrate --check")(migrate)
+    app.command(epilog="\b\nExample: ebaysync status --account alice --json")(status)
 
 
 def status(
     context: typer.Context,
-    account: Annotated[list[str] | None, typer.Option("--account", "-a", help="Only this account.")] = None,
+    account: AccountNames = None,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> None:
-    """Cursor, lag, last run, last error and next due time of every family; tokens and consents."""
+    """Show where every family of every account stands.
+
+    Shows cursor, lag, last run, last error and next due time; and when tokens and consents end.
+    """
     session: Session = context.obj
     if watch and as_json:
-        raise UsageError("--watch is for people; for scripts ask --json again and again")
+        raise UsageError("--watch and --json exclude each other; a script repeats --json")
 
     async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], str | None]:
         found = await statuses.collect(db, chosen, await schedule.plan(session.settings, db))
@@ -90,7 +90,7 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
                 family["family"],
                 short(family["cursor"]),
                 lasting(family["lag_seconds"]),
-                _ago(family["last_run_at"]),
+                ago(family["last_run_at"]),
                 _state(account, family),
                 _due(family),
             )
@@ -138,23 +138,6 @@ def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
     return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
 
 
-def short(moment: str | None) -> str:
-    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%MZ") if moment else "–"
-
-
-def lasting(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _ago(moment: str | None) -> str:
-    return f"{lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
-
-
 def _due(family: dict[str, Any]) -> str:
     if not family["enabled"]:
         return "–"
@@ -162,41 +145,3 @@ def _due(family: dict[str, Any]) -> str:
         return "now"
     seconds = (datetime.fromisoformat(family["next_due_at"]) - datetime.now(UTC)).total_seconds()
     return "now" if seconds <= 0 else f"in {lasting(seconds)}"
-
-
-def migrate(
-    context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Only say what is missing; exit 10 if anything is.")] = False,
-    grants: Annotated[
-        bool, typer.Option("--grants", help="Also make the roles owner, writer and reader, with their rights.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the schema up to date."""
-    session: Session = context.obj
-    if check and grants:
-        raise UsageError("--check changes nothing: leave --grants out")
-
-    async def work(stop: Stop) -> list[Migration]:
-        async with session.database(admin=True, current=False) as db:
-            if not check:
-                known = await migrations.granted(db)
-                applied = await migrations.migrate(db)
-                if grants or (known and applied):
-                    await migrations.grant(db)
-                return applied
-            if missing := await migrations.pending(db):
-                names = ", ".join(m.name for m in missing)
-                raise SchemaBehind(f"{db.where}: missing {names}", hint="run: ebaysync migrate")
-            return []
-
-    applied = session.go(work)
-    if as_json:
-        answer_json({"applied": [migration.name for migration in applied]})
-    else:
-        for migration in applied:
-            typer.echo(f"applied {migration.name}")
-        if not applied:
-            typer.echo("the schema is up to date")
-        if grants:
-            typer.echo("the roles ebaysync_owner, ebaysync_writer and ebaysync_reader have their rights")

@@ -1,0 +1,112 @@
+"""accounts add."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Annotated, get_args
+
+import typer
+
+from ebaysync.accounts import accounts, vault
+from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.usage import metered
+from ebaysync.cli.accounts import group
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json
+from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.errors import UsageError
+from ebaysync.log import Secret
+from ebaysync.ops.signals import Stop
+from ebaysync.settings import ENVIRONMENTS, Environment
+
+LONGEST_TOKEN = 20_000
+SCOPE = "https://api.ebay.com/oauth/api_scope"
+
+
+def register(_: typer.Typer) -> None:
+    group.command(
+        epilog="\b\nExample: ebaysync accounts add alice --environment production --refresh-token-stdin < token"
+    )(add)
+
+
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
+    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
+    refresh_token_stdin: Annotated[
+        bool, typer.Option("--refresh-token-stdin", help="Read the refresh token from standard input.")
+    ] = False,
+    scopes: Annotated[str | None, typer.Option(help="The scopes of the consent, separated by commas.")] = None,
+    consented_on: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day of the consent, which lasts 18 months.")
+    ] = None,
+    ebay_user_id: Annotated[
+        str | None, typer.Option(help="The seller's immutable user id, if the token lacks the scope for Identity.")
+    ] = None,
+    marketplace: Annotated[
+        str | None, typer.Option(help="Such as EBAY_GB. Default: where the seller registered.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add an account with a refresh token.
+
+    Use this if you already have a refresh token of the same keyset. Adding the same seller again replaces its token.
+    """
+    session: Session = context.obj
+    check_name(name, environment)
+    if not refresh_token_stdin:
+        raise UsageError("the refresh token comes on standard input", hint="add --refresh-token-stdin")
+    said = Consent(
+        None if scopes is None else scopes_in(scopes),
+        consented_on.date() if consented_on else None,
+        ebay_user_id,
+        marketplace,
+    )
+    configured = session.settings
+    keyset, places = configured.keyset(environment), hosts(configured, environment)
+    token = _token()
+
+    async def work(stop: Stop) -> Account:
+        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
+            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
+            async with metered(db, keys, keyset, transport):
+                return await accounts.add(db, keys, transport, keyset, name, token, said)
+
+    account = session.go(work)
+    if as_json:
+        answer_json(account)
+    else:
+        typer.echo(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
+        typer.echo(f"next: ebaysync run orders --account {account.name}")
+
+
+def check_name(name: str, environment: str) -> None:
+    if environment not in get_args(Environment):
+        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise UsageError("NAME must be 1 to 100 printable characters")
+
+
+def scopes_in(text: str) -> tuple[str, ...]:
+    """Scopes as they are written in an option: eBay's addresses, or what follows api_scope/ in them."""
+    words = text.replace(",", " ").split()
+    return tuple(
+        SCOPE if word == "api_scope" else word if word.startswith("https://") else f"{SCOPE}/{word}" for word in words
+    )
+
+
+def _token() -> Secret:
+    """One line and nothing else: whatever follows says that another file was meant."""
+    if sys.stdin.isatty():
+        typer.echo("paste the refresh token, then press Enter:", err=True)
+        text = sys.stdin.readline(LONGEST_TOKEN)
+    else:
+        text = sys.stdin.buffer.read(LONGEST_TOKEN).decode(errors="replace")
+    cut = len(text) == LONGEST_TOKEN
+    text = text.strip()
+    if cut or not text or " " in text or not (text.isascii() and text.isprintable()):
+        raise UsageError(
+            "no refresh token on standard input", hint="one line, nothing else: … --refresh-token-stdin < file"
+        )
+    return Secret(text)

@@ -1,0 +1,54 @@
+"""backfill: read the last N days again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ebaysync import log as logs
+from ebaysync.cli.account_runs import answer, chosen_accounts, run_accounts
+from ebaysync.cli.completion import complete_family
+from ebaysync.cli.options import AccountNames, AsJson
+from ebaysync.cli.session import Session
+from ebaysync.errors import UsageError
+from ebaysync.families import discover, named
+from ebaysync.ops import pool
+from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.signals import Stop
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="\b\nExample: ebaysync backfill orders --account alice --days 365")(backfill)
+
+
+def backfill(
+    context: typer.Context,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How many days back.")],
+    family: Annotated[
+        list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Default: all.", autocompletion=complete_family)
+    ] = None,
+    account: AccountNames = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the last N days again.
+
+    This does not move the live cursor. An interrupted backfill continues where it stopped.
+    """
+    session: Session = context.obj
+    families = [named(name) for name in family or discover()]
+    for one in families:
+        if one.cursor_type == "snapshot" and family:
+            raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")
+        if one.furthest_reach and days > one.furthest_reach.days:
+            logs.tell(f"eBay gives {one.name} of the last {one.furthest_reach.days} days only")
+    names = [one.name for one in families if one.cursor_type != "snapshot"]
+
+    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+        async with session.database() as db:
+            chosen = await chosen_accounts(db, account, active_only=True)
+            parts = [Work(a, names, "backfill", walk="backfill", days=days) for a in chosen]
+            outcomes = await run_accounts(session, db, parts, None, stop)
+            return outcomes, pool.exit_code(outcomes, stop, several=len(parts) * len(names) > 1)
+
+    answer(*session.go(work), as_json=as_json)

@@ -1,0 +1,38 @@
+"""Shell completion of families and accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from ebaysync import settings
+from ebaysync.errors import EbaysyncError
+from ebaysync.families import discover
+
+SECONDS = 2.0  # longer than that nobody waits for a completion
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """Families that begin with what was typed."""
+    return [name for name in discover() if name.startswith(incomplete)]
+
+
+def complete_account(incomplete: str) -> list[str]:
+    """Accounts that begin with what was typed; none if the database does not answer soon.
+
+    The embedded PostgreSQL is not started for that: a start takes too long, and would leave a data directory behind.
+    """
+    with suppress(EbaysyncError, TimeoutError, OSError):
+        return [name for name in asyncio.run(_names()) if name.startswith(incomplete)]
+    return []
+
+
+async def _names() -> list[str]:
+    from ebaysync.accounts import accounts
+    from ebaysync.store import database
+
+    found = settings.load()
+    if found.database_url is None:
+        return []
+    async with asyncio.timeout(SECONDS), database.opened(found.database_url, found.home) as db:
+        return [account.name for account in await accounts.every(db)]

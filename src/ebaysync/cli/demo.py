@@ -1,0 +1,97 @@
+"""demo: simulator, database and a sync from end to end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ebaysync.errors import EbaysyncError
+from ebaysync.settings import Settings, load
+
+if TYPE_CHECKING:
+    pass
+from ebaysync.cli.simulator import make_world
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="\b\nExample: ebaysync demo --sellers 5")(demo)
+
+
+def demo(
+    context: typer.Context,
+    sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 4,
+    orders: Annotated[int, typer.Option(min=0, help="Orders per seller at the start.")] = 150,
+    things: Annotated[
+        int, typer.Option(min=0, help="Transactions, listings, messages and so on per seller at the start.")
+    ] = 25,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
+) -> None:
+    """Run simulator, database and a sync from end to end.
+
+    It uses a home of its own and removes it at the end. Your database and your home are not touched.
+    """
+    world = make_world(seed, sellers, orders, things)
+    from ebaysync.sim import control
+    from ebaysync.sim.server import Simulator
+
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ebaysync-demo-")))
+        running = stack.enter_context(Simulator(world))
+        program = _Program(
+            {
+                "EBAYSYNC_HOME": str(home),
+                "EBAYSYNC_SIMULATOR_URL": running.url,
+                "EBAYSYNC_SETTLE_SECONDS": "0",  # the simulator's index does not lag, so nobody has to wait
+            }
+        )
+        # Our own use of the database keeps one server up for all the commands.
+        _hold(stack, program.settings)
+        program.say("A bundled eBay is up, with an embedded PostgreSQL. Each line below is a real command.")
+        for seller in control.sellers(world):
+            name = str(seller["username"])
+            program(
+                ["accounts", "add", name, "--environment", "simulator", "--refresh-token-stdin"],
+                given=f"{seller['refreshToken']}\n",
+            )
+        program(["keys", "signing", "create", "--environment", "simulator"])  # for the sellers of the EU and the UK
+        program(["run-all"])
+        world_moves = sum(bool(world.touch(seller, next(iter(seller.orders)))) for seller in world.sellers if orders)
+        program.say(f"Now {world_moves} orders change at eBay, and a second run-all brings what is new.")
+        program(["run-all", "--now"])
+        program(["status"])
+
+
+def _hold(stack: ExitStack, configured: Settings) -> None:
+    from ebaysync.store import embedded
+
+    stack.enter_context(embedded.attached(configured.home))
+
+
+class _Program:
+    """Runs ebaysync's own commands in processes of their own, with the demo's settings and no others."""
+
+    def __init__(self, own: dict[str, str]) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("EBAYSYNC_", "EBAY_"))}
+        empty = Path(own["EBAYSYNC_HOME"]) / "demo.env"  # so that a .env of the working directory is not read
+        empty.touch()
+        self.environ = kept | own | {"EBAYSYNC_ENV_FILE": str(empty)}
+        self.settings = load(own, env_file=False)
+
+    @staticmethod
+    def say(text: str) -> None:
+        typer.secho(f"\n{text}", bold=True)
+
+    def __call__(self, arguments: list[str], given: str = "") -> None:
+        typer.secho(f"\n$ ebaysync {' '.join(arguments)}", fg="cyan")
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "ebaysync", *arguments]
+        ended = subprocess.run(command, input=given, text=True, env=self.environ, check=False)  # noqa: S603
+        if ended.returncode:
+            raise EbaysyncError(f"ebaysync {arguments[0]} ended with exit code {ended.returncode}")

@@ -1,0 +1,60 @@
+"""How values are printed for people."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """Prints tables to standard output; a pipe gets 160 columns instead of 80."""
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def short(moment: str | None) -> str:
+    """A time from JSON, to the minute."""
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%MZ") if moment else "–"
+
+
+def lasting(seconds: float | None) -> str:
+    """A duration in its largest unit, at least two of it."""
+    if seconds is None:
+        return "–"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def ago(moment: str | None) -> str:
+    """How long ago a time from JSON is."""
+    return f"{lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
+
+
+def clean(text: str) -> str:
+    """Text of eBay or a buyer, without characters that a terminal would obey."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def prefixed(account: str, message: str) -> str:
+    """A message that names its account once."""
+    return message if message.startswith(f"{account}: ") else f"{account}: {message}"
+
+
+def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
+    """One run, from its JSON, in one line."""
+    head = f"{run['account']} {run['family']}: {run['status']}"
+    if run["status"] == "skipped":
+        return f"{head}, {run['reason']}"
+    would = "would store" if dry_run else "stored"
+    facts = f"{run['fetched']} read, {would} {run['stored']}, {run['unchanged']} unchanged"
+    extra = f", {run['removed']} gone" if run["removed"] else ""
+    extra += f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
+    behind = "" if run["caught_up"] or run["status"] != "completed" else ", not caught up yet"
+    behind += f" ({run['reason']})" if run["reason"] else ""
+    calls = f"{run['calls']} call{'' if run['calls'] == 1 else 's'}"
+    return f"{head}, {facts}{extra}{behind}; {calls}, {run['seconds']:.1f} s; cursor {run['cursor']}"

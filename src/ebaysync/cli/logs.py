@@ -1,0 +1,71 @@
+"""logs: one run, line by line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ebaysync.cli.format import clean, short
+from ebaysync.cli.options import AsJson
+from ebaysync.cli.session import Session, answer_json
+from ebaysync.ops import history
+from ebaysync.ops.signals import Stop
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="\b\nExample: ebaysync logs 3f2a91c0")(logs)
+
+
+def logs(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one run, page by page."""
+    session: Session = context.obj
+
+    async def work(stop: Stop) -> dict[str, Any]:
+        async with session.database() as db:
+            return await history.log(db, run)
+
+    found = session.go(work)
+    if as_json:
+        answer_json(found)
+        return
+    typer.echo(
+        f"{found['run_id']}: {found['family']} of {found['account']}, {found['trigger']}, "
+        f"{short(found['started_at'])}, {found['status']}"
+    )
+    for line in found["lines"]:
+        typer.echo(f"{line['at'][11:23]}  {line['kind']:5}  {clean(_said(line['kind'], line['details']))}")
+    if not found["lines"]:
+        typer.echo(
+            "its lines are no longer there (EBAYSYNC_KEEP_LOGS_DAYS)" if found["finished_at"] else "no lines yet"
+        )
+
+
+def _said(kind: str, facts: dict[str, Any]) -> str:
+    span = f"{_time(facts['from'])} … {_time(facts['to'])}" if facts.get("from") else ""
+    if kind == "start":
+        return f"window {span}" if span else ""
+    if kind == "error":
+        error = facts.get("error") or {}
+        return f"{error.get('code')}: {error.get('message')}"
+    names = (("fetched", "read"), ("stored", "stored"), ("unchanged", "unchanged"))
+    counts = [f"{facts.get(name, 0)} {word}" for name, word in names]
+    counts += [
+        f"{facts[name]} {word}"
+        for name, word in (("removed", "gone"), ("quarantined", "in quarantine"))
+        if facts.get(name)
+    ]
+    if kind == "page":
+        return ", ".join(([span] if span else []) + counts)
+    calls = f"{facts.get('calls')} calls, {facts.get('seconds')} s"
+    rest = [facts["reason"]] if facts.get("reason") else []
+    return "; ".join([", ".join(counts), calls, f"cursor {facts.get('cursor') or '–'}", *rest])
+
+
+def _time(moment: str | None) -> str:
+    """Without the fraction, which eBay's windows do not have."""
+    return moment.replace(".000Z", "Z") if moment else "–"

@@ -1,0 +1,91 @@
+"""run-all: every due family of every active account."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.tokens import expiring
+from ebaysync.accounts.usage import ask_hourly
+from ebaysync.cli.account_runs import answer, chosen_accounts, run_accounts, warn_of_ends
+from ebaysync.cli.completion import complete_family
+from ebaysync.cli.options import AccountNames, AsJson
+from ebaysync.cli.session import Session
+from ebaysync.errors import ConfigError
+from ebaysync.families import named
+from ebaysync.ops import pool, schedule
+from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.signals import Stop
+from ebaysync.store.database import Database
+from ebaysync.sync.state.sync_state import paused
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run-all", epilog="\b\nExample: ebaysync run-all --jobs 8")(run_all)
+
+
+log = logging.getLogger(__name__)
+
+
+def run_all(
+    context: typer.Context,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="How many accounts run at the same time.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Run all families, due or not.")] = False,
+    account: AccountNames = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--family",
+            "-f",
+            metavar="FAMILY",
+            help="Only this family. May be repeated.",
+            autocompletion=complete_family,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read every due family of every active account.
+
+    This is the command for a timer. It renews access tokens, runs each account in its own process, and exits with 3 if
+    an account or family failed; the others are stored.
+    """
+    session: Session = context.obj
+    only = [named(name).name for name in family or ()]
+
+    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+        async with session.database() as db:
+            chosen = await chosen_accounts(db, account, active_only=True)
+            ids = [a.id for a in chosen]
+            due = await schedule.due(session.settings, db, ids, only, now=now)
+            if any(due.values()) and await _ask_limits(session, db, chosen, stop):
+                due = await schedule.due(session.settings, db, ids, only, now=now)
+            limit = session.settings.account_timeout
+            renew = await expiring(db)
+            busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
+            parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in busy]
+            outcomes = await run_accounts(session, db, parts, jobs, stop)
+            await warn_of_ends(db, chosen)
+            idle = [Outcome(a.name) for a in chosen if a not in busy]
+            return sorted(outcomes + idle, key=lambda outcome: outcome.account), pool.exit_code(outcomes, stop)
+
+    answer(*session.go(work), as_json=as_json)
+
+
+async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> bool:
+    """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand.
+    Whether any were asked for."""
+    if await db.transact(paused):
+        return False
+    asked = False
+    for environment in sorted({each.environment for each in chosen if each.at_work}):
+        try:
+            asked |= await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
+        except ConfigError as error:  # each account says it by itself
+            log.info("the call limits of %s: %s", environment, error)
+    return asked
