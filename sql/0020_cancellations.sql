@@ -48,3 +48,5 @@ COMMENT ON COLUMN ebay_cancellations.raw_payload IS 'as eBay sent it; of a perso
 INSERT INTO ebay_private_columns (table_name, column_name) VALUES
     ('ebay_cancellations', 'buyer_login_name'),
     ('ebay_cancellations', 'seller_login_name');
+
+SELECT ebay_rebuild_history();
