@@ -3,6 +3,7 @@ the writer's rights."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from psycopg import errors, sql
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops.doctor import examine
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store import migrate
 from ebaysync.store.database import Database, PermissionRefused
+from ebaysync.sync.stop import Stop
 
 WRITER, READER = "ebaysync_writer", "ebaysync_reader"
 SECRET = {"refresh_token", "access_token", "private_key", "payload", "raw_payload"}
@@ -133,6 +134,45 @@ async def test_every_private_column_is_there_and_the_reader_sees_all_others(gran
     assert whole <= {table for table, _ in everything}
     hidden = {(t, c) for t, c in everything if t in whole or (t, c) in private or c == "raw_payload"}
     assert readable(granted, READER) == everything - hidden
+
+
+async def test_the_columns_that_tell_of_a_person_are_those_that_the_families_declare(granted: str) -> None:
+    declared = {(t.name, c.name) for f in discover().values() for t in f.tables for c in t.columns if c.private}
+    domain = {table.name for family in discover().values() for table in family.tables}
+    with psycopg.connect(granted) as connection:
+        listed = set(connection.execute("SELECT table_name, column_name FROM ebay_private_columns").fetchall())
+    assert {(table, column) for table, column in listed if table in domain} == declared
+
+
+# Words in a column's name that make one ask whether it tells of a person, and columns that have one and do not.
+PERSONAL = re.compile(
+    "buyer|seller|user|name|mail|phone|address|street|city|county|postal|note|comment|text|memo|login|contact|person"
+)
+NOT_PERSONAL = {
+    "ebay_buyer.buyer_paid_status": "a state",
+    "ebay_cases.buyer_closure_reason": "a code",
+    "ebay_cases.seller_closure_reason": "a code",
+    "ebay_disputes.seller_response": "a code",
+    "ebay_finances_fees.fee_memo": "eBay's own text",
+    "ebay_finances_transactions.transaction_memo": "eBay's own text",
+    "ebay_orders.seller_id": "the account's own",
+    "ebay_returns.buyer_activity_due": "a code",
+    "ebay_transactions.transaction_memo": "eBay's own text",
+}
+
+
+def test_a_column_that_sounds_like_a_person_is_private_or_on_the_list_with_a_reason() -> None:
+    found = {
+        f"{table.name}.{column.name}"
+        for family in discover().values()
+        for table in family.tables
+        for column in table.columns
+        if PERSONAL.search(column.name)
+        and column.type == "text"
+        and not column.private
+        and not column.name.endswith("_currency")
+    }
+    assert found == set(NOT_PERSONAL)
 
 
 async def test_a_column_of_bytes_is_never_the_readers(granted: str) -> None:

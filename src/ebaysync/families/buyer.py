@@ -47,7 +47,7 @@ PURCHASES = Table(
         Column("order_id", path="Order.OrderID"),
         Column("order_line_item_id", path="Transaction.OrderLineItemID"),
         Column("title", path=either("Title")),
-        Column("seller_user_id", path=f"Transaction.Seller.UserID|{either('Seller.UserID')}"),
+        Column("seller_user_id", path=f"Transaction.Seller.UserID|{either('Seller.UserID')}", private=True),
         Column("listing_type", path=either("ListingType")),
         *xml_money("current_price", either("SellingStatus.CurrentPrice")),
         *xml_money("max_bid", either("BiddingDetails.MaxBid")),

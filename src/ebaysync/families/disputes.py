@@ -43,7 +43,7 @@ DISPUTES = Table(
         Column("respond_by_date", TIME),
         Column("closed_date", TIME),
         *money("amount"),
-        Column("buyer_username"),
+        Column("buyer_username", private=True),
         Column("seller_response"),
         Column("revision", INTEGER),
         Column("item_id", path="lineItems[0].itemId"),

@@ -71,7 +71,7 @@ TRANSACTIONS = Table(
         Column("payment_dispute_id", path=reference("PAYMENTS_DISPUTE_ID")),
         Column("cancellation_id", path=reference("CANCELLATION_ID")),
         Column("return_id", path=reference("RETURN_ID")),
-        Column("buyer_username", path="buyer.username"),
+        Column("buyer_username", path="buyer.username", private=True),
         Column("payout_id"),
         Column("transaction_memo"),
         Column("payments_entity"),

@@ -25,12 +25,12 @@ PAYOUTS = Table(
         *money("total_amount"),
         *money("total_fee"),
         Column("transaction_count", INTEGER),
-        Column("bank_reference"),
-        Column("payout_memo"),
+        Column("bank_reference", private=True),
+        Column("payout_memo", private=True),
         Column("payout_reference"),
         Column("instrument_type", path="payoutInstrument.instrumentType"),
-        Column("instrument_nickname", path="payoutInstrument.nickname"),
-        Column("account_last_four_digits", path="payoutInstrument.accountLastFourDigits"),
+        Column("instrument_nickname", path="payoutInstrument.nickname", private=True),
+        Column("account_last_four_digits", path="payoutInstrument.accountLastFourDigits", private=True),
     ),
 )
 

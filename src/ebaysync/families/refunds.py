@@ -49,7 +49,7 @@ REFUNDS = Table(
         Column("case_id", path=reference("CASE_ID")),
         Column("dispute_id", path=reference("PAYMENTS_DISPUTE_ID")),
         Column("cancellation_id", path=reference("CANCELLATION_ID")),
-        Column("buyer_username", path="buyer.username"),
+        Column("buyer_username", path="buyer.username", private=True),
         Column("payout_id"),
     ),
 )

@@ -18,7 +18,7 @@ TRANSACTIONS = Table(
         Column("booking_entry"),
         *finances.AMOUNT,
         Column("order_id", path=f"orderId|{reference('ORDER_ID')}"),
-        Column("buyer_username", path="buyer.username"),
+        Column("buyer_username", path="buyer.username", private=True),
         Column("payout_id"),
         Column("transaction_memo"),
     ),

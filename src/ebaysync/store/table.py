@@ -33,6 +33,8 @@ class Column:
     `derived` makes its value of the row as it was read and of the derived columns before it.
     `kept`: what is stored stays where a record brings nothing.
     `personal`: erased with the table's `personal` paths.
+    `private`: it tells of a person, so the reader role may not see it. The family's SQL names it in
+    `ebay_private_columns`; a test compares the two.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Column:
     derived: Callable[[Row], Any] | None = None
     kept: bool = False
     personal: bool = False
+    private: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
