@@ -34,8 +34,8 @@ from ebaysync.sim.journal import Entry
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.signing import SigningKey
 from ebaysync.sim.world import World
-from ebaysync.store import embedded
 from ebaysync.store.database import Database
+from ebaysync.store.embedded import server as embedded
 from ebaysync.store.migrate import migrate
 
 MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30

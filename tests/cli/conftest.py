@@ -27,8 +27,8 @@ from ebaysync.accounts import accounts, vault
 from ebaysync.accounts.accounts import Consent
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.log import Secret
-from ebaysync.store import binaries
 from ebaysync.store.database import Database
+from ebaysync.store.embedded import binaries
 
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning)")
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ebaysync.families import discover
-from ebaysync.store import binaries
+from ebaysync.store.embedded import binaries
 
 DEBIAN = Path("/usr/lib/postgresql/15")
 PGBOUNCER = Path("/usr/sbin/pgbouncer")

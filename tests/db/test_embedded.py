@@ -19,7 +19,8 @@ import psycopg
 import pytest
 
 from ebaysync.errors import ConfigError, DatabaseError
-from ebaysync.store import binaries, cluster, embedded
+from ebaysync.store.embedded import binaries, cluster
+from ebaysync.store.embedded import server as embedded
 
 Start = Callable[..., "Command"]
 
@@ -28,7 +29,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who has to c
 HOLD = """
 import os, sys, subprocess
 from pathlib import Path
-from ebaysync.store import embedded
+from ebaysync.store.embedded import server as embedded
 with embedded.attached(Path(sys.argv[1])) as url:
     child = 0
     if "fork" in sys.argv:
@@ -488,7 +489,7 @@ def test_without_the_wheel_the_setting_and_the_extra_are_named(fresh: Path, monk
 
 def test_the_wheels_own_python_is_never_imported(home: Path) -> None:
     look = (
-        "import sys; from pathlib import Path; from ebaysync.store import embedded\n"
+        "import sys; from pathlib import Path; from ebaysync.store.embedded import server as embedded\n"
         "with embedded.attached(Path(sys.argv[1])): pass\n"
         "assert not [name for name in sys.modules if 'pgserver' in name]"
     )

@@ -18,12 +18,12 @@ from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.families import discover
 from ebaysync.log import Secret
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.sim.server import Simulator
 from ebaysync.store.database import Database
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.run import run
+from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from ebaysync.errors import Interrupted
 from ebaysync.families import discover
 from ebaysync.ops import control
-from ebaysync.ops.signals import Stop
 from ebaysync.sync import watch
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
+from ebaysync.sync.stop import Stop
 
 Query = Callable[..., list[Any]]
 ORDERS = discover()["orders"]

@@ -16,7 +16,7 @@ import pytest
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.ops.forget import forget, names_of_notices
-from ebaysync.store import binaries
+from ebaysync.store.embedded import binaries
 
 Query = Callable[..., list[Any]]
 # Where people are named, one column of each kind.

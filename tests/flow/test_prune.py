@@ -14,8 +14,8 @@ from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops import forget, prune
 from ebaysync.ops.prune import Keep
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 Query = Callable[..., list[Any]]
 ORDERS = discover()["orders"]

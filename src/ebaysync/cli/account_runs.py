@@ -14,8 +14,8 @@ from ebaysync.cli.format import line_of, prefixed
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.ops import pool
 from ebaysync.ops.pool import Outcome, Work
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from ebaysync.cli.format import console, short
 from ebaysync.cli.options import AccountArgument, AsJson, Reason, reason_in
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import control
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 group = typer.Typer(help="Manage seller accounts.", no_args_is_help=True, rich_markup_mode=None)
 

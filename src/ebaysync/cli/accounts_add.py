@@ -17,8 +17,8 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS, Environment
+from ebaysync.sync.stop import Stop
 
 LONGEST_TOKEN = 20_000
 SCOPE = "https://api.ebay.com/oauth/api_scope"

@@ -24,10 +24,10 @@ from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import iso
+from ebaysync.sync.stop import Stop
 
 
 def register(_: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from ebaysync.cli.options import AccountArgument, Reason, reason_in
 from ebaysync.cli.session import Session, progress
 from ebaysync.errors import UsageError
 from ebaysync.ops import control
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(_: typer.Typer) -> None:

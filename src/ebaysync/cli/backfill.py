@@ -15,7 +15,7 @@ from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.ops import pool
 from ebaysync.ops.pool import Outcome, Work
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

@@ -69,7 +69,7 @@ def demo(
 
 
 def _hold(stack: ExitStack, configured: Settings) -> None:
-    from ebaysync.store import embedded
+    from ebaysync.store.embedded import server as embedded
 
     stack.enter_context(embedded.attached(configured.home))
 

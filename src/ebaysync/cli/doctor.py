@@ -16,7 +16,7 @@ from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import DatabaseError
 from ebaysync.ops import doctor as doctors
 from ebaysync.ops.doctor import Finding
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 

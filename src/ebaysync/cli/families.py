@@ -16,8 +16,8 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import control
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 OneAccount = Annotated[

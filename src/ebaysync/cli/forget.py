@@ -13,7 +13,7 @@ from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

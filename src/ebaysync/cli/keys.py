@@ -17,8 +17,8 @@ from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.transport import Transport, hosts
 from ebaysync.errors import SecretKeyError, UsageError
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS, Environment
+from ebaysync.sync.stop import Stop
 
 group = typer.Typer(help="Manage encryption and signing keys.", no_args_is_help=True, rich_markup_mode=None)
 signing_group = typer.Typer(

@@ -10,7 +10,7 @@ from ebaysync.cli.format import clean, short
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import history
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

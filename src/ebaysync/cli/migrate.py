@@ -9,9 +9,9 @@ import typer
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import SchemaBehind, UsageError
-from ebaysync.ops.signals import Stop
 from ebaysync.store import migrate as migrations
 from ebaysync.store.migrate import Migration
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ import typer
 from ebaysync.cli.options import Reason, reason_in
 from ebaysync.cli.session import Session
 from ebaysync.ops import control
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

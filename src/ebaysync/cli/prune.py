@@ -11,7 +11,7 @@ from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.ops import prune as pruning
 from ebaysync.ops.prune import Keep
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 _SAID = {
     "quiet_runs": f"runs that found nothing, older than {pruning.QUIET_DAYS} days",

@@ -14,9 +14,9 @@ from ebaysync.cli.format import prefixed
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import iso, paused
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

@@ -16,8 +16,8 @@ from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import Interrupted, UsageError
 from ebaysync.families import named
 from ebaysync.ops.account import run_families
-from ebaysync.ops.signals import Stop
 from ebaysync.sync.context import RunOptions
+from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
 
 

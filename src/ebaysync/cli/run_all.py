@@ -19,9 +19,9 @@ from ebaysync.errors import ConfigError
 from ebaysync.families import named
 from ebaysync.ops import pool, schedule
 from ebaysync.ops.pool import Outcome, Work
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import paused
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 LONGEST_NAME = 20
 

@@ -15,7 +15,7 @@ from ebaysync.cli.format import console
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import schedule as schedules
-from ebaysync.ops.signals import Stop
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

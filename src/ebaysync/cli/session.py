@@ -16,10 +16,11 @@ from rich.console import Console
 
 from ebaysync import log as logs
 from ebaysync import settings
-from ebaysync.ops.signals import Stop, end_at_once, install
+from ebaysync.ops.signals import end_at_once, install
 from ebaysync.settings import Settings
 from ebaysync.store import database, migrate
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
-from ebaysync.ops.signals import Stop
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:

@@ -29,13 +29,14 @@ from ebaysync.families.family import Family
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.job import Job
-from ebaysync.ops.signals import Stop, install
+from ebaysync.ops.signals import install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.outcome import unexpected
 from ebaysync.sync.run import run
 from ebaysync.sync.state import sync_state
+from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
 from ebaysync.tasks import cancel
 

@@ -1,7 +1,7 @@
 """Switching off and on: everything, a family, an account; and taking an account out. Each change is written down in
 `ebay_control_log` with who gave the command, when and why.
 
-Work that is under way sees it at its next batch (sync/state.halted), and within 15 seconds where none comes
+Work that is under way sees it at its next batch (sync/state/sync_state.halted), and within 15 seconds where none comes
 (sync/halt).
 """
 
@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.accounts.accounts import Account
 from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.ops.signals import Stop
 from ebaysync.store.age import account_tables, delete_of_account
 from ebaysync.store.database import Database
 from ebaysync.sync.lease import revoke_leases
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.sync_state import iso
+from ebaysync.sync.stop import Stop
 
 ROWS = 5000  # deleted in one transaction
 PAUSE = 0.05  # seconds between two of them

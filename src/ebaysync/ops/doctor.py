@@ -28,9 +28,9 @@ from ebaysync.families import discover
 from ebaysync.ops import schedule, status
 from ebaysync.ops.account import CONNECTIONS
 from ebaysync.ops.budget import Plan
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import ENVIRONMENTS, Environment, Settings, variable
 from ebaysync.store.database import Database
+from ebaysync.sync.stop import Stop
 
 State = Literal["ok", "warning", "failed"]
 

@@ -36,6 +36,8 @@ from pathlib import Path
 
 import msgspec
 
+from ebaysync import proc
+
 JOB, STDOUT, STDERR, RESULTS = range(4)  # an account's process's descriptors
 MESSAGE = 4096
 OUT_OF_MEMORY = 83  # exit code of a process that met its memory limit: none of Python's own, none of a shell's
@@ -221,19 +223,17 @@ def _children() -> set[int]:
     try:
         return {int(pid) for pid in Path(f"/proc/{us}/task/{us}/children").read_text().split()}
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
-        return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _field(int(pid), 4) == us}
+        return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_child_of(int(pid), us)}
 
 
 def _session(pid: int) -> int:
-    return _field(pid, 6)
+    found = proc.stat(pid)
+    return found.session if found else 0
 
 
-def _field(pid: int, number: int) -> int:
-    """A field of /proc/PID/stat, counted as in proc(5); 0 where the process is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[number - 3])
-    except OSError:
-        return 0
+def _is_child_of(pid: int, parent: int) -> bool:
+    found = proc.stat(pid)
+    return found is not None and found.parent == parent
 
 
 def _become(entry: Callable[[], None], request: Request, descriptors: list[int]) -> None:

@@ -31,11 +31,11 @@ from ebaysync.ops import cgroup
 from ebaysync.ops.forkserver import OUT_OF_MEMORY
 from ebaysync.ops.job import Job
 from ebaysync.ops.process import Ending, Forkserver, ForkserverGone, Limits, Process
-from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import cadence
 from ebaysync.sync.state import sync_state
+from ebaysync.sync.stop import Stop
 
 log = logging.getLogger(__name__)
 

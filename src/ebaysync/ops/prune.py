@@ -41,12 +41,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.errors import Interrupted
 from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.ops.signals import Stop
 from ebaysync.store import age
 from ebaysync.store.age import Aged
 from ebaysync.store.database import Database
 from ebaysync.store.table import Table
 from ebaysync.sync.state.run_log import WORKER_RUN
+from ebaysync.sync.stop import Stop
 
 QUIET_DAYS = 7
 PENDING_DAYS = 7  # a consent that `accounts connect` has not gone on with

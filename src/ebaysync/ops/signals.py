@@ -8,8 +8,6 @@ import signal
 
 from ebaysync.sync.stop import Stop
 
-__all__ = ["Stop", "end_at_once", "install"]
-
 
 def end_at_once() -> None:
     """From here on a signal ends the process with its code: the event loop, which had the handlers, is gone."""

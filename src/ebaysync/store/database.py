@@ -257,7 +257,7 @@ async def opened(url: Secret | None, home: Path) -> AsyncIterator[Database]:
     """The database of the settings: the one named, or the embedded PostgreSQL in `home`."""
     with ExitStack() as server:
         if url is None:
-            from ebaysync.store import embedded  # the extra may not be installed
+            from ebaysync.store.embedded import server as embedded  # the extra may not be installed
 
             found = await asyncio.to_thread(server.enter_context, embedded.attached(home))
             db = Database(Secret(found), embedded=True)

@@ -38,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync import proc
 from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
 from ebaysync.store.database import CONTROL, Database, each
 from ebaysync.sync.state.run_log import WORKER_RUN
@@ -84,13 +85,11 @@ _HIDDEN = ""
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot: field 22 of /proc/PID/stat. None: it is dead, though its
-    parent has not taken notice; _HIDDEN: we may not see it."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    """When a process started. None: it is dead; _HIDDEN: we may not see it."""
+    found = proc.stat(pid)
+    if found is None:
         return _HIDDEN
-    return None if fields[0] in ("Z", "X") else fields[19]
+    return None if found.is_dead else found.started
 
 
 def is_gone(other: str) -> bool:

@@ -36,9 +36,9 @@ from weakref import WeakSet
 import psycopg
 
 from ebaysync.errors import DatabaseError
-from ebaysync.store import binaries
-from ebaysync.store import cluster as clusters
-from ebaysync.store.cluster import Cluster
+from ebaysync.store.embedded import binaries
+from ebaysync.store.embedded import cluster as clusters
+from ebaysync.store.embedded.cluster import Cluster
 
 log = logging.getLogger("ebaysync.store.embedded")
 

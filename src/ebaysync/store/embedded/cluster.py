@@ -1,5 +1,5 @@
 """The embedded PostgreSQL's data directory and the user who owns it: what has to be there before a server can
-start. Who starts and stops it, and when, is `store/embedded`.
+start. Who starts and stops it, and when, is `server`.
 
 PostgreSQL refuses to run as root, so root's server belongs to an unprivileged user, who often cannot enter
 the home (below somebody's 0700 directory). No permission is changed for that: the data directory is the
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ebaysync.errors import DatabaseError
-from ebaysync.store import binaries
-from ebaysync.store.binaries import MAJOR
+from ebaysync.store.embedded import binaries
+from ebaysync.store.embedded.binaries import MAJOR
 
 log = logging.getLogger("ebaysync.store.embedded")
 
