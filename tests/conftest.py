@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +31,7 @@ from ebaysync.ebay.signature import SITES
 from ebaysync.log import Secret
 from ebaysync.settings import Settings
 from ebaysync.sim.journal import Entry
+from ebaysync.sim.quirks import Quirks, Rates
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.signing import SigningKey
 from ebaysync.sim.world import World
@@ -190,13 +191,28 @@ def query(database_url: str) -> Callable[..., list[Any]]:
     return rows
 
 
+def _world_of(**options: Any) -> World:
+    """A world whose rates and quirks stand beside its other options, by name."""
+    apart: dict[type, dict[str, Any]] = {
+        kind: {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}
+        for kind in (Rates, Quirks)
+    }
+    return World(**options, rates=Rates(**apart[Rates]), quirks=Quirks(**apart[Quirks]))
+
+
+@pytest.fixture(scope="session")
+def world_of() -> Callable[..., World]:
+    """`world_of(sellers=2, changes_per_hour=3, won_shape="order")`"""
+    return _world_of
+
+
 @pytest.fixture
 def simulator() -> Iterator[Callable[..., Simulator]]:
     """Makes simulators: `simulator(sellers=2, orders_per_seller=50, …)`, or of a World that is there."""
     running: list[Simulator] = []
 
     def make(world: World | None = None, **options: Any) -> Simulator:
-        sim = Simulator(world or World(**options))
+        sim = Simulator(world or _world_of(**options))
         sim.__enter__()
         running.append(sim)
         return sim

@@ -21,6 +21,7 @@ import pytest
 from ebaysync import settings
 from ebaysync.accounts import signing, vault
 from ebaysync.sim.apis.oauth import Keyset
+from ebaysync.sim.quirks import Quirks
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
 
@@ -46,7 +47,7 @@ SERVER = {  # it logs all that it can of statements, and of parameters what the 
 
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
-    world = World(1, 4, 6, days=5, things=3, signatures=True)
+    world = World(1, 4, 6, days=5, things=3, quirks=Quirks(signatures=True))
     with Simulator(world, keyset=Keyset(client_secret=CLIENT_SECRET)) as found:
         yield found
 

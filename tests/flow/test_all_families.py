@@ -15,7 +15,8 @@ import pytest
 from ebaysync.families import discover
 from ebaysync.ops.account import by_source
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sim.things import Thing, kinds
+from ebaysync.sim.model import Thing
+from ebaysync.sim.things import kinds
 from ebaysync.sim.world import World
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run

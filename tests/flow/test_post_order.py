@@ -17,7 +17,7 @@ from ebaysync.families import discover
 from ebaysync.families.family import Parts
 from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
-from ebaysync.sim.things import Thing
+from ebaysync.sim.model import Thing
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
 from ebaysync.sync.sources import discover as sources

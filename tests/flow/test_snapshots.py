@@ -11,7 +11,7 @@ import pytest
 
 from ebaysync.families import discover
 from ebaysync.sim.apis import inventory
-from ebaysync.sim.apis.calls import Answer
+from ebaysync.sim.calls import Answer
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run

@@ -14,7 +14,7 @@ import pytest
 
 from ebaysync.ebay import trading as client
 from ebaysync.sim.apis import trading, trading_listings, trading_lists, trading_messages
-from ebaysync.sim.apis.calls import Answer
+from ebaysync.sim.calls import Answer
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.faults_trading import SPOILERS
 from ebaysync.sim.kinds.messages import facts

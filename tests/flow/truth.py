@@ -20,10 +20,10 @@ from xml.etree import ElementTree
 
 from ebaysync.sim.apis import trading_buying, trading_listings, trading_messages
 from ebaysync.sim.apis.asking import served
-from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.postorder_json import cancellation_row
 from ebaysync.sim.apis.trading_requests import Request
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call
+from ebaysync.sim.model import Seller
 from ebaysync.sim.payload import listed, masked
 from ebaysync.sim.world import World
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.model import Seller
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
 
@@ -58,13 +58,13 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def simulate(clock: ManualClock) -> Iterator[Callable[..., Caller]]:
+def simulate(clock: ManualClock, world_of: Callable[..., World]) -> Iterator[Callable[..., Caller]]:
     """`simulate(orders_per_seller=…, split=…)` gives a caller for the first seller."""
     with ExitStack() as stack:
 
         def start(*, split: bool = False, **options: Any) -> Caller:
             defaults = {"seed": 1, "sellers": 1, "orders_per_seller": 10, "clock": clock}
-            world = World(**{**defaults, **options})
+            world = world_of(**{**defaults, **options})
             sim = stack.enter_context(Simulator(world, split=split))
             caller = Caller(sim, world.sellers[0])
             stack.callback(caller.http.close)

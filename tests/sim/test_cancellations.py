@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.kinds.cancellations import MOVES
-from ebaysync.sim.things import Thing
+from ebaysync.sim.model import Thing
+from ebaysync.sim.quirks import Rates
 from ebaysync.sim.world import World
 
 Simulate = Callable[..., Any]
@@ -112,7 +113,7 @@ def test_the_seller_may_get_longer_to_answer(search: Simulate) -> None:
 
 def test_every_move_and_every_birth_follows_the_seed(clock: ManualClock) -> None:
     one, two = (
-        World(5, 1, 20, ManualClock(START), things=10, new_things_per_hour=5, thing_changes_per_hour=20)
+        World(5, 1, 20, ManualClock(START), things=10, rates=Rates(new_things_per_hour=5, thing_changes_per_hour=20))
         for _ in range(2)
     )
     for world in (one, two):

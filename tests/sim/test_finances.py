@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ebaysync.sim.clock import ManualClock
+from ebaysync.sim.quirks import Rates
 from ebaysync.sim.world import World
 
 Simulate = Callable[..., Any]
@@ -309,7 +310,7 @@ def test_five_thousand_transactions_are_there_at_once() -> None:
 
 def test_the_same_seed_gives_the_same_transactions() -> None:
     one, other = (
-        World(3, 1, 50, ManualClock(START), things=60, new_things_per_hour=4, thing_changes_per_hour=30)
+        World(3, 1, 50, ManualClock(START), things=60, rates=Rates(new_things_per_hour=4, thing_changes_per_hour=30))
         for _ in range(2)
     )
     for world in (one, other):

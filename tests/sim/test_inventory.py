@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ebaysync.sim.world import World
+from ebaysync.sim.quirks import Quirks
 
 Simulate = Callable[..., Any]
 ITEMS = "/sell/inventory/v1/inventory_item"
@@ -64,7 +64,7 @@ def test_offset_is_a_page_unless_the_world_says_a_record(seller: Simulate) -> No
     assert [row["sku"] for row in pages.get(ITEMS, limit="5", offset="2").json()["inventoryItems"]] == rows[10:15]
     assert [row["sku"] for row in records.get(ITEMS, limit="5", offset="2").json()["inventoryItems"]] == rows[2:7]
     with pytest.raises(ValueError, match="inventory_offset"):
-        World(inventory_offset="row")
+        Quirks(inventory_offset="row")
 
 
 def test_a_page_has_25_items_unasked_and_says_how_many_pages_there_are(seller: Simulate) -> None:

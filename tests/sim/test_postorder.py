@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from ebaysync.sim.apis.postorder import CASES, INQUIRIES, RETURNS, SEARCHES, Search
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sim.things import Thing
+from ebaysync.sim.model import Thing
+from ebaysync.sim.quirks import Quirks, Rates
 from ebaysync.sim.world import World
 
 Simulate = Callable[..., Any]
@@ -262,7 +264,7 @@ def test_an_offset_counts_rows_or_pages_as_the_world_has_it(kind: str, post_orde
     rows = ids(caller, kind, limit=200)
     at = {offset: ids(caller, kind, limit=10, offset=offset) for offset in (0, 1, 2, 10)}
     assert at == {offset: rows[offset : offset + 10] for offset in at}
-    world.post_order_offset = "page"
+    world.quirks = replace(world.quirks, post_order_offset="page")
     at = {offset: ids(caller, kind, limit=10, offset=offset) for offset in (0, 1, 2, 999)}
     assert at == {0: rows[:10], 1: rows[:10], 2: rows[10:20], 999: []}
     echoed = page(caller, kind, limit=10)["paginationOutput"]
@@ -433,7 +435,7 @@ def test_a_return_has_the_parts_that_were_asked_for(post_order: Simulate) -> Non
     thing = opened(caller, "return")
     parts = {group: set(detail(caller, thing, fieldgroups=group)) for group in ("FULL", "SUMMARY")}
     assert parts == {"FULL": {"summary", "detail"}, "SUMMARY": {"summary"}}
-    caller.sim.world.return_detail = "only_detail"
+    caller.sim.world.quirks = Quirks(return_detail="only_detail")
     parts = {group: set(detail(caller, thing, fieldgroups=group)) for group in ("FULL", "SUMMARY")}
     assert parts == {"FULL": {"detail"}, "SUMMARY": {"summary"}}
     assert caller.get(path("return", thing.id), fieldgroups="ALL").status_code == 400
@@ -442,12 +444,12 @@ def test_a_return_has_the_parts_that_were_asked_for(post_order: Simulate) -> Non
 @pytest.mark.parametrize("name", ["post_order_offset", "post_order_errors", "return_detail"])
 def test_a_switch_takes_known_values_alone(name: str) -> None:
     with pytest.raises(ValueError, match="must be one of"):
-        World(1, 1, 0, **{name: "nonsense"})  # type: ignore[arg-type]
+        Quirks(**{name: "nonsense"})  # type: ignore[arg-type]
 
 
 def test_the_same_seed_makes_the_same_complaints_and_moves() -> None:
     one, two = (
-        World(5, 1, 20, ManualClock(START), things=10, new_things_per_hour=5, thing_changes_per_hour=20)
+        World(5, 1, 20, ManualClock(START), things=10, rates=Rates(new_things_per_hour=5, thing_changes_per_hour=20))
         for _ in range(2)
     )
     for world in (one, two):

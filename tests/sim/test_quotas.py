@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ebaysync.sim.apis.calls import Call, Refusal
+from ebaysync.sim.calls import Call, Refusal
 from ebaysync.sim.quotas import Quotas
 
 AT = datetime(2026, 7, 23, 20, tzinfo=UTC)

@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from ebaysync.sim.apis.calls import Call
+from ebaysync.sim.calls import Call
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.signing import SigningKey, verify
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ebaysync.sim.clock import ManualClock
+from ebaysync.sim.quirks import Rates
 from ebaysync.sim.world import World
 
 START = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -39,7 +40,7 @@ def test_the_first_sellers_are_american_british_and_german() -> None:
 
 
 def test_how_often_a_moving_world_is_asked_does_not_change_its_course() -> None:
-    worlds = [World(3, 2, 30, ManualClock(START), new_per_hour=20, changes_per_hour=60) for _ in range(2)]
+    worlds = [World(3, 2, 30, ManualClock(START), rates=Rates(new_per_hour=20, changes_per_hour=60)) for _ in range(2)]
     for world, steps in zip(worlds, (1, 120), strict=True):
         assert isinstance(world.clock, ManualClock)
         for _ in range(steps):
@@ -120,7 +121,9 @@ def test_a_test_can_lay_its_own_fields_over_an_order() -> None:
 
 
 def test_threads_do_not_disturb_the_course_of_the_world() -> None:
-    alone, shared = (World(9, 1, 20, ManualClock(START), new_per_hour=720, changes_per_hour=7200) for _ in range(2))
+    alone, shared = (
+        World(9, 1, 20, ManualClock(START), rates=Rates(new_per_hour=720, changes_per_hour=7200)) for _ in range(2)
+    )
     alone.clock.advance(3600)  # type: ignore[attr-defined]
     failures: list[BaseException] = []
 

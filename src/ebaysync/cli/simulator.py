@@ -23,20 +23,12 @@ def register(app: typer.Typer) -> None:
 def make_world(seed: int, sellers: int, orders: int, things: int) -> World:
     try:
         from ebaysync.sim import server  # noqa: F401 - is the extra there?
+        from ebaysync.sim.quirks import Quirks, Rates
         from ebaysync.sim.world import World
     except ImportError:
         raise ConfigError("the simulator is not installed", hint="pip install 'ebaysync[simulator]'") from None
-    return World(
-        seed,
-        sellers,
-        orders,
-        new_per_hour=12,
-        changes_per_hour=24,
-        things=things,
-        new_things_per_hour=1,
-        thing_changes_per_hour=6,
-        signatures=True,
-    )
+    rates = Rates(new_per_hour=12, changes_per_hour=24, new_things_per_hour=1, thing_changes_per_hour=6)
+    return World(seed, sellers, orders, things=things, rates=rates, quirks=Quirks(signatures=True))
 
 
 def simulator(

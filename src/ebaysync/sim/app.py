@@ -11,12 +11,12 @@ from urllib.parse import parse_qs
 
 from ebaysync.sim import apis, control, faults, signing, wire
 from ebaysync.sim.apis import analytics, oauth, trading_requests
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, no_such_resource
 from ebaysync.sim.apis.oauth import Route
+from ebaysync.sim.calls import Answer, Call, Refusal, no_such_resource
 from ebaysync.sim.faults import Fault, Faults
 from ebaysync.sim.journal import SECRET_PARAMETERS, Entry, Journal
+from ebaysync.sim.model import Seller
 from ebaysync.sim.moving import Mover
-from ebaysync.sim.orders import Seller
 from ebaysync.sim.quotas import Quotas
 from ebaysync.sim.world import World
 
@@ -101,7 +101,7 @@ class App:
                 seller = route.authorize(self.ledger, call, route.scopes)
                 if route.path != trading_requests.PATH:
                     signing.check(
-                        self.world.signing_keys, call, seller if route.signed and self.world.signatures else None
+                        self.world.signing_keys, call, seller if route.signed and self.world.quirks.signatures else None
                     )
                 return route.handler(self.world, stand_in or seller, call, *path.groups())
         raise no_such_resource()

@@ -5,17 +5,26 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ebaysync.sim.apis.calls import Answer, Call, answer_json
+from ebaysync.sim.apis.oauth import Ledger
+from ebaysync.sim.calls import Answer, Call, answer_json
 from ebaysync.sim.clock import ManualClock, stamp
+from ebaysync.sim.faults import Faults
+from ebaysync.sim.journal import Journal
+from ebaysync.sim.world import World
 
-if TYPE_CHECKING:
-    from ebaysync.sim.app import App
-    from ebaysync.sim.world import World
+
+class Controlled(Protocol):
+    """The parts of the application that these routes read and change."""
+
+    world: World
+    ledger: Ledger
+    faults: Faults
+    journal: Journal
 
 
-def answer(app: App, call: Call) -> Answer:
+def answer(app: Controlled, call: Call) -> Answer:
     route = ROUTES.get((call.method, call.path))
     if route is None:
         known = [f"{method} {path}" for method, path in ROUTES]
@@ -48,35 +57,35 @@ def _body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _get_sellers(app: App, call: Call) -> Answer:
+def _get_sellers(app: Controlled, call: Call) -> Answer:
     return answer_json({"sellers": sellers(app.world)})
 
 
-def _get_journal(app: App, call: Call) -> Answer:
+def _get_journal(app: Controlled, call: Call) -> Answer:
     return answer_json({"entries": [entry.as_dict() for entry in app.journal]})
 
 
-def _delete_journal(app: App, call: Call) -> Answer:
+def _delete_journal(app: Controlled, call: Call) -> Answer:
     app.journal.clear()
     return Answer(204)
 
 
-def _post_faults(app: App, call: Call) -> Answer:
+def _post_faults(app: Controlled, call: Call) -> Answer:
     body = _body(call)
     app.faults.add(str(body.pop("kind", "")), **body)
     return answer_json({"added": True}, 201)
 
 
-def _delete_faults(app: App, call: Call) -> Answer:
+def _delete_faults(app: Controlled, call: Call) -> Answer:
     app.faults.clear()
     return Answer(204)
 
 
-def _get_clock(app: App, call: Call) -> Answer:
+def _get_clock(app: Controlled, call: Call) -> Answer:
     return answer_json({"now": stamp(call.now)})
 
 
-def _post_clock(app: App, call: Call) -> Answer:
+def _post_clock(app: Controlled, call: Call) -> Answer:
     clock = app.world.clock
     if not isinstance(clock, ManualClock):
         raise ValueError("this simulator lives by the machine's clock")
@@ -84,31 +93,31 @@ def _post_clock(app: App, call: Call) -> Answer:
     return answer_json({"now": stamp(app.world.now())})
 
 
-def _post_touch(app: App, call: Call) -> Answer:
+def _post_touch(app: Controlled, call: Call) -> Answer:
     body = _body(call)
     order = app.world.touch(body["seller"], body["orderId"], body.get("change"))
     return answer_json({"orderId": order.id, "version": order.version, "lastModifiedDate": stamp(order.modified)})
 
 
-def _post_revoke(app: App, call: Call) -> Answer:
+def _post_revoke(app: Controlled, call: Call) -> Answer:
     app.ledger.revoke(app.world.seller(_body(call)["seller"]))
     return Answer(204)
 
 
-def _get_declined(app: App, call: Call) -> Answer:
+def _get_declined(app: Controlled, call: Call) -> Answer:
     return Answer(
         200, b"<!DOCTYPE html><title>Declined</title><p>The seller has declined.</p>", "text/html;charset=utf-8"
     )
 
 
-def _get_accepted(app: App, call: Call) -> Answer:
+def _get_accepted(app: Controlled, call: Call) -> Answer:
     """Where the consent page leads when the RuName names no other place."""
     address = html.escape(f"{call.base}{call.path}?{call.raw_query}")
     page = f"<!DOCTYPE html><title>Accepted</title><p>Paste this address into ebaysync:</p><pre>{address}</pre>"
     return Answer(200, page.encode(), "text/html;charset=utf-8")
 
 
-ROUTES: dict[tuple[str, str], Callable[[App, Call], Answer]] = {
+ROUTES: dict[tuple[str, str], Callable[[Controlled, Call], Answer]] = {
     ("GET", "/_sim/sellers"): _get_sellers,
     ("GET", "/_sim/journal"): _get_journal,
     ("DELETE", "/_sim/journal"): _delete_journal,

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ebaysync.sim import faults_trading
-from ebaysync.sim.apis.calls import Answer, Call, answer_json
+from ebaysync.sim.calls import Answer, Call, answer_json
 
 # Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
 BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")

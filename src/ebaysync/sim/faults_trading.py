@@ -6,8 +6,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable
 
-from ebaysync.sim.apis import trading_xml
-from ebaysync.sim.apis.calls import Answer, Call
+from ebaysync.sim import trading_xml
+from ebaysync.sim.calls import Answer, Call
 
 PATH = r"^/ws/api\.dll$"
 KINDS = ("trading_error", "trading_warning", "xml_spoil")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from ebaysync.sim.apis.calls import Call
 from ebaysync.sim.apis.fulfillment import Found, Window, matches, parse
+from ebaysync.sim.calls import Call
 from ebaysync.sim.clock import whole
 from ebaysync.sim.faults import Fault
-from ebaysync.sim.orders import Seller, position
+from ebaysync.sim.model import Seller, position
 from ebaysync.sim.world import World
 
 
@@ -68,7 +68,7 @@ class Mover:
         edge = found[0] if first else found[-1]
         at = _inside(window, self.random)
         order_id, created = None, at
-        by = self.world.rows
+        by = self.world.quirks.rows
         early = first != by.startswith("-")
         if by == "hash":
             order_id = self._id_beyond(edge[0].id, first)

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ebaysync.sim.apis import trading_xml
-from ebaysync.sim.apis.calls import Call, Refusal, refuse
+from ebaysync.sim import trading_xml
+from ebaysync.sim.calls import Call, Refusal, refuse
 from ebaysync.sim.clock import stamp
 
 CALIFORNIA = ZoneInfo("America/Los_Angeles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import signal
 import socket
 import struct
@@ -11,15 +12,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from uvicorn.config import Config
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.app import App, create_app
 from ebaysync.sim.faults import Faults
 from ebaysync.sim.journal import Journal
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.model import Seller
 from ebaysync.sim.quotas import Quotas
 from ebaysync.sim.world import World
 
@@ -40,32 +40,68 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-async def _run(app: App, sockets: list[socket.socket], stop: asyncio.Event, started: Callable[[], None]) -> None:
-    """Serves until `stop`; then every connection is cut and nothing is left behind."""
-    # The Date of an answer is the simulator's, not the machine's: uvicorn must add none.
-    config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False, timeout_keep_alive=30)
-    config.load()
-    state, loop = ServerState(), asyncio.get_running_loop()
-    app.closing = asyncio.Event()
+class _Server(uvicorn.Server):
+    """Says when it has started."""
 
-    def connection() -> _Connection:
-        return _Connection(config, state, {}, loop)
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
 
-    servers = [await loop.create_server(connection, sock=sock) for sock in sockets]
-    started()
-    await stop.wait()
-    app.closing.set()
-    for server in servers:
-        server.close()
-    for open_connection in list(state.connections):
-        open_connection.transport.abort()
-    if state.tasks:
-        _, late = await asyncio.wait(state.tasks, timeout=0.5)
-        for task in late:
-            task.cancel()
-    await asyncio.sleep(0)
-    for server in servers:
-        await server.wait_closed()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+
+class _Serving:
+    """An application on sockets of its own, in a thread: uvicorn takes over the signals of the main thread only."""
+
+    def __init__(self, app: App, sockets: list[socket.socket]) -> None:
+        self._app, self._sockets = app, sockets
+        self._started = threading.Event()
+        self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="simulator", daemon=True)
+        self._thread.start()
+        if not self._started.wait(10):
+            raise RuntimeError("the simulator did not start")
+
+    def stop(self) -> None:
+        """End at once: waiting calls are cut. From then on the ports refuse connections."""
+        if self._stop:
+            loop, stop = self._stop
+            self._stop = None
+            loop.call_soon_threadsafe(stop.set)
+            self._thread.join(5)
+
+    async def _run(self) -> None:
+        stop = asyncio.Event()
+        self._stop = asyncio.get_running_loop(), stop
+        self._app.closing = asyncio.Event()
+        config = uvicorn.Config(
+            self._app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,  # the Date of an answer is the simulator's, not the machine's
+            timeout_keep_alive=30,
+        )
+        server = _Server(config, self._started.set)
+        serving = asyncio.create_task(server.serve(sockets=self._sockets))
+        await stop.wait()
+        self._app.closing.set()
+        for one in server.servers:
+            one.close()
+        state = server.server_state
+        for connection in list(state.connections):
+            connection.transport.abort()
+        if state.tasks:
+            _, late = await asyncio.wait(state.tasks, timeout=0.5)
+            for task in late:
+                task.cancel()
+        serving.cancel()  # uvicorn's own end waits for connections
+        await asyncio.wait([serving])
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -100,10 +136,7 @@ class Simulator:
         self.app = create_app(world, keyset=keyset, quotas=quotas)
         self.split = split
         self.url = self.apiz_url = self.auth_url = ""
-        self._started = threading.Event()
-        self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
-        self._sockets: list[socket.socket] = []
+        self._serving: _Serving | None = None
 
     @property
     def world(self) -> World:
@@ -143,13 +176,11 @@ class Simulator:
 
     def __enter__(self) -> Simulator:
         roles = ROLES if self.split else ("any",)
-        self._sockets = [_bind("127.0.0.1", 0) for _ in roles]
-        urls = [_url(sock) for sock in self._sockets]
+        sockets = [_bind("127.0.0.1", 0) for _ in roles]
+        urls = [_url(sock) for sock in sockets]
         self.url, self.apiz_url, self.auth_url = urls if self.split else urls * 3
-        self.app.hosts = {sock.getsockname()[1]: role for sock, role in zip(self._sockets, roles, strict=True)}
-        self._thread.start()
-        if not self._started.wait(10):
-            raise RuntimeError("the simulator did not start")
+        self.app.hosts = {sock.getsockname()[1]: role for sock, role in zip(sockets, roles, strict=True)}
+        self._serving = _Serving(self.app, sockets)
         return self
 
     def __exit__(
@@ -160,20 +191,9 @@ class Simulator:
             raise RuntimeError("the simulator itself failed") from self.app.errors[0]
 
     def stop(self) -> None:
-        """Ends at once: waiting calls are cut. From then on the port refuses connections."""
-        if self._stop:
-            loop, stop = self._stop
-            self._stop = None
-            loop.call_soon_threadsafe(stop.set)
-            self._thread.join(5)
-
-    def _serve(self) -> None:
-        async def run() -> None:
-            stop = asyncio.Event()
-            self._stop = asyncio.get_running_loop(), stop
-            await _run(self.app, self._sockets, stop, self._started.set)
-
-        asyncio.run(run())
+        """End at once: waiting calls are cut. From then on the port refuses connections."""
+        if self._serving:
+            self._serving.stop()
 
 
 def serve(
@@ -185,21 +205,16 @@ def serve(
     quotas: Quotas | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> int:
-    """Blocks until SIGINT or SIGTERM and returns that signal's number; `ready` is told the URL."""
+    """Block until SIGINT or SIGTERM, and return that signal's number. `ready` gets the URL. Raises OSError if the
+    address cannot be used."""
     app = create_app(world, keyset=keyset, quotas=quotas)
     sock = _bind(host, port)
-    received: list[int] = []
-
-    async def run() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def end(number: int) -> None:
-            received.append(number)
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end, number)
-        await _run(app, [sock], stop, lambda: ready(_url(sock)) if ready else None)
-
-    asyncio.run(run())
-    return received[0] if received else 0
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: received.put(number))
+    serving = _Serving(app, [sock])
+    if ready:
+        ready(_url(sock))
+    ended_by = received.get()
+    serving.stop()
+    return ended_by

@@ -17,8 +17,8 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ebaysync.sim.apis.calls import Call, refuse
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Call, refuse
+from ebaysync.sim.model import Seller
 
 WINDOW = 300  # seconds to either side; not documented, "about five minutes" by those who met it
 PARTS = '"x-ebay-signature-key" "@method" "@path" "@authority"'

@@ -1,4 +1,4 @@
-"""What eBay keeps of a seller beside the orders: transactions, listings, messages and so on, each with its history.
+"""The kinds of things that eBay keeps of a seller beside the orders: transactions, listings, messages and so on.
 
 A Kind says how a thing of it is born and what may happen to it later; the world lets it happen. A body is whatever
 the kind's API makes its answers of. A thing that is gone has a last version without a body, and may come back.
@@ -8,54 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from random import Random
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Seller
-    from ebaysync.sim.world import World
-
-Body = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    at: datetime
-    body: Body | None
-
-
-@dataclass(slots=True)
-class Thing:
-    kind: str
-    id: str
-    seller: Seller
-    versions: list[Version] = field(default_factory=list)
-
-    @property
-    def created(self) -> datetime:
-        return self.versions[0].at
-
-    @property
-    def modified(self) -> datetime:
-        return self.versions[-1].at
-
-    @property
-    def body(self) -> Body | None:
-        """As it is now; None: gone."""
-        return self.versions[-1].body
-
-    @property
-    def version(self) -> int:
-        return len(self.versions)
-
-    def become(self, at: datetime, body: Body | None) -> None:
-        self.versions.append(Version(at, body))
-        self.seller.happened += 1
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing, Version
 
 
 @dataclass(frozen=True)
@@ -64,18 +24,18 @@ class Kind:
     born (no order without a sale, say). A move takes a copy of the body and gives the next one, None to vanish."""
 
     name: str
-    birth: Callable[[World, Seller, datetime, Random], tuple[str, Body] | None]
-    moves: Mapping[str, Callable[[World, Thing, Body, datetime, Random], Body | None]]
+    birth: Callable[[Surroundings, Seller, datetime, Random], tuple[str, Body] | None]
+    moves: Mapping[str, Callable[[Surroundings, Thing, Body, datetime, Random], Body | None]]
     days: float = 90
     """how far back things of the past were born"""
     returns: Callable[[Thing], bool] = lambda thing: True
     """whether one that is gone can come back"""
 
-    def born(self, world: World, seller: Seller, at: datetime, random: Random) -> Thing | None:
+    def born(self, world: Surroundings, seller: Seller, at: datetime, random: Random) -> Thing | None:
         made = self.birth(world, seller, at, random)
         return Thing(self.name, made[0], seller, [Version(at, made[1])]) if made else None
 
-    def move(self, world: World, thing: Thing, at: datetime, random: Random, name: str | None = None) -> None:
+    def move(self, world: Surroundings, thing: Thing, at: datetime, random: Random, name: str | None = None) -> None:
         """One of the moves, by name or by chance; a thing that is gone comes back as it was."""
         at = max(at, thing.modified)
         if thing.body is None:

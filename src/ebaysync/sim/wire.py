@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any
 
-from ebaysync.sim.apis.calls import Answer, Call
+from ebaysync.sim.calls import Answer, Call
 from ebaysync.sim.faults import Fault
 
 Scope = MutableMapping[str, Any]

@@ -16,22 +16,15 @@ from typing import Any
 
 from ebaysync.sim.changes import NEXT, Change
 from ebaysync.sim.clock import Clock, SystemClock, whole
-from ebaysync.sim.orders import Order, Seller
+from ebaysync.sim.model import Body, Order, Seller, Thing, Version
 from ebaysync.sim.payload import listed, masked
 from ebaysync.sim.people import MARKETPLACES
+from ebaysync.sim.quirks import Quirks, Rates
 from ebaysync.sim.scopes import SELLER_SCOPES
 from ebaysync.sim.secrets import opaque, user_id
 from ebaysync.sim.signing import SigningKey
-from ebaysync.sim.things import Body, Thing, Version, kinds
+from ebaysync.sim.things import kinds
 from ebaysync.sim.timeline import Timeline, run
-
-ROW_ORDERS = ("hash", "modified", "-modified", "created", "-created", "id")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}")
-    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,27 +57,9 @@ class Truth:
 
 
 class World:
-    """Several sellers of one seed.
+    """Several sellers of one seed, with their past of `days` days.
 
-    `new_per_hour` and `changes_per_hour` hold for each seller; 0 stands still. `index_lag` is the longest
-    time, in seconds, between a change and its place in the filters of getOrders: each change draws its own.
-    `rows` is the order of getOrders' rows, which eBay does not promise: the default follows no field that a
-    client could lean on.
-
-    `things` is how many of each kind (sim/things) a seller has at the start, one number for all or by name;
-    `new_things_per_hour` and `thing_changes_per_hour` hold for each kind of each seller.
-
-    Where the Post-Order API's documents and those who use it disagree: `post_order_offset` counts in a "row" or a
-    "page", `post_order_errors` come as "errorMessage", "error" or "errors", and a `return_detail` of FULL has "both"
-    its parts or "only_detail".
-
-    The Trading API's liberties: `messages_page_cap` is the most headers of GetMyMessages on a page, whatever was
-    asked; `messages_past_end` what a page behind the last one holds (`empty`, or the `last` page again);
-    `messages_inbox_summary` whether ReturnSummary names Inbox and Sent; `message_size` the least characters of a
-    message's Text; `won_shape` how WonList writes a won line (`transaction`, `order`, or `mixed`).
-
-    `signatures`: whether the Finances API insists on good digital signatures where eBay does. `inventory_offset`: what
-    the Inventory API takes offset for, a "page" as its documentation says, or a "record".
+    `things` is how many of each kind (sim/things) a seller has at the start, one number for all or by name.
     """
 
     def __init__(
@@ -95,38 +70,15 @@ class World:
         clock: Clock | None = None,
         *,
         days: float = 90,
-        new_per_hour: float = 0,
-        changes_per_hour: float = 0,
-        index_lag: float = 0,
-        rows: str = "hash",
         things: int | Mapping[str, int] = 0,
-        new_things_per_hour: float = 0,
-        thing_changes_per_hour: float = 0,
-        post_order_offset: str = "row",
-        post_order_errors: str = "errorMessage",
-        return_detail: str = "both",
-        messages_page_cap: int = 200,
-        messages_past_end: str = "empty",
-        messages_inbox_summary: bool = False,
-        message_size: int = 0,
-        won_shape: str = "transaction",
-        signatures: bool = False,
-        inventory_offset: str = "page",
+        rates: Rates | None = None,
+        quirks: Quirks | None = None,
     ) -> None:
-        self.post_order_offset = _one_of("post_order_offset", post_order_offset, ("row", "page"))
-        self.post_order_errors = _one_of("post_order_errors", post_order_errors, ("errorMessage", "error", "errors"))
-        self.return_detail = _one_of("return_detail", return_detail, ("both", "only_detail"))
-        self.messages_page_cap, self.message_size = messages_page_cap, message_size
-        self.messages_past_end = _one_of("messages_past_end", messages_past_end, ("empty", "last"))
-        self.messages_inbox_summary = messages_inbox_summary
-        self.won_shape = _one_of("won_shape", won_shape, ("transaction", "order", "mixed"))
-        self.rows = _one_of("rows", rows, ROW_ORDERS)
-        self.seed, self.days, self.index_lag = seed, days, index_lag
+        self.seed, self.days = seed, days
+        self.rates, self.quirks = rates or Rates(), quirks or Quirks()
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
-        self.signatures = signatures
         self.signing_keys: dict[str, SigningKey] = {}  # by JWE
-        self.inventory_offset = _one_of("inventory_offset", inventory_offset, ("page", "record"))
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())
@@ -136,11 +88,13 @@ class World:
         self._timelines: list[Timeline] = []
         for seller in self.sellers:
             self._history(seller, orders_per_seller)
-            self._future(seller, new_per_hour, changes_per_hour)
+            self._future(seller, self.rates.new_per_hour, self.rates.changes_per_hour)
             for kind in kinds().values():
                 count = things if isinstance(things, int) else things.get(kind.name, 0)
                 self._past_things(seller, kind.name, count)
-                self._future_things(seller, kind.name, new_things_per_hour, thing_changes_per_hour)
+                self._future_things(
+                    seller, kind.name, self.rates.new_things_per_hour, self.rates.thing_changes_per_hour
+                )
 
     def seller(self, who: str | Seller) -> Seller:
         """By user name or by immutable user id."""
@@ -354,7 +308,7 @@ class World:
         order.apply(Change(kind, at, indexed, random.random()))
 
     def _lag(self, random: Random, most: float | None) -> timedelta:
-        most = self.index_lag if most is None else most
+        most = self.quirks.index_lag if most is None else most
         return timedelta(seconds=random.uniform(0, most)) if most else timedelta()
 
     def _new_id(self, random: Random, created: datetime) -> str:

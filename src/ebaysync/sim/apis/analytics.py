@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ebaysync.sim.apis.calls import Answer, Call, answer_json, refuse
 from ebaysync.sim.apis.oauth import Ledger
+from ebaysync.sim.calls import Answer, Call, answer_json, refuse
 from ebaysync.sim.quotas import Quotas
 from ebaysync.sim.scopes import BASE
 

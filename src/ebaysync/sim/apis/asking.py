@@ -6,9 +6,8 @@ import re
 from calendar import monthrange
 from datetime import UTC, datetime
 
-from ebaysync.sim.apis.calls import Call, Refusal
-from ebaysync.sim.orders import Seller
-from ebaysync.sim.things import Body, Thing
+from ebaysync.sim.calls import Call, Refusal
+from ebaysync.sim.model import Body, Seller, Thing
 
 
 def number(call: Call, name: str, default: int, least: int, most: int, refusal: Refusal) -> int:

@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from ebaysync.sim.apis.asking import moment, months_before, number, served
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, refuse
 from ebaysync.sim.apis.oauth import Route
-from ebaysync.sim.orders import Seller, position
+from ebaysync.sim.calls import Answer, Call, Refusal, answer_json, refuse
+from ebaysync.sim.model import Body, Seller, position
 from ebaysync.sim.scopes import DISPUTES
-from ebaysync.sim.things import Body
 from ebaysync.sim.world import World
 
 PATH = "/sell/fulfillment/v1/payment_dispute"

@@ -14,11 +14,10 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from ebaysync.sim.apis.asking import moment, months_before, number, served
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, refuse
 from ebaysync.sim.apis.oauth import Route
-from ebaysync.sim.orders import Seller, position
+from ebaysync.sim.calls import Answer, Call, Refusal, answer_json, refuse
+from ebaysync.sim.model import Body, Seller, Thing, position
 from ebaysync.sim.scopes import FINANCES
-from ebaysync.sim.things import Body, Thing
 from ebaysync.sim.world import World
 
 PATH = "/sell/finances/v1"

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, refuse
 from ebaysync.sim.apis.oauth import Route
-from ebaysync.sim.orders import Order, Seller
+from ebaysync.sim.calls import Answer, Call, Refusal, refuse
+from ebaysync.sim.model import Order, Seller
 from ebaysync.sim.scopes import ORDERS
 from ebaysync.sim.world import World
 
@@ -91,7 +91,7 @@ def matches(world: World, seller: Seller, window: Window, now: datetime) -> list
         "created": lambda row: (row[0].created, row[0].id),
         "id": lambda row: row[0].id,
     }
-    found.sort(key=keys[world.rows.lstrip("-")], reverse=world.rows.startswith("-"))
+    found.sort(key=keys[world.quirks.rows.lstrip("-")], reverse=world.quirks.rows.startswith("-"))
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ebaysync.sim.apis.calls import Answer, Call, answer_json
 from ebaysync.sim.apis.oauth import Route
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call, answer_json
+from ebaysync.sim.model import Seller
 from ebaysync.sim.scopes import IDENTITY
 from ebaysync.sim.world import World
 

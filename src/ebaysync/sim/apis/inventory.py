@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ebaysync.sim.apis.asking import number, served
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, no_such_resource
 from ebaysync.sim.apis.oauth import Route
-from ebaysync.sim.orders import Seller, position
+from ebaysync.sim.calls import Answer, Call, Refusal, answer_json, no_such_resource
+from ebaysync.sim.model import Body, Seller, Thing, position
 from ebaysync.sim.scopes import INVENTORY
-from ebaysync.sim.things import Body, Thing
 from ebaysync.sim.world import World
 
 PATH = "/sell/inventory/v1"
@@ -87,7 +86,7 @@ def _page(
     invalid = _refuse(400, 25706, "You have provided invalid pagination values.")
     limit = number(call, "limit", limits[0], 1, limits[1], invalid)
     offset = number(call, "offset", 0, 0, 10**9, invalid)
-    step, first = (1, offset * limit) if world.inventory_offset == "page" else (limit, offset)
+    step, first = (1, offset * limit) if world.quirks.inventory_offset == "page" else (limit, offset)
     found.sort(key=lambda row: position(row[0].id))
     shown = found[first : first + limit]
 

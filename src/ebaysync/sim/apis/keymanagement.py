@@ -10,8 +10,8 @@ from uuid import uuid4
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from ebaysync.sim.apis.calls import Answer, Call, answer_json, refuse
 from ebaysync.sim.apis.oauth import Route, check_application
+from ebaysync.sim.calls import Answer, Call, answer_json, refuse
 from ebaysync.sim.scopes import BASE
 from ebaysync.sim.signing import SigningKey
 from ebaysync.sim.world import World

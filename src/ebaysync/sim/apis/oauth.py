@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from random import Random
 from urllib.parse import parse_qs, urlencode
 
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json, refuse
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call, Refusal, answer_json, refuse
+from ebaysync.sim.model import Seller
 from ebaysync.sim.scopes import BASE, SELLER_SCOPES
 from ebaysync.sim.secrets import opaque
 from ebaysync.sim.world import World

@@ -27,12 +27,11 @@ from random import Random
 from typing import Any
 
 from ebaysync.sim.apis import postorder_json
-from ebaysync.sim.apis.calls import Answer, Call, Refusal, answer_json
 from ebaysync.sim.apis.oauth import Ledger, Route
 from ebaysync.sim.apis.postorder_json import Json
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call, Refusal, answer_json
+from ebaysync.sim.model import Body, Seller, Thing
 from ebaysync.sim.scopes import BASE, ORDERS
-from ebaysync.sim.things import Body, Thing
 from ebaysync.sim.world import World
 
 PATH = "/post-order/v2"
@@ -179,11 +178,11 @@ def refusal(world: World, status: int, error_id: int, message: str, **parameters
     error: Json = {"errorId": error_id, "domain": "postOrderErrorDomain", "severity": "ERROR", "category": "REQUEST"}
     error |= {"message": message, "longMessage": message}
     listed = [{"name": name, "value": value} for name, value in parameters.items()]
-    if world.post_order_errors == "errors":  # of the gateway: as in the other REST APIs
+    if world.quirks.post_order_errors == "errors":  # of the gateway: as in the other REST APIs
         del error["severity"]
         return Refusal(answer_json({"errors": [error | ({"parameters": listed} if listed else {})]}, status))
     error |= {"parameter": listed} if listed else {}
-    if world.post_order_errors == "error":
+    if world.quirks.post_order_errors == "error":
         return Refusal(answer_json({"error": [error | {"httpStatusCode": status}]}, status))
     return Refusal(answer_json({"errorMessage": {"error": [error | {"httpStatusCode": str(status)}]}}, status))
 
@@ -224,7 +223,7 @@ def search(method: Search, world: World, seller: Seller, call: Call) -> Answer:
     usual, most = method.limits
     limit = _number(world, call.query, "limit", usual, range(1, most + 1))
     offset = _number(world, call.query, "offset", None, range(10**9))
-    start = offset or 0 if world.post_order_offset == "row" else (max(offset or 1, 1) - 1) * limit
+    start = offset or 0 if world.quirks.post_order_offset == "row" else (max(offset or 1, 1) - 1) * limit
     rows = found[start : start + limit]
     pages = {"limit": limit, "offset": _echo(method, world, offset), "totalEntries": len(found)}
     pages["totalPages"] = ceil(len(found) / limit)
@@ -245,7 +244,7 @@ def search(method: Search, world: World, seller: Seller, call: Call) -> Answer:
 def _echo(method: Search, world: World, offset: int | None) -> int:
     if offset is not None:
         return offset
-    return method.first_offset if world.post_order_offset == "page" else 0
+    return method.first_offset if world.quirks.post_order_offset == "page" else 0
 
 
 def _counts(found: list[Row], now: datetime) -> list[Json]:
@@ -360,7 +359,7 @@ def get_return(world: World, seller: Seller, call: Call, number: str) -> Answer:
     summary, detail = postorder_json.return_detail(thing, body)
     document = {"summary": summary}
     if group == "FULL":
-        document = {"detail": detail} if world.return_detail == "only_detail" else document | {"detail": detail}
+        document = {"detail": detail} if world.quirks.return_detail == "only_detail" else document | {"detail": detail}
     return answer_json(document, rows=((thing.id, thing.version),))
 
 

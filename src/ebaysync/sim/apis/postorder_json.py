@@ -12,9 +12,9 @@ from typing import Any
 from zlib import crc32
 
 from ebaysync.sim.clock import stamp
+from ebaysync.sim.model import Body, Thing
 from ebaysync.sim.payload import decimal
 from ebaysync.sim.people import RATES
-from ebaysync.sim.things import Body, Thing
 
 Json = dict[str, Any]
 

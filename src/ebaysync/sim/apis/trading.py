@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable
 
 from ebaysync.sim.apis import trading_buying, trading_listings, trading_messages, trading_user
-from ebaysync.sim.apis.calls import Answer, Call, Refusal
 from ebaysync.sim.apis.oauth import Ledger, Route
 from ebaysync.sim.apis.trading_requests import PATH, BadInput, Malformed, Request, read
-from ebaysync.sim.apis.trading_xml import BAD_INPUT, EXPIRED_TOKEN, INVALID_TOKEN, Failed
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call, Refusal
+from ebaysync.sim.model import Seller
 from ebaysync.sim.scopes import BASE
+from ebaysync.sim.trading_xml import BAD_INPUT, EXPIRED_TOKEN, INVALID_TOKEN, Failed
 from ebaysync.sim.world import World
 
 Handler = Callable[[World, Seller, Call, Request], Answer]

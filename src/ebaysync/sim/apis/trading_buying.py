@@ -10,13 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_lists import MOST_PER_PAGE, asked, cut, days, page, recent
 from ebaysync.sim.apis.trading_requests import Request
-from ebaysync.sim.apis.trading_xml import answer, box, duration, money, pagination, tag
+from ebaysync.sim.calls import Answer, Call
 from ebaysync.sim.kinds.purchases import auction_end, facts, flagged_at, standing
-from ebaysync.sim.orders import Seller
-from ebaysync.sim.things import Body, Thing
+from ebaysync.sim.model import Body, Seller, Thing
+from ebaysync.sim.trading_xml import answer, box, duration, money, pagination, tag
 from ebaysync.sim.world import World
 
 STATES = {
@@ -58,10 +57,10 @@ def _list(world: World, seller: Seller, now: datetime, request: Request, name: s
     if not found:
         return EMPTY.get(name, "")
     if name in WON:
-        groups = _grouped(world.won_shape, found)
+        groups = _grouped(world.quirks.won_shape, found)
         some, count, _ = cut(groups, wanted)
         rows += [(row.thing.id, row.thing.version) for group in some for row in group]
-        texts = [_order_transaction(world.won_shape, group, now) for group in some]
+        texts = [_order_transaction(world.quirks.won_shape, group, now) for group in some]
         return box(name, box("OrderTransactionArray", *texts), pagination(count, len(found)))
     items, count, entries = cut(found, wanted)
     rows += [(row.thing.id, row.thing.version) for row in items]

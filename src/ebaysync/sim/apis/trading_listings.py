@@ -14,14 +14,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
-from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_lists import asked, cut, days, page, recent
 from ebaysync.sim.apis.trading_requests import Request
 from ebaysync.sim.apis.trading_user import SITES, user
-from ebaysync.sim.apis.trading_xml import BAD_INPUT, Failed, answer, box, duration, money, pagination, tag
+from ebaysync.sim.calls import Answer, Call
 from ebaysync.sim.kinds.listings import AUCTION, AUCTION_DAYS, ends, facts, last_body, renewals, rolls, starts, total
-from ebaysync.sim.orders import Seller
-from ebaysync.sim.things import Thing
+from ebaysync.sim.model import Seller, Thing
+from ebaysync.sim.trading_xml import BAD_INPUT, Failed, answer, box, duration, money, pagination, tag
 from ebaysync.sim.world import World
 
 RANGE = timedelta(days=120)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from ebaysync.sim.apis.trading_requests import Request
-from ebaysync.sim.apis.trading_xml import BAD_INPUT, OUT_OF_RANGE, Failed, pages
+from ebaysync.sim.trading_xml import BAD_INPUT, OUT_OF_RANGE, Failed, pages
 
 T = TypeVar("T")
 MOST_PER_PAGE = 200

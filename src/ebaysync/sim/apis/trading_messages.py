@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
-from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_requests import Request
-from ebaysync.sim.apis.trading_xml import BAD_INPUT, OUT_OF_RANGE, Failed, answer, box, pages, tag
+from ebaysync.sim.calls import Answer, Call
 from ebaysync.sim.kinds.messages import FOLDERS, INBOX, LIFE, SENT, alive, facts, sent_at
-from ebaysync.sim.orders import Seller
-from ebaysync.sim.things import Thing
+from ebaysync.sim.model import Seller, Thing
+from ebaysync.sim.trading_xml import BAD_INPUT, OUT_OF_RANGE, Failed, answer, box, pages, tag
 from ebaysync.sim.world import World
 
 MOST_IDS = 10
@@ -76,15 +75,15 @@ def _page(world: World, request: Request, found: list[Thing]) -> Sequence[Thing]
         raise Failed(BAD_INPUT, "Pagination.EntriesPerPage")
     if number < 1:
         raise Failed(OUT_OF_RANGE)
-    size = min(size, world.messages_page_cap)
-    if world.messages_past_end == "last":
+    size = min(size, world.quirks.messages_page_cap)
+    if world.quirks.messages_past_end == "last":
         number = min(number, max(1, pages(len(found), size)))
     return found[(number - 1) * size : number * size]
 
 
 def _summary(world: World, seller: Seller, found: list[Thing]) -> str:
     """The seller's own folders; "Inbox (FolderID = 0) and Sent (FolderID = 1) are not returned"."""
-    shown = {INBOX: "", SENT: "", **FOLDERS} if world.messages_inbox_summary else FOLDERS
+    shown = {INBOX: "", SENT: "", **FOLDERS} if world.quirks.messages_inbox_summary else FOLDERS
     known = [facts(thing.id, thing.body or {}, seller) for thing in found]
     high = [message for message in known if message["high"]]
     return box(
@@ -147,7 +146,7 @@ def _response(thing: Thing, *, enabled: bool) -> str:
 def _text(world: World, thing: Thing, text: str) -> str:
     """Escaped, or in a CDATA section where the text allows: a parser takes both. A carriage return travels as a
     reference, else it would be gone."""
-    missing = world.message_size - len(text)
+    missing = world.quirks.message_size - len(text)
     text += "<p>" + "0123456789 ä & <br>" * (missing // 19 + 1) + "</p>" if missing > 0 else ""
     if crc32(thing.id.encode()) % 3 == 0 and "]]>" not in text and "\r" not in text:
         return f"<Text><![CDATA[{text}]]></Text>"

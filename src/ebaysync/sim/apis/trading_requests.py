@@ -15,8 +15,9 @@ from functools import cache
 
 from lxml import etree
 
+from ebaysync.sim.trading_xml import NAMESPACE
+
 PATH = "/ws/api.dll"
-NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 
 BASE = (  # AbstractRequestType; what extends it comes behind
     "DetailLevel:DetailLevelCodeType* ErrorLanguage:string MessageID:string Version:string EndUserIP:string "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from ebaysync.sim.apis.calls import Answer, Call
 from ebaysync.sim.apis.trading_requests import Request
-from ebaysync.sim.apis.trading_xml import BAD_INPUT, Failed, answer, box, tag
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.calls import Answer, Call
+from ebaysync.sim.model import Seller
+from ebaysync.sim.trading_xml import BAD_INPUT, Failed, answer, box, tag
 from ebaysync.sim.world import World
 
 SITES = {"US": "US", "GB": "UK", "DE": "Germany", "IT": "Italy", "AU": "Australia", "FR": "France"}

@@ -14,20 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING
 
 from ebaysync.sim.kinds.postorder import ANSWER_WITHIN, DAYS, Born, Move, sale
-from ebaysync.sim.things import Body, Kind, Thing
-
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Seller
-    from ebaysync.sim.world import World
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing
+from ebaysync.sim.things import Kind
 
 BUYERS_REASONS = ("ORDER_MISTAKE", "FOUND_CHEAPER_PRICE", "WONT_ARRIVE_IN_TIME", "PRICE_TOO_HIGH", "OTHER")
 SELLERS_REASONS = ("OUT_OF_STOCK_OR_CANNOT_FULFILL", "BUYER_ASKED_CANCEL", "ADDRESS_ISSUE", "ORDER_UNPAID")
 
 
-def _cancellation(world: World, seller: Seller, at: datetime, random: Random) -> Born:
+def _cancellation(world: Surroundings, seller: Seller, at: datetime, random: Random) -> Born:
     by_buyer = random.random() < 0.6
     body = sale(seller, at, random) | {
         "requestor": "BUYER" if by_buyer else "SELLER",
@@ -49,7 +45,7 @@ def _cancellation(world: World, seller: Seller, at: datetime, random: Random) ->
             return number, body
 
 
-def _advance(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _advance(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The request goes on to its next state; a closed one stays as it is."""
     state = body["state"]
     if state == "APPROVAL_PENDING" and random.random() < 0.3:
@@ -74,13 +70,13 @@ def _close(body: Body, at: datetime, status: str, reason: str) -> Body:
     return body | {"state": "CLOSED", "status": status, "close_reason": reason} | dates
 
 
-def _recoup(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _recoup(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """eBay takes back what it had paid out: also of a closed request, and no date tells."""
     payout_id = body["recoup"]["payout_id"] if body["recoup"] else 6_000_000_000 + random.randrange(10**9)
     return body | {"recoup": {"payout_id": payout_id, "cents": random.randrange(1, body["cents"] + 1)}}
 
 
-def _longer(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _longer(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The seller gets more days to answer."""
     if body["respond_by"] is None:
         return body

@@ -5,16 +5,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING
 
 from ebaysync.sim.clock import stamp
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing
 from ebaysync.sim.payload import Draft, decimal
 from ebaysync.sim.people import NOTES, PLACES
-from ebaysync.sim.things import Body, Kind, Thing
-
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Seller
-    from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 REASONS = (
     *("TRANSACTION_ISSUE", "FRAUD", "ITEM_NOT_RECEIVED", "SIGNIFICANTLY_NOT_AS_DESCRIBED", "CREDIT_NOT_PROCESSED"),
@@ -24,7 +20,7 @@ EVIDENCE = ("PROOF_OF_DELIVERY", "PROOF_OF_ITEM_AS_DESCRIBED", "PROOF_OF_CREDIT_
 SETTLED = timedelta(days=45)  # what is older when the world begins is closed
 
 
-def _dispute(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def _dispute(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     draft, line = _of_order(seller, at, random)
     dispute_id = str(random.randrange(8_000_000_000, 9_000_000_000))
     cents = line["cents"] + line["shipping"]
@@ -110,7 +106,7 @@ def _number(random: Random) -> str:
     return str(random.randrange(10**9, 10**10))
 
 
-def _revise(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _revise(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Nothing that a summary shows: another revision with evidence or with money moved."""
     body["revision"] += 1
     if random.random() < 0.5:
@@ -123,7 +119,7 @@ def _revise(world: World, thing: Thing, body: Body, at: datetime, random: Random
     return body
 
 
-def _need(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _need(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The seller has to act; where that is over, only the detail changes."""
     if body["paymentDisputeStatus"] != "OPEN":
         return _revise(world, thing, body, at, random)
@@ -131,7 +127,7 @@ def _need(world: World, thing: Thing, body: Body, at: datetime, random: Random) 
     return body | {"revision": body["revision"] + 1}
 
 
-def _contest(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _contest(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The seller contests what needed action; anywhere else only the detail changes."""
     if body["paymentDisputeStatus"] == "ACTION_NEEDED":
         _respond(body, "SELLER_CONTEST")
@@ -139,7 +135,7 @@ def _contest(world: World, thing: Thing, body: Body, at: datetime, random: Rando
     return _revise(world, thing, body, at, random)
 
 
-def _end(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _end(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     if body["paymentDisputeStatus"] == "CLOSED":
         return _revise(world, thing, body, at, random)
     _close(body, at, random)

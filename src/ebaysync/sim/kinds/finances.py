@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ebaysync.sim.clock import stamp
+from ebaysync.sim.model import Body, Order, Seller, Surroundings, Thing, Version
 from ebaysync.sim.payload import Draft, decimal
 from ebaysync.sim.people import RATES
-from ebaysync.sim.things import Body, Kind, Thing, Version
-
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Order, Seller
-    from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 LATE = timedelta(days=2)
 PAID_AFTER = timedelta(days=14)  # a payout of the past pays what is at least so old
@@ -289,7 +285,7 @@ WAYS: tuple[tuple[int, Callable[[Scene], Body | None]], ...] = (
 )
 
 
-def _transaction(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def _transaction(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     scene = Scene(seller, at, random)
     make = random.choices([way for _, way in WAYS], [weight for weight, _ in WAYS])[0]
     body = make(scene) or _charge(scene)
@@ -309,7 +305,7 @@ def _hold_funds(body: Body, at: datetime) -> None:
         body["transactionMemo"] = f"Funds on hold. Estimated release on {at + timedelta(days=20):%b %d}"
 
 
-def _on_hold(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _on_hold(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Its funds are held; what is held or done with can only change its fees."""
     if body["transactionStatus"] in (*FINAL, "FUNDS_ON_HOLD"):
         return _refee(world, thing, body, at, random)
@@ -317,7 +313,7 @@ def _on_hold(world: World, thing: Thing, body: Body, at: datetime, random: Rando
     return body
 
 
-def _available(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _available(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The funds are there; those that were there already are paid out."""
     if body["transactionStatus"] not in ("FUNDS_ON_HOLD", "FUNDS_PROCESSING"):
         return _pay(world, thing, body, at, random)
@@ -327,7 +323,7 @@ def _available(world: World, thing: Thing, body: Body, at: datetime, random: Ran
     return body
 
 
-def _pay(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _pay(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Paid by a new payout of this transaction alone; what is done with can only change its fees."""
     if body["transactionStatus"] in FINAL:
         return _refee(world, thing, body, at, random)
@@ -337,7 +333,7 @@ def _pay(world: World, thing: Thing, body: Body, at: datetime, random: Random) -
     return body | {"transactionStatus": "PAYOUT", "payoutId": payout["payoutId"]}
 
 
-def _refee(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _refee(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """A fee of a sale shrinks or leaves the list; without a list the amount itself changes."""
     lines = [line for line in body.get("orderLineItems", ()) if line["marketplaceFees"]]
     if not lines:
@@ -353,12 +349,12 @@ def _refee(world: World, thing: Thing, body: Body, at: datetime, random: Random)
     return body
 
 
-def _vanish(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
+def _vanish(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     """Seen of held transactions: gone, and there again later."""
     return
 
 
-def _payout(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def _payout(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     """Pays the older part of what has waited, or else a single young one. Where there is none either, it paid what
     is not eBay's to serve any more."""
     last = ((thing, thing.versions[-1]) for thing in seller.things.get("transaction", {}).values())
@@ -424,7 +420,7 @@ def _become(body: Body, status: str, at: datetime, random: Random) -> Body:
     return body
 
 
-def _to(status: str) -> Callable[[World, Thing, Body, datetime, Random], Body]:
+def _to(status: str) -> Callable[[Surroundings, Thing, Body, datetime, Random], Body]:
     return lambda world, thing, body, at, random: _become(body, status, at, random)
 
 

@@ -6,15 +6,11 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING
 
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing, Version
 from ebaysync.sim.payload import decimal
 from ebaysync.sim.people import COLOURS, GOODS, MARKETPLACES, SIZES
-from ebaysync.sim.things import Body, Kind, Thing, Version
-
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Seller
-    from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 LOCALES = {"US": "en_US", "GB": "en_GB", "DE": "de_DE", "IT": "it_IT", "AU": "en_AU", "FR": "fr_FR"}
 CONDITIONS = ("NEW", "NEW", "USED_EXCELLENT", "FOR_PARTS_OR_NOT_WORKING", "PRE_OWNED_FAIR")
@@ -23,7 +19,7 @@ SKUS = ("SKU-{}", "36162 RDV/J{}", "Größe/№{}", "50%+{}", "a+b={}&c", "李 {
 LISTED = ("ACTIVE", "ACTIVE", "ACTIVE", "OUT_OF_STOCK", "INACTIVE", "ENDED", "EBAY_ENDED")
 
 
-def _item(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def _item(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     there, sku = seller.things.get("inventory_item", {}), ""
     while not sku or sku in there:
         sku = random.choice(SKUS).format(random.randrange(10**7))
@@ -55,20 +51,20 @@ def _item(world: World, seller: Seller, at: datetime, random: Random) -> tuple[s
     return sku, body
 
 
-def _quantity(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _quantity(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     ship = body["availability"]["shipToLocationAvailability"]
     ship["quantity"] = (ship["quantity"] + random.randrange(1, 20)) % 500
     ship["allocationByFormat"] = {"auction": 0, "fixedPrice": ship["quantity"]}
     return body
 
 
-def _title(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _title(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     body["product"]["title"] = f"{random.choice(GOODS)[0]} {random.randrange(1000)}"
     body["product"]["aspects"]["Color"] = random.sample(COLOURS, 2)
     return body
 
 
-def _delete(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
+def _delete(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     """eBay deletes an item's offers with it."""
     for offer in _offers(thing.seller, thing.id):
         offer.become(max(at, offer.modified), None)
@@ -79,7 +75,7 @@ def _offers(seller: Seller, sku: str) -> list[Thing]:
     return [offer for offer in offers if offer.body is not None and offer.body["sku"] == sku]
 
 
-def _offer(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def _offer(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     """Of an item that is there; mostly of one that has none, else at another marketplace, and never twice at one."""
     items, offers = seller.things.setdefault("inventory_item", {}), seller.things.get("offer", {})
     there = list(items.values())
@@ -133,12 +129,12 @@ def _publish(body: Body, random: Random) -> None:
     body["status"] = "PUBLISHED"
 
 
-def _price(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _price(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     body["pricingSummary"]["price"]["value"] = decimal(random.randrange(100, 50_000))
     return body
 
 
-def _republish(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _republish(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Withdrawn if published, published anew if not."""
     if body["status"] == "UNPUBLISHED":
         _publish(body, random)
@@ -148,7 +144,7 @@ def _republish(world: World, thing: Thing, body: Body, at: datetime, random: Ran
     return body
 
 
-def _sell(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _sell(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Something is sold and the listing's status may change; what is not listed gets another price."""
     if "listing" not in body:
         return _price(world, thing, body, at, random)
@@ -157,7 +153,7 @@ def _sell(world: World, thing: Thing, body: Body, at: datetime, random: Random) 
     return body
 
 
-def _vanish(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
+def _vanish(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     return
 
 

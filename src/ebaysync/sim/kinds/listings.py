@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing
 from ebaysync.sim.people import COLOURS, GOODS, SIZES
-from ebaysync.sim.things import Body, Kind, Thing
-from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 AUCTION, FIXED = "Chinese", "FixedPriceItem"
 AUCTION_DAYS = 10
@@ -29,7 +28,7 @@ def new_id(seller: Seller, kind: str, first: int) -> str:
     return str(first + (len(seller.things.get(kind, ())) * 61_803_398_873 + offset) % 99_999_999_977)
 
 
-def birth(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def birth(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     item_id = new_id(seller, "listing", 200_000_000_000)
     price = random.randrange(99, 50_000)
     if world.began - at < YOUNG and random.random() < 0.5:
@@ -140,15 +139,15 @@ def active(thing: Thing, now: datetime) -> bool:
     return thing.body is not None and starts(thing) <= now < ends(thing, now)
 
 
-Move = Callable[[World, Thing, Body, datetime, Random], Body | None]
+Move = Callable[[Surroundings, Thing, Body, datetime, Random], Body | None]
 
 
-def _price(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _price(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     body["price"] = facts(thing.id, body)["price"] + random.randrange(1, 500)
     return body
 
 
-def _sell(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _sell(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """One is sold, a variation's or the listing's; an auction gets a bid."""
     listing = facts(thing.id, body)
     if listing["type"] == AUCTION:
@@ -156,7 +155,7 @@ def _sell(world: World, thing: Thing, body: Body, at: datetime, random: Random) 
     return _counted(body, listing, "sold", 1, random)
 
 
-def _stock(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _stock(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     listing = facts(thing.id, body)
     if listing["type"] == AUCTION:
         return _sell(world, thing, body, at, random)
@@ -172,12 +171,12 @@ def _counted(body: Body, listing: Body, name: str, by: int, random: Random) -> B
     return body | {"quantity": where["quantity"], "sold": where["sold"]}
 
 
-def _title(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _title(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     title = facts(thing.id, body)["title"].partition(" *")[0]
     return body | {"title": f"{title} *{len(thing.versions)}"}
 
 
-def _drop_variation(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _drop_variation(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     left = list(facts(thing.id, body)["variations"] or ())
     if len(left) < 2:
         return _stock(world, thing, body, at, random)
@@ -185,7 +184,7 @@ def _drop_variation(world: World, thing: Thing, body: Body, at: datetime, random
     return body | {"variations": left}
 
 
-def _add_variation(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _add_variation(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     listing = facts(thing.id, body)
     if not listing["variations"]:
         return _stock(world, thing, body, at, random)
@@ -193,7 +192,7 @@ def _add_variation(world: World, thing: Thing, body: Body, at: datetime, random:
     return body | {"variations": [*listing["variations"], new]}
 
 
-def _end(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
+def _end(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     return None
 
 

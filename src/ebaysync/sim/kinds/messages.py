@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from random import Random
 
 from ebaysync.sim.kinds.listings import new_id
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing
 from ebaysync.sim.people import GOODS, NAMES
-from ebaysync.sim.things import Body, Kind, Thing
-from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 INBOX, SENT = 0, 1
 FOLDERS = {2: "Wholesale", 3: "Rückläufer & Ärger <alt>"}  # the seller's own
@@ -29,7 +28,7 @@ WORDS = (
 )
 
 
-def birth(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def birth(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     folder = random.choice((INBOX, INBOX, INBOX, SENT, 2))
     body = {"folder": folder, "read": random.random() < 0.5, "flagged": False, "replied": False}
     return new_id(seller, "message", 100_000_000_000), body
@@ -74,27 +73,27 @@ def alive(thing: Thing, now: datetime) -> bool:
     return thing.body is not None and now - sent_at(thing) < LIFE
 
 
-def _toggle(name: str) -> Callable[[World, Thing, Body, datetime, Random], Body]:
-    def move(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _toggle(name: str) -> Callable[[Surroundings, Thing, Body, datetime, Random], Body]:
+    def move(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
         return body | {name: not body.get(name)}
 
     return move
 
 
-def _reply(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _reply(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     return body | {"replied": True, "read": True}
 
 
-def _move(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _move(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     others = [folder for folder in (INBOX, *FOLDERS) if folder != body.get("folder", INBOX)]
     return body | {"folder": random.choice(others)}
 
 
-def _delete(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> None:
+def _delete(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> None:
     return None
 
 
-MOVES: dict[str, Callable[[World, Thing, Body, datetime, Random], Body | None]] = {
+MOVES: dict[str, Callable[[Surroundings, Thing, Body, datetime, Random], Body | None]] = {
     "read": _toggle("read"),
     "flag": _toggle("flagged"),
     "reply": _reply,

@@ -20,17 +20,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
 from random import Random
-from typing import TYPE_CHECKING
 
 from ebaysync.sim import people
-from ebaysync.sim.things import Body, Kind, Thing, Version
-
-if TYPE_CHECKING:
-    from ebaysync.sim.orders import Seller
-    from ebaysync.sim.world import World
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing, Version
+from ebaysync.sim.things import Kind
 
 Born = tuple[str, Body]
-Move = Callable[["World", Thing, Body, datetime, Random], Body]
+Move = Callable[[Surroundings, Thing, Body, datetime, Random], Body]
 
 DAYS = 540  # of the 18 months that the searches reach back
 SOLD_WITHIN = timedelta(days=60)
@@ -129,7 +125,7 @@ def _opened(sale: Body, at: datetime, status: str, **more: object) -> Body:
     return sale | fields | {"history": [], "case_id": None, "escalated": None} | more
 
 
-def _born(world: World, seller: Seller, at: datetime, random: Random, kind: str, body: Body) -> Born:
+def _born(world: Surroundings, seller: Seller, at: datetime, random: Random, kind: str, body: Body) -> Born:
     """The number of a new thing, and what became of it until the world began."""
     number = str(random.randrange(5_000_000_000, 6_000_000_000))
     while number in seller.things.get(kind, {}):
@@ -144,26 +140,28 @@ def _born(world: World, seller: Seller, at: datetime, random: Random, kind: str,
     return number, body
 
 
-def _born_case(world: World, seller: Seller, at: datetime, random: Random, sale: Body, return_id: str | None) -> Born:
+def _born_case(
+    world: Surroundings, seller: Seller, at: datetime, random: Random, sale: Body, return_id: str | None
+) -> Born:
     kind = "RETURN" if return_id else "ITEM_NOT_RECEIVED"
     body = _opened(sale, at, "OPEN", type=kind, return_id=return_id, appeal=None, escalated=at)
     _note(body, at, "BUYER", "Case was escalated.", random.choice(TEXTS))
     return _born(world, seller, at, random, "case", body)
 
 
-def _case(world: World, seller: Seller, at: datetime, random: Random) -> Born:
+def _case(world: Surroundings, seller: Seller, at: datetime, random: Random) -> Born:
     """A case without a return; those with one come of returns that are escalated."""
     return _born_case(world, seller, at, random, sale(seller, at, random), None)
 
 
-def _inquiry(world: World, seller: Seller, at: datetime, random: Random) -> Born:
+def _inquiry(world: Surroundings, seller: Seller, at: datetime, random: Random) -> Born:
     reason = random.choice(("ITEM_NOT_RECEIVED", "INCOMPLETE_ORDER"))
     body = _opened(sale(seller, at, random), at, "OPEN", reason=reason, appeal=None)
     _note(body, at, "BUYER", "A CPS case was created.", random.choice(TEXTS))
     return _born(world, seller, at, random, "inquiry", body)
 
 
-def _return(world: World, seller: Seller, at: datetime, random: Random) -> Born:
+def _return(world: Surroundings, seller: Seller, at: datetime, random: Random) -> Born:
     replacement = random.random() < 0.15
     body = _opened(
         sale(seller, at, random),
@@ -215,7 +213,7 @@ def _modifying(move: Move) -> Move:
     """The move, but only of what is open or closed lately."""
 
     @wraps(move)
-    def moved(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+    def moved(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
         if body["closed"] and at - body["closed"] > REST:
             return body
         return move(world, thing, body, at, random) | {"modified": at}
@@ -224,7 +222,7 @@ def _modifying(move: Move) -> Move:
 
 
 @_modifying
-def _message(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _message(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """One more entry in the history: no status, no date but the last modification's shows it."""
     actor, text = random.choice(("BUYER", "SELLER")), random.choice(TEXTS)
     if thing.kind == "return":
@@ -235,7 +233,7 @@ def _message(world: World, thing: Thing, body: Body, at: datetime, random: Rando
 
 
 @_modifying
-def _respond_by(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _respond_by(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Another day to answer by; of an open return, no history tells it."""
     if body["closed"]:
         return _message(world, thing, body, at, random)
@@ -244,7 +242,7 @@ def _respond_by(world: World, thing: Thing, body: Body, at: datetime, random: Ra
 
 
 @_modifying
-def _refund(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _refund(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """All or half of what is left of the money."""
     left = body["cents"] - sum(refund["cents"] for refund in body["refunds"])
     if left < 2:
@@ -259,7 +257,7 @@ def _refund(world: World, thing: Thing, body: Body, at: datetime, random: Random
 
 
 @_modifying
-def _advance(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _advance(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """A case or inquiry goes on to its next status."""
     statuses = NEXT[thing.kind].get(body["status"])
     if not statuses:
@@ -272,7 +270,7 @@ def _advance(world: World, thing: Thing, body: Body, at: datetime, random: Rando
 
 
 @_modifying
-def _advance_return(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _advance_return(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     if body["closed"]:
         return _message(world, thing, body, at, random)
     if body["status"] == "ESCALATED":
@@ -302,7 +300,7 @@ def _close_reason(body: Body) -> str:
 
 
 @_modifying
-def _escalate(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _escalate(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The buyer asks eBay to step in: from then on there is a case, which names the return it came of, no inquiry."""
     if body["closed"] or body["case_id"]:
         return _message(world, thing, body, at, random)
@@ -321,7 +319,7 @@ def _escalate(world: World, thing: Thing, body: Body, at: datetime, random: Rand
     return body
 
 
-def _appeal(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _appeal(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """Opens again what is closed, however long ago, unless it goes on as a case."""
     if body["closed"] is None or body["case_id"]:
         return _message(world, thing, body, at, random)

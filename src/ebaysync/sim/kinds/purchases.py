@@ -11,16 +11,15 @@ from datetime import datetime, timedelta
 from random import Random
 
 from ebaysync.sim.kinds.listings import new_id
-from ebaysync.sim.orders import Seller
+from ebaysync.sim.model import Body, Seller, Surroundings, Thing
 from ebaysync.sim.people import GOODS
-from ebaysync.sim.things import Body, Kind, Thing
-from ebaysync.sim.world import World
+from ebaysync.sim.things import Kind
 
 AUCTION = timedelta(days=7)
 SELLERS = ("topcards & co", "flohmarkt_köln", "rega.planar", "ny*vintage")
 
 
-def birth(world: World, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
+def birth(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
     running = world.began - at < timedelta(days=6)
     state = random.choice(("bid", "offer") if running else ("won", "won", "lost", "offer"))
     price = random.randrange(100, 40_000)
@@ -79,7 +78,7 @@ def flagged_at(thing: Thing, name: str, now: datetime) -> datetime:
     return max(at, standing(thing, now)[1])
 
 
-Move = Callable[[World, Thing, Body, datetime, Random], Body | None]
+Move = Callable[[Surroundings, Thing, Body, datetime, Random], Body | None]
 
 
 def _decided(body: Body) -> Body:
@@ -94,7 +93,7 @@ def _settled(thing: Thing, body: Body, at: datetime) -> Body:
     return body | {"state": state, "since": since}
 
 
-def _bid(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+def _bid(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
     """The price of the auction rises, past the own bid or not; another amount is offered."""
     body = _settled(thing, body, at)
     if body["state"] in ("won", "lost"):
@@ -104,7 +103,7 @@ def _bid(world: World, thing: Thing, body: Body, at: datetime, random: Random) -
 
 
 def _decide(state: str) -> Move:
-    def move(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+    def move(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
         body = _settled(thing, body, at)
         return _decided(body) if body["state"] in ("won", "lost") else body | {"state": state, "since": at}
 
@@ -114,7 +113,7 @@ def _decide(state: str) -> Move:
 def _mark(name: str, *states: str) -> Move:
     """A flag of what is won or lost; what is not decided yet gets another bid."""
 
-    def move(world: World, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
+    def move(world: Surroundings, thing: Thing, body: Body, at: datetime, random: Random) -> Body:
         settled = _settled(thing, body, at)
         return settled | {name: True} if settled["state"] in states else _bid(world, thing, body, at, random)
 

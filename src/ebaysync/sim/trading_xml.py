@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from xml.sax.saxutils import escape
 
-from ebaysync.sim.apis.calls import Answer, Refusal
-from ebaysync.sim.apis.trading_requests import NAMESPACE
+from ebaysync.sim.calls import Answer, Refusal
 from ebaysync.sim.clock import stamp
+
+NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 
 VERSION = "1487"
 BUILD = f"E{VERSION}_CORE_API_19146280_R1"

@@ -1,4 +1,4 @@
-"""One order: what happened to it since its creation, and its JSON at every version.
+"""A seller with orders and things, and the history of each: what it was at every version.
 
 The facts an order was born with are drawn from its own seed when somebody looks, so that thousands of orders
 cost little. Version n of an order is those facts with its first n changes, the first being the creation.
@@ -12,13 +12,56 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ebaysync.sim.changes import KINDS, LEADS_TO, Change
 from ebaysync.sim.clock import stamp
 from ebaysync.sim.payload import Draft, hidden, listed, masked
 from ebaysync.sim.people import Marketplace
-from ebaysync.sim.things import Thing
+
+Body = dict[str, Any]
+"""What the API of a kind makes its answers of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    at: datetime
+    body: Body | None
+
+
+@dataclass(slots=True)
+class Thing:
+    kind: str
+    id: str
+    seller: Seller
+    versions: list[Version] = field(default_factory=list)
+
+    @property
+    def created(self) -> datetime:
+        return self.versions[0].at
+
+    @property
+    def modified(self) -> datetime:
+        return self.versions[-1].at
+
+    @property
+    def body(self) -> Body | None:
+        """As it is now; None: gone."""
+        return self.versions[-1].body
+
+    @property
+    def version(self) -> int:
+        return len(self.versions)
+
+    def become(self, at: datetime, body: Body | None) -> None:
+        self.versions.append(Version(at, body))
+        self.seller.happened += 1
+
+
+class Surroundings(Protocol):
+    """What the kinds know of the world."""
+
+    began: datetime
 
 
 @dataclass(slots=True)

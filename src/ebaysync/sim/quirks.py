@@ -1,0 +1,63 @@
+"""How a world moves, and where eBay's documents and those who use it disagree. Plain values, checked when made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHOICES = {
+    "rows": ("hash", "modified", "-modified", "created", "-created", "id"),
+    "post_order_offset": ("row", "page"),
+    "post_order_errors": ("errorMessage", "error", "errors"),
+    "return_detail": ("both", "only_detail"),
+    "messages_past_end": ("empty", "last"),
+    "won_shape": ("transaction", "order", "mixed"),
+    "inventory_offset": ("page", "record"),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Events per hour: of each seller's orders, and of each kind of thing of each seller. 0 stands still."""
+
+    new_per_hour: float = 0
+    changes_per_hour: float = 0
+    new_things_per_hour: float = 0
+    thing_changes_per_hour: float = 0
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """What eBay leaves open. A client must be right under every value.
+
+    Raises ValueError for a value that is not one of CHOICES.
+    """
+
+    rows: str = "hash"
+    """the order of getOrders' rows, which eBay does not promise; the default follows no field"""
+    index_lag: float = 0
+    """the longest time, in seconds, between a change and its place in getOrders' filters; each change draws its own"""
+    signatures: bool = False
+    """whether the Finances API demands digital signatures where eBay does"""
+    post_order_offset: str = "row"
+    """what Post-Order's offset counts"""
+    post_order_errors: str = "errorMessage"
+    """the envelope of Post-Order's errors"""
+    return_detail: str = "both"
+    """the parts of a return's FULL answer"""
+    messages_page_cap: int = 200
+    """the most headers of GetMyMessages on a page, whatever was asked for"""
+    messages_past_end: str = "empty"
+    """what a page behind the last one of GetMyMessages holds"""
+    messages_inbox_summary: bool = False
+    """whether ReturnSummary names Inbox and Sent"""
+    message_size: int = 0
+    """the least characters of a message's Text"""
+    won_shape: str = "transaction"
+    """how WonList writes a won line"""
+    inventory_offset: str = "page"
+    """what the Inventory API's offset counts: a page, as documented, or a record, as seen"""
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}")
