@@ -1,4 +1,4 @@
-"""Every error that ebaysync raises on purpose, with the exit code and the way to mend it.
+"""Every error that ebaysync raises on purpose, with its exit code and a hint how to fix it.
 
     EbaysyncError                 1   a bug, where nothing below fits
     ├── UsageError                2   a wrong option, name or value
@@ -52,7 +52,7 @@ class EbaysyncError(Exception):
     hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        # An answer may echo what it was sent, and hold what no terminal and no database takes.
+        # A message may echo what was sent, and contain characters that no terminal and no database accepts.
         super().__init__(_UNPRINTABLE.sub("\ufffd", redact(message)))
         if hint is not None:
             self.hint = hint
@@ -66,7 +66,7 @@ class EbaysyncError(Exception):
 
 
 def exit_codes() -> dict[str, int]:
-    """The exit code of each error's `code`, where only that is left of an error."""
+    """The exit code for each error `code`, for callers that have only the code left."""
 
     def below(kind: type[EbaysyncError]) -> dict[str, int]:
         found = {kind.code: kind.exit_code}
@@ -126,7 +126,7 @@ class ConsentNeeded(EbaysyncError):
 
 
 class EbayError(EbaysyncError):
-    """eBay refused or failed. `transient` says whether asking again can help."""
+    """eBay refused or failed. `transient` says whether a retry can help."""
 
     exit_code = 13
     code = "ebay"
@@ -183,7 +183,7 @@ class ScopeMissing(AccessDenied):
 
 
 class SignatureRefused(AccessDenied):
-    """eBay asks for a digital signature, or does not accept the one it got."""
+    """eBay asks for a digital signature, or refuses the one it got."""
 
     code = "signature"
     hint = "see `ebaysync keys signing list`; a new key: ebaysync keys signing create --environment ENVIRONMENT --renew"
@@ -195,13 +195,13 @@ class SigningKeyMissing(SignatureRefused):
 
 
 class SignatureDemanded(SignatureRefused):
-    """The call was not signed, and there is a key: signed, it can pass."""
+    """The call was not signed although there is a key. Signed, it can succeed."""
 
     transient = True
 
 
 class SignatureStale(SignatureRefused):
-    """Its time is off by eBay's clock, which eBay's answer has just told: signed again, it can pass."""
+    """The signature's time is off, which eBay's answer has just shown. Signed again, it can succeed."""
 
     code = "signature_stale"
     transient = True
@@ -221,8 +221,10 @@ class AnswerNotUnderstood(EbayError):
 
 
 class XmlBroken(AnswerNotUnderstood):
-    """`document` is the body as it came, where it is small enough to be kept. `by_a_record`: one record may be to
-    blame, so that it helps to ask for less; what the whole document says of itself no record is to blame for."""
+    """`document` is the body as received, if it is small enough to keep.
+
+    `by_a_record` means that one record may be the cause, so asking for fewer records helps.
+    """
 
     code = "bad_xml"
 

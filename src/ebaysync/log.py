@@ -1,8 +1,8 @@
 """Logging to standard error, and the two guards that keep secrets out of it.
 
-`Secret` hides a value from `repr`, `str` and f-strings, and makes it known to the redactor, which replaces it in
-whatever is logged, should a library print it all the same. The set of known values is the one module-level state
-of the project: a value must be redacted wherever it turns up, also where nobody could pass a redactor in.
+`Secret` hides a value from `repr`, `str` and f-strings. It also registers the value with the redactor, which replaces
+it in every log line, in case a library prints it. The set of registered values is the project's only module-level
+state: a value must be redacted wherever it turns up, even where no redactor could be passed in.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _known: set[str] = set()
 
 
 class Secret:
-    """A value that never prints. `reveal()` at the last moment, where it is sent or encrypted."""
+    """A value that never prints. Call `reveal()` at the last moment, to send or encrypt it."""
 
     __slots__ = ("_value",)
-    SHORTEST: ClassVar[int] = 6  # shorter values would redact ordinary words
+    SHORTEST: ClassVar[int] = 6  # a shorter value would redact ordinary words
 
     def __init__(self, value: str, *, redacted: bool = True) -> None:
         self._value = value
@@ -54,7 +54,7 @@ class Secret:
 
 
 def basic(user: str, secret: Secret) -> Secret:
-    """The credentials of HTTP's Basic scheme (RFC 7617), themselves a secret."""
+    """The credentials for HTTP's Basic scheme (RFC 7617), which are a secret themselves."""
     return Secret(base64.b64encode(f"{user}:{secret.reveal()}".encode()).decode())
 
 
@@ -65,7 +65,7 @@ def _spellings(value: str) -> set[str]:
 
 
 def redact(text: str) -> str:
-    """Text without any known secret, in whichever spelling a library may print it: plain, URL-quoted, JSON."""
+    """Replace every known secret, in every spelling that a library may print: plain, URL-quoted, JSON."""
     for value in sorted(_known, key=len, reverse=True):
         for spelling in _spellings(value):
             if spelling in text:
@@ -82,8 +82,7 @@ class _Formatter(logging.Formatter):
         return f"{stamp} {record.levelname.lower():7} {record.name.removeprefix('ebaysync.')}: {self.text(record)}"
 
     def text(self, record: logging.LogRecord) -> str:
-        """An exception is told by its kind and place: its text may quote a record, and so may what asyncio says beneath
-        its first line."""
+        """Formats an exception as its type and place only: its text may quote a record."""
         message = record.getMessage()
         if not record.name.startswith("ebaysync"):
             message = message.partition("\n")[0]
@@ -105,8 +104,10 @@ class _JsonFormatter(_Formatter):
 
 
 def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", stream: TextIO | None = None) -> None:
-    """Log to `stream` (standard error). `verbose` is DEBUG for ebaysync; libraries stay at WARNING, because httpx
-    logs whole URLs and psycopg may quote rows."""
+    """Log to `stream` (default: standard error). `verbose` means DEBUG for ebaysync.
+
+    Libraries stay at WARNING, because httpx logs whole URLs and psycopg may quote rows.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _Formatter())
     root = logging.getLogger()
@@ -119,7 +120,7 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
 
 
 def tell(message: str, hint: str | None = None) -> None:
-    """A line for the person who ran the command: on standard error as it is, or as JSON where the log is that."""
+    """Print a line for the person who ran the command to standard error, as text or as JSON like the log."""
     handlers = logging.getLogger().handlers
     if handlers and isinstance(handlers[0].formatter, _JsonFormatter):
         logging.getLogger("ebaysync").error("%s%s", message, f" ({hint})" if hint else "")

@@ -1,4 +1,4 @@
-"""What Linux says of a process in /proc/PID/stat (proc(5))."""
+"""Reads /proc/PID/stat (proc(5))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ProcessStat:
-    """`state` is one letter; `started` is in clock ticks since boot, as text; pids are used again, the pair is not."""
+    """`state` is one letter. `started` is in clock ticks since boot: a pid can be used again, pid and start cannot."""
 
     state: str
     parent: int
@@ -17,16 +17,16 @@ class ProcessStat:
 
     @property
     def is_dead(self) -> bool:
-        """A zombie, whose parent has not taken notice of its end."""
+        """A zombie: it has ended, but its parent has not waited for it yet."""
         return self.state in ("Z", "X")
 
 
 def stat(pid: int) -> ProcessStat | None:
-    """The process with this pid; None if it is gone, or hidden from us (hidepid, systemd's ProtectProc)."""
+    """The process with this pid. None if it is gone or hidden from us (hidepid, systemd's ProtectProc)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The second field is the program's name, which may contain blanks and parentheses.
+    # The second field is the program's name, which may contain spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return ProcessStat(state=fields[0], parent=int(fields[1]), session=int(fields[3]), started=fields[19])

@@ -1,6 +1,6 @@
 """The settings: environment first, then `.env`, then the default. One frozen object, read once, passed on.
 
-Each field carries the variable's name, its help and whether it is a secret; the README's table and the checks of
+Each field has its variable's name, its help text, and whether it is a secret. The reference in docs/ and the check of
 file permissions derive from that.
 """
 
@@ -51,7 +51,7 @@ def _log_format(text: str) -> str:
 
 
 def _url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
-    """The parts of an address; raises ValueError with what it must be."""
+    """Split a URL. Raises ValueError, which says what it must look like."""
     try:
         parts = urlsplit(text)
         ok = parts.scheme in schemes and parts.port != 0
@@ -63,7 +63,7 @@ def _url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
 
 
 def _host_url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
-    """The same where there must be a host."""
+    """Split a URL that must have a host. Raises ValueError."""
     parts = _url(text, schemes, must)
     if not parts.hostname:
         raise ValueError(must)
@@ -90,7 +90,7 @@ def _proxy(text: str) -> Secret:
 
 
 def _simulator_secret(text: str) -> Secret:
-    """The default is no secret, and a word that messages need."""
+    """The default is not a secret, and messages need the word."""
     return Secret(text, redacted=text != "simulator")
 
 
@@ -103,7 +103,7 @@ def _setting(name: str, default: Any, help_text: str, parse: Callable[[str], Any
 
 @dataclass(frozen=True)
 class Keyset:
-    """What eBay calls a keyset: an application's client id, client secret and RuName in one environment."""
+    """A keyset, as eBay calls it: client id, client secret and RuName of an application in one environment."""
 
     environment: Environment
     client_id: str
@@ -206,7 +206,7 @@ class Settings:
     log_format: str = _setting("EBAYSYNC_LOG_FORMAT", "text", "text or json, to standard error", _log_format)
 
     def keyset(self, environment: str) -> Keyset:
-        """The keyset of an environment. ConfigError names what is missing."""
+        """The keyset of an environment. Raises ConfigError, which names the missing variables."""
         prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
         client_id = getattr(self, f"{prefix}client_id")
         client_secret = getattr(self, f"{prefix}client_secret")
@@ -220,7 +220,7 @@ class Settings:
         return Keyset(cast(Environment, environment), client_id, client_secret, ru_name)
 
     def consent_keyset(self, environment: str) -> Keyset:
-        """The same with the RuName, which only a consent needs."""
+        """The keyset with its RuName, which only a consent needs. Raises ConfigError."""
         keyset = self.keyset(environment)
         if not keyset.ru_name:
             field_name = "sandbox_ru_name" if environment == "sandbox" else "ru_name"
@@ -231,8 +231,7 @@ class Settings:
         return keyset
 
     def as_environ(self) -> dict[str, str]:
-        """The settings as variables, secrets revealed: for the pipe to an account's process, never for its
-        environment."""
+        """The settings as variables, with secrets. For the pipe to an account's process, never for its environment."""
         found: dict[str, str] = {}
         for f in fields(self):
             value = getattr(self, f.name)
@@ -247,7 +246,7 @@ def variable(field_name: str) -> str:
 
 
 def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> Settings:
-    """Read the settings. ConfigError (exit 2) names the variable and what it should look like."""
+    """Read the settings. Raises ConfigError, which names the variable and says what it should look like."""
     environ = os.environ if environ is None else environ
     from_file = _read_env_file(environ.get("EBAYSYNC_ENV_FILE")) if env_file else {}
     values: dict[str, Any] = {}
@@ -257,7 +256,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
         if not text:
             continue
         try:
-            if not text.isprintable():  # nor bytes that are no text
+            if not text.isprintable():  # neither may it hold bytes that are not text
                 raise ValueError("must be one line of text")
             values[f.name] = f.metadata["parse"](text)
         except ValueError as error:
@@ -278,10 +277,10 @@ def _read_env_file(named: str | None) -> dict[str, str | None]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         if not named and not os.access(".", os.X_OK):
-            return {}  # a working directory that we may not enter, such as root's after sudo: nobody asked for it
+            return {}  # we may not read the working directory, such as root's after sudo; nobody asked for it
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
-            f"{path} cannot be read: {reason}", hint="mend it or name another in EBAYSYNC_ENV_FILE"
+            f"{path} cannot be read: {reason}", hint="fix it, or name another file in EBAYSYNC_ENV_FILE"
         ) from None
 
 
@@ -293,9 +292,12 @@ def _holds_secret(text: str) -> bool:
 
 
 def open_private(path: Path, secret_where: Callable[[str], bool] = lambda _: True) -> io.StringIO:
-    """The text of a file that may hold secrets; refused when others can read it. Checked on the opened file, so
-    that it cannot be exchanged in between. A credential as systemd lays it (root, 0440) is accepted."""
-    # Non-blocking, or opening a pipe that nobody writes to would wait for ever.
+    """The text of a file that may hold secrets. Raises ConfigError if others can read it.
+
+    The opened file is checked, so that it cannot be exchanged in between. A credential as systemd creates it (root,
+    0440) is accepted.
+    """
+    # Non-blocking: opening a pipe that nobody writes to would otherwise wait for ever.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):

@@ -1,4 +1,4 @@
-"""Waits for several tasks at once, and leaves none behind."""
+"""Waits for several tasks at once and leaves none behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results, in order. The first error cancels the others and is raised itself, not in a group."""
+    """The results, in order. The first error cancels the other tasks and is raised as it is, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
@@ -21,7 +21,7 @@ async def gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks and wait until they have ended; their errors are dropped."""
+    """Cancel tasks and wait until they have ended. Their errors are dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -29,7 +29,7 @@ async def cancel(*tasks: asyncio.Future[Any]) -> None:
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let `work` run beside the block, and cancel it at the block's end. Raises what it raised before that."""
+    """Run `work` beside the block and cancel it at the end of the block. Raises what `work` raised before that."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -11,7 +11,7 @@ import pytest
 
 from ebaysync.accounts import accounts
 from ebaysync.log import Secret
-from ebaysync.ops.doctor import Finding, examine, worst
+from ebaysync.ops.doctor import Finding, diagnose, worst
 from ebaysync.sim.clock import ManualClock
 
 Benches = Callable[..., Any]
@@ -21,7 +21,7 @@ NEW_KEY, OLD_KEY = "a new key of 32 characters------", "an old key of 32 charact
 
 async def ask(bench: Any, **options: Any) -> list[Finding]:
     bench.sim.journal.clear()
-    return await examine(bench.settings, bench.db, await accounts.every(bench.db), bench.stop, **options)
+    return await diagnose(bench.settings, bench.db, await accounts.every(bench.db), bench.stop, **options)
 
 
 def complaints(found: list[Finding], check: str | None = None) -> list[Finding]:

@@ -262,7 +262,7 @@ async def test_a_failing_family_waits_twice_as_long_each_time_and_a_success_ends
         assert (low < minutes < high, failures) == (True, n)
     plan = await schedule.plan(b.settings, b.db)
     assert (account.id, "orders") not in {(each.account_id, each.family) for each in plan.due()}
-    assert plan.dues[account.id, "orders"].why == "failed 3 times in a row"
+    assert plan.entries[account.id, "orders"].reason == "failed 3 times in a row"
     found = await schedule.due(b.settings, b.db, [account.id], ["orders"], now=True)
     assert found == {account.id: ["orders"]}, "--now does not wait"
     fault.times = 0
@@ -278,15 +278,15 @@ async def test_intervals_and_flags_for_all_accounts_are_obeyed(small: Any, query
         '{"families": {"orders": {"every_minutes": 20}, "buyer": {"enabled": false}, "cases": 7}}'"""
     )
     plan = await schedule.plan(b.settings, b.db)
-    assert plan.dues[account.id, "orders"].task.every == 20
-    assert not plan.dues[account.id, "buyer"].task.enabled
+    assert plan.entries[account.id, "orders"].candidate.every == 20
+    assert not plan.entries[account.id, "buyer"].candidate.enabled
     query(
         "INSERT INTO ebay_sync_state (ebay_account_id, ebay_user_id, api_family, cursor_type, every_minutes)"
         " VALUES (%s, %s, 'orders', 'window', 45)",
         account.id,
         account.ebay_user_id,
     )
-    assert (await schedule.plan(b.settings, b.db)).dues[account.id, "orders"].task.every == 45
+    assert (await schedule.plan(b.settings, b.db)).entries[account.id, "orders"].candidate.every == 45
 
 
 async def test_what_a_run_costs_is_remembered_but_not_of_a_first_import(small: Any, query: Query) -> None:

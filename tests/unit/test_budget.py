@@ -14,10 +14,10 @@ from uuid import UUID
 
 import pytest
 
-from ebaysync.ebay.limits import Count, Usage, last_part, resets_at
+from ebaysync.ebay.limits import ApiCount, Usage, resets_at, usable_share
 from ebaysync.families import discover
 from ebaysync.ops import budget
-from ebaysync.ops.budget import Plan, Task
+from ebaysync.ops.budget import Candidate, Plan
 from ebaysync.sync.cadence import averaged
 
 MIDNIGHT = datetime(2026, 7, 23, 7, tzinfo=UTC)  # in California
@@ -25,19 +25,21 @@ NOON = MIDNIGHT + timedelta(hours=12)
 KEYSET = "production:app"
 
 
-def task(family: str = "orders", account: int = 1, **changed: Any) -> Task:
+def task(family: str = "orders", account: int = 1, **changed: Any) -> Candidate:
     own = discover()[family]
-    made = Task(UUID(int=account), family, own.source, KEYSET, own.every_minutes, own.every_minutes, own.costs)
+    made = Candidate(UUID(int=account), family, own.source, KEYSET, own.every_minutes, own.every_minutes, own.costs)
     return replace(made, **changed)
 
 
-def planned(tasks: list[Task], counts: Mapping[str, int] | None = None, now: datetime = NOON, **usage: Any) -> Plan:
-    known = {api: Count(api, calls) for api, calls in (counts or {}).items()}
+def planned(
+    tasks: list[Candidate], counts: Mapping[str, int] | None = None, now: datetime = NOON, **usage: Any
+) -> Plan:
+    known = {api: ApiCount(api, calls) for api, calls in (counts or {}).items()}
     return budget.plan(tasks, {KEYSET: Usage(known, **usage)}, now)
 
 
-def due(plan: Plan, family: str = "orders", account: int = 1) -> budget.Due:
-    return plan.dues[UUID(int=account), family]
+def due(plan: Plan, family: str = "orders", account: int = 1) -> budget.PlanEntry:
+    return plan.entries[UUID(int=account), family]
 
 
 def forecast(plan: Plan, api: str) -> budget.Forecast:
@@ -62,7 +64,7 @@ def test_a_family_that_failed_waits_for_its_time_and_says_so() -> None:
     waiting = task(last_run_at=NOON - timedelta(hours=2), retry_at=NOON + timedelta(minutes=7), failures=3)
     plan = planned([waiting])
     assert not plan.due()
-    assert (due(plan).at, due(plan).why) == (waiting.retry_at, "failed 3 times in a row")
+    assert (due(plan).at, due(plan).reason) == (waiting.retry_at, "failed 3 times in a row")
     assert planned([replace(waiting, retry_at=NOON)]).due()
 
 
@@ -80,8 +82,8 @@ def test_families_of_one_source_cost_once() -> None:
 def test_within_the_goal_nothing_stretches() -> None:
     plan = planned([task(account=n, costs={"fulfillment": 1.1}) for n in range(200)], {"fulfillment": 34_000})
     assert forecast(plan, "fulfillment").calls == pytest.approx(34_000 + 200 * 144 * 1.1)
-    assert {each.every for each in plan.dues.values()} == {5}
-    assert {each.why for each in plan.dues.values()} == {None}
+    assert {each.every for each in plan.entries.values()} == {5}
+    assert {each.reason for each in plan.entries.values()} == {None}
 
 
 def test_the_least_urgent_stretch_first_and_the_forecast_stays_within_the_goal() -> None:
@@ -93,7 +95,7 @@ def test_the_least_urgent_stretch_first_and_the_forecast_stays_within_the_goal()
     plan = planned(tasks, {"finances": 5_000})
     assert due(plan, "finances").every == 15
     assert 60 < (due(plan, "payouts").every or 0) < 90
-    assert due(plan, "payouts").why == "stretched: the day's forecast of finances is above 80%"
+    assert due(plan, "payouts").reason == "stretched: the day's forecast of finances is above 80%"
 
 
 def test_a_dear_account_stretches_before_the_others() -> None:
@@ -121,7 +123,7 @@ def test_of_a_quota_that_is_used_up_only_the_most_urgent_have_the_last_part() ->
     plan = planned(tasks, {"trading.GetMyMessages": 4_700})
     assert [each.family for each in plan.due()] == ["messages"]
     assert due(plan, "buyer").at == MIDNIGHT + timedelta(days=1)
-    assert "4700 of 5000 calls of trading are used" in (due(plan, "buyer").why or "")
+    assert "4700 of 5000 calls of trading are used" in (due(plan, "buyer").reason or "")
 
 
 def test_no_more_is_due_than_the_quota_still_holds() -> None:
@@ -133,12 +135,12 @@ def test_no_more_is_due_than_the_quota_still_holds() -> None:
 
 def test_while_an_api_rests_its_families_are_due_when_it_ends_and_the_others_go_on() -> None:
     until = NOON + timedelta(hours=3)
-    counts = {"finances": Count("finances", resting_until=until)}
+    counts = {"finances": ApiCount("finances", cools_down_until=until)}
     tasks = [task(), task("finances"), task("payouts", last_run_at=NOON - timedelta(minutes=1))]
     plan = budget.plan(tasks, {KEYSET: Usage(counts)}, NOON)
     assert [each.family for each in plan.due()] == ["orders"]
     assert (due(plan, "finances").at, due(plan, "payouts").at) == (until, until)
-    assert "the quota of finances is spent until 2026-07-23 22:00Z" in (due(plan, "finances").why or "")
+    assert "the quota of finances is spent until 2026-07-23 22:00Z" in (due(plan, "finances").reason or "")
     late = until - timedelta(seconds=30)
     assert "finances" not in [each.family for each in budget.plan(tasks, {KEYSET: Usage(counts)}, late).due()]
     assert "finances" in [each.family for each in budget.plan(tasks, {KEYSET: Usage(counts)}, until).due()]
@@ -178,9 +180,9 @@ class Day:
         self.random = Random(seed)
         self.calls: Counter[str] = Counter()
         self.elsewhere: Counter[str] = Counter()
-        self.counts: dict[str, Count] = {}
+        self.counts: dict[str, ApiCount] = {}
         self.usual: dict[tuple[int, str], dict[str, float]] = {}
-        self.tasks: dict[tuple[UUID, str], Task] = {}
+        self.tasks: dict[tuple[UUID, str], Candidate] = {}
         self.first: set[tuple[int, str]] = set()
         self.runs: dict[tuple[UUID, str], list[datetime]] = defaultdict(list)
         for n in range(accounts):
@@ -201,11 +203,11 @@ class Day:
 
     def usage(self, seen: Mapping[str, int]) -> dict[str, Usage]:
         apis = {*self.calls, *seen}
-        return {KEYSET: Usage({api: Count(api, self.calls[api], seen.get(api, 0)) for api in apis})}
+        return {KEYSET: Usage({api: ApiCount(api, self.calls[api], seen.get(api, 0)) for api in apis})}
 
-    def run(self, ready: list[Task], now: datetime, seen: Mapping[str, int]) -> None:
+    def run(self, ready: list[Candidate], now: datetime, seen: Mapping[str, int]) -> None:
         self.counts = dict(self.usage(seen)[KEYSET].counts)
-        groups: dict[tuple[UUID, str], list[Task]] = defaultdict(list)
+        groups: dict[tuple[UUID, str], list[Candidate]] = defaultdict(list)
         for one in ready:
             groups[one.account_id, one.source].append(one)
         for (account_id, source), members in groups.items():
@@ -226,13 +228,13 @@ class Day:
         usage = Usage(counts)
         for api, usual in self.usual[n, source].items():
             wanted = max(1, round(usual * self.random.uniform(0.7, 1.3))) * (90 if first and source == "orders" else 1)
-            spent[api] = max(0, min(wanted, math.floor(usage.budget(api, now).left(last_part(urgency)))))
+            spent[api] = max(0, min(wanted, math.floor(usage.budget(api, now).remaining(usable_share(urgency)))))
             whole = whole and spent[api] == wanted
             self.calls[api] += spent[api]
-            counts[api] = Count(api, self.calls[api], seen.get(api, 0))
+            counts[api] = ApiCount(api, self.calls[api], seen.get(api, 0))
         return spent, whole and not first
 
-    def _after(self, member: Task, now: datetime, spent: dict[str, int], whole: bool) -> None:
+    def _after(self, member: Candidate, now: datetime, spent: dict[str, int], whole: bool) -> None:
         key = member.account_id, member.family
         if key == FAILING:
             failures = member.failures + 1
@@ -266,7 +268,7 @@ def test_two_hundred_accounts_under_one_keyset_overrun_no_quota_in_a_day() -> No
         plan = budget.plan(day.tasks.values(), day.usage(seen), now)
         ready = plan.due()
         chosen = {(each.account_id, each.family) for each in ready}
-        orders = {key: one for key, one in plan.dues.items() if key[1] == "orders"}
+        orders = {key: one for key, one in plan.entries.items() if key[1] == "orders"}
         for key, one in orders.items():
             if one.at is None or one.at <= now:
                 assert key in chosen, (seed, now, one)

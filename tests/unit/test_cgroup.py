@@ -39,9 +39,9 @@ def test_our_own_processes_make_room_for_groups_with_controllers(unit: Path, tmp
 
 
 def test_an_account_has_a_group_with_its_limits_that_is_killed_whole_and_removed(unit: Path, tmp_path: Path) -> None:
-    group = cgroup.group_of(found(tmp_path), "7", 256)
+    group = cgroup.cgroup_for(found(tmp_path), "7", 256)
     own = unit / "account-7"
-    group.take(77)
+    group.add(77)
     assert (own / "memory.max").read_text() == str(256 * 2**20)
     assert int((own / "pids.max").read_text()) == cgroup.PROCESSES
     assert (own / "cgroup.procs").read_text() == "77"
@@ -68,8 +68,8 @@ def test_a_group_that_nobody_has_delegated_to_us_is_left_alone(unit: Path, tmp_p
 def test_without_cgroup_2_there_is_none(tmp_path: Path, own: str) -> None:
     (tmp_path / "own").write_text(own)
     assert found(tmp_path) is None
-    group = cgroup.group_of(None, "7", 256)
-    group.take(os.getpid())
+    group = cgroup.cgroup_for(None, "7", 256)
+    group.add(os.getpid())
     group.end()
 
 
@@ -82,4 +82,4 @@ def test_controllers_that_were_not_delegated_are_not_used(unit: Path, tmp_path: 
 def test_a_group_that_cannot_be_made_is_no_reason_to_stop(unit: Path, tmp_path: Path) -> None:
     delegated = found(tmp_path)
     (unit / "account-7").touch()
-    assert not cgroup.group_of(delegated, "7", 256).ran_out_of_memory()
+    assert not cgroup.cgroup_for(delegated, "7", 256).ran_out_of_memory()

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ebaysync.ebay import analytics, limits
-from ebaysync.ebay.limits import Count, Usage, api_of, api_of_report, last_part, quota_day, resets_at
+from ebaysync.ebay.limits import ApiCount, Usage, api_of, api_of_report, quota_day, resets_at, usable_share
 from ebaysync.ebay.transport import Answer, Hosts, Request, Transport
 from ebaysync.errors import EbayError, QuotaSpent
 from ebaysync.families import discover
@@ -96,14 +96,14 @@ def test_the_zone_is_there_without_the_systems_files() -> None:
 
 
 def test_the_more_often_a_family_runs_the_more_of_a_quota_it_may_use() -> None:
-    parts = [last_part(minutes) for minutes in (5, 10, 30, 60, 1440)]
+    parts = [usable_share(minutes) for minutes in (5, 10, 30, 60, 1440)]
     assert parts == sorted(parts, reverse=True)
-    assert parts[-1] > limits.GOAL
+    assert parts[-1] > limits.TARGET_SHARE
     assert parts[0] < 1
 
 
 def test_trading_is_one_quota_until_ebay_reports_one_for_a_call() -> None:
-    counts = {f"trading.{name}": Count(f"trading.{name}", calls) for name, calls in (("A", 3000), ("B", 1500))}
+    counts = {f"trading.{name}": ApiCount(f"trading.{name}", calls) for name, calls in (("A", 3000), ("B", 1500))}
     together = Usage(counts).budget("trading.A", NOON)
     assert (together.api, together.quota, together.used) == ("trading", 5000, 4500)
     usage = Usage(counts, {"trading.A": 5000})
@@ -112,20 +112,20 @@ def test_trading_is_one_quota_until_ebay_reports_one_for_a_call() -> None:
 
 
 def test_what_others_call_with_the_keyset_counts_too_and_calls_that_are_not_stored_yet() -> None:
-    usage = Usage({"finances": Count("finances", calls=100, elsewhere=40, reported=130)})
+    usage = Usage({"finances": ApiCount("finances", calls=100, elsewhere=40, reported=130)})
     budget = usage.budget("finances", NOON, {"finances": 7, "orders": 9})
     assert (budget.used, budget.ours, budget.reported, budget.quota) == (147, 107, 130, 15_000)
 
 
 def test_an_api_rests_until_its_time_and_when_the_last_part_is_reached() -> None:
     until = NOON + timedelta(hours=1)
-    resting = Usage({"finances": Count("finances", resting_until=until)}).budget("finances", NOON)
-    assert (resting.rest(1.0, NOON) or [None])[0] == until
-    assert resting.rest(1.0, until) is None
-    nearly = Usage({"finances": Count("finances", calls=14_300)}).budget("finances", NOON)
-    assert nearly.rest(0.96, NOON) is None
-    assert (nearly.rest(0.93, NOON) or [None])[0] == MIDNIGHT
-    assert Usage({"identity": Count("identity", calls=10**9)}).budget("identity", NOON).rest(0.5, NOON) is None
+    cooling = Usage({"finances": ApiCount("finances", cools_down_until=until)}).budget("finances", NOON)
+    assert (cooling.cool_down(1.0, NOON) or [None])[0] == until
+    assert cooling.cool_down(1.0, until) is None
+    nearly = Usage({"finances": ApiCount("finances", calls=14_300)}).budget("finances", NOON)
+    assert nearly.cool_down(0.96, NOON) is None
+    assert (nearly.cool_down(0.93, NOON) or [None])[0] == MIDNIGHT
+    assert Usage({"identity": ApiCount("identity", calls=10**9)}).budget("identity", NOON).cool_down(0.5, NOON) is None
 
 
 # ---- getRateLimits
@@ -142,7 +142,7 @@ class Spent:
         if not self.allows:
             raise QuotaSpent("spent")
 
-    def resting(self, apis: object, part: float) -> str | None:
+    def cooling(self, apis: object, part: float) -> str | None:
         return None
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:

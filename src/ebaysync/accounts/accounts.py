@@ -1,4 +1,4 @@
-"""Seller accounts: the rows, finding one, adding one."""
+"""Seller accounts: their rows, finding one, adding one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Account:
 
     @property
     def at_work(self) -> bool:
-        """Whether eBay may be asked for it."""
+        """Whether eBay may be called for it."""
         return self.is_active and not self.needs_consent
 
 
@@ -78,7 +78,7 @@ async def find(db: Database, wanted: str) -> Account:
 
 
 async def by_id(db: Database, account_id: UUID) -> Account:
-    """The account with this id of ours. Raises UsageError when it was removed meanwhile."""
+    """The account with this id of ours. Raises UsageError if it was removed meanwhile."""
     rows = await db.rows(select(*_FIELDS).where(ACCOUNTS.c.id == account_id))
     if not rows:
         raise UsageError(f"there is no account with the id {account_id}")
@@ -86,19 +86,19 @@ async def by_id(db: Database, account_id: UUID) -> Account:
 
 
 def connect_command(name: str, environment: str) -> str:
-    """What mends a consent."""
+    """The command that renews a consent."""
     return f"ebaysync accounts connect {shlex.quote(name)} --environment {environment}"
 
 
 async def has_tokens(db: Database) -> bool:
-    """Whether anything is stored that a key has sealed."""
+    """Whether any encrypted secret is stored."""
     query = "SELECT EXISTS (SELECT FROM ebay_tokens) OR EXISTS (SELECT FROM ebay_signing_keys)"
     return bool((await db.rows(query))[0][0])
 
 
 @dataclass(frozen=True)
 class Consent:
-    """What the operator says about a refresh token that is already there; None: unknown."""
+    """What the operator says about a refresh token that already exists. None means unknown."""
 
     scopes: tuple[str, ...] | None = None
     consented_on: date | None = None
@@ -107,7 +107,7 @@ class Consent:
 
 
 class _Granted:
-    """Credentials with one token that is not renewed: for the question whose token it is."""
+    """Credentials with one token that is never renewed, to ask whose token it is."""
 
     def __init__(self, token: Secret) -> None:
         self._token = token
@@ -119,30 +119,33 @@ class _Granted:
         raise EbayError("eBay refuses the access token that it has just issued")
 
     def give_up(self, error: EbaysyncError) -> None:
-        """Nobody asks twice."""
+        """No retry with another token."""
 
 
 async def add(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, refresh_token: Secret, said: Consent
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, refresh_token: Secret, stated: Consent
 ) -> Account:
-    """Try the refresh token, ask Identity whose it is, store both encrypted. Adding the same seller under the same
-    name again renews its token. Raises ConsentNeeded, KeysetRejected, UsageError, EbayError."""
+    """Try the refresh token, ask Identity who the seller is, and store both encrypted.
+
+    Adding the same seller again under the same name replaces its token. Raises ConsentNeeded, KeysetRejected,
+    UsageError, EbayError.
+    """
     try:
         grant = await transport.persist(lambda: oauth.refresh(transport, keyset, refresh_token))
     except ConsentNeeded as error:
         raise ConsentNeeded(
             f"{name}: {error.message}", hint="is it complete, not revoked, and of this environment's keyset?"
         ) from None
-    owner = await owner_of(transport, grant, said)
+    owner = await owner_of(transport, grant, stated)
 
-    consented = datetime.combine(said.consented_on, time(), UTC) if said.consented_on else None
+    consented = datetime.combine(stated.consented_on, time(), UTC) if stated.consented_on else None
     tokens = Obtained(grant, refresh_token, consented, consented + CONSENT_LASTS if consented else None)
-    return await store(db, vault, keyset.environment, name, owner, said, tokens, "accounts add")
+    return await store(db, vault, keyset.environment, name, owner, stated, tokens, "accounts add")
 
 
 @dataclass(frozen=True)
 class Obtained:
-    """A seller's tokens; when the consent was given and when it ends, None: unknown."""
+    """A seller's tokens, and the start and end of the consent. None means unknown."""
 
     access: oauth.Grant
     refresh_token: Secret
@@ -156,14 +159,14 @@ async def store(
     environment: str,
     name: str,
     owner: identity.User,
-    said: Consent,
+    stated: Consent,
     tokens: Obtained,
     trigger: str,
 ) -> Account:
-    """Keep a seller's tokens, encrypted, under this name. Raises UsageError where name or seller is taken."""
+    """Store a seller's tokens, encrypted, under this name. Raises UsageError if the name or the seller is taken."""
 
     async def work(connection: AsyncConnection) -> Account:
-        account = await _upsert(connection, environment, name, owner, said)
+        account = await _upsert(connection, environment, name, owner, stated)
 
         def seal(secret: Secret, column: str) -> bytes:
             return vault.seal(secret, account.environment, account.id, column)
@@ -176,7 +179,7 @@ async def store(
                 "access": seal(tokens.access.access_token, "access_token"),
                 "seconds": tokens.access.expires_in,
                 "ends": tokens.ends_at,
-                "scopes": list(said.scopes) if said.scopes else None,
+                "scopes": list(stated.scopes) if stated.scopes else None,
                 "consented": tokens.consented_at,
                 "trigger": trigger,
             },
@@ -203,31 +206,33 @@ ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_
 
 
 class OwnerUnknown(UsageError):
-    """Neither Identity nor the operator says whose a token is."""
+    """Neither Identity nor the operator says who the token's owner is."""
 
 
-async def owner_of(transport: Transport, grant: oauth.Grant, said: Consent) -> identity.User:
-    """Whose token it is: Identity says so, or where it may not be asked, the operator. Raises OwnerUnknown,
-    UsageError, EbayError."""
+async def owner_of(transport: Transport, grant: oauth.Grant, stated: Consent) -> identity.User:
+    """The owner of a token, from Identity, or from the operator if Identity may not be asked.
+
+    Raises OwnerUnknown, UsageError, EbayError.
+    """
     try:
         owner = await identity.user(Api(transport, _Granted(grant.access_token)))
     except AccessDenied:
-        if not said.ebay_user_id:
+        if not stated.ebay_user_id:
             raise OwnerUnknown(
                 "this token may not ask Identity whose it is (the scope commerce.identity.readonly was not given)",
                 hint="add --ebay-user-id with the seller's immutable user id",
             ) from None
-        return identity.User(user_id=said.ebay_user_id)
-    if said.ebay_user_id and said.ebay_user_id != owner.user_id:
+        return identity.User(user_id=stated.ebay_user_id)
+    if stated.ebay_user_id and stated.ebay_user_id != owner.user_id:
         raise UsageError(
-            f"the token belongs to the eBay user {owner.user_id}, not to {said.ebay_user_id}",
+            f"the token belongs to the eBay user {owner.user_id}, not to {stated.ebay_user_id}",
             hint="nothing was stored",
         )
     return owner
 
 
 async def _upsert(
-    connection: AsyncConnection, environment: str, name: str, owner: identity.User, said: Consent
+    connection: AsyncConnection, environment: str, name: str, owner: identity.User, stated: Consent
 ) -> Account:
     own = ACCOUNTS.c
     other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
@@ -254,7 +259,7 @@ async def _upsert(
         environment=environment,
         ebay_user_id=owner.user_id,
         username=owner.username,
-        marketplace_id=said.marketplace_id or owner.registration_marketplace_id,
+        marketplace_id=stated.marketplace_id or owner.registration_marketplace_id,
     )
     new = {
         "username": func.coalesce(statement.excluded.username, own.username),

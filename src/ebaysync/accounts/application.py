@@ -1,6 +1,6 @@
-"""The application's own access token (client credentials), for calls that are no seller's: limits, signing keys.
+"""The application's own access token (client credentials), for calls without a seller: limits, signing keys.
 
-One for each keyset, for all processes, encrypted in `ebay_keysets`: eBay gives 1,000 a day, and each lasts two hours.
+All processes share one per keyset, encrypted in `ebay_keysets`. eBay gives out 1,000 a day, and each lasts two hours.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database
 
 COLUMN = "application_token"
-MARGIN = 300  # seconds before its end from which on it is not used
+MARGIN = 300  # seconds before its end; then it is no longer used
 
 
 def keyset_name(keyset: Keyset) -> str:
-    """How a keyset is called in the database: environment and client id, which is no secret."""
+    """A keyset's name in the database: environment and client id, which is not a secret."""
     return f"{keyset.environment}:{keyset.client_id}"
 
 
 def keyset_of(settings: Settings, environment: str) -> str:
-    """The same for an environment; without a client id where its keyset is not set."""
+    """The keyset's name for an environment, without a client id if the keyset is not set."""
     prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
     return f"{environment}:{getattr(settings, f'{prefix}client_id') or ''}"
 
@@ -50,12 +50,12 @@ async def access_token(db: Database, vault: Vault, transport: Transport, keyset:
 
 
 async def forget(db: Database, keyset: Keyset) -> None:
-    """After eBay has refused the token."""
+    """Drop the stored token, after eBay has refused it."""
     await db.execute("UPDATE ebay_keysets SET application_token = NULL WHERE keyset = :name", name=keyset_name(keyset))
 
 
 def _opened(vault: Vault, blob: bytes, keyset: Keyset) -> Secret | None:
-    """None where its key is gone: another token is to be had for the asking."""
+    """Decrypt the stored token; None if its key is gone, because a new token costs only one call."""
     try:
         return vault.open(blob, keyset.environment, keyset.client_id, COLUMN)
     except SecretKeyError:

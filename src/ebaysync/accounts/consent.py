@@ -1,9 +1,8 @@
-"""A seller's consent: what comes back from eBay's page, and the account that is made of it.
+"""A seller's consent: from the code that eBay's page returns to an account.
 
-A code works once and for 299 seconds, so it is exchanged by one request that is never repeated, and everything that
-can be known before is looked at before: the settings, the database, the key, the name. What it brings is stored before
-anything else is asked: a consent whose seller is not known yet is kept in `ebay_pending_consents`, and the next try
-goes on with it.
+A code works once and for 299 seconds. So it is exchanged by one request that is never repeated, and settings, database,
+key and name are checked before. The result is stored before anything else is asked: if the seller is not known yet, the
+consent goes to `ebay_pending_consents`, and the next attempt continues with it.
 """
 
 from __future__ import annotations
@@ -26,14 +25,17 @@ from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
 
-SOON, PRESSING = timedelta(days=60), timedelta(days=14)  # before a consent's end: told, warned of
+# before a consent ends: shown from SOON on, warned about from PRESSING on
+SOON, PRESSING = timedelta(days=60), timedelta(days=14)
 KEPT = "the seller's consent is kept: run the same command again, and it goes on from here"
 AGAIN = "nothing was stored; run the command again: a code works once, within five minutes of the seller's consent"
 
 
 def code_in(pasted: str, state: str) -> Secret:
-    """The code, decoded, of the address that eBay's page led to, or the bare code. Raises UsageError; ConsentNeeded
-    where the seller declined."""
+    """The decoded code from the URL to which eBay's page led, or the code itself.
+
+    Raises UsageError, and ConsentNeeded if the seller declined.
+    """
     text = pasted.strip().strip("\"'<>")
     if not text:
         raise UsageError("no address and no code was given", hint=AGAIN)
@@ -58,18 +60,18 @@ def code_in(pasted: str, state: str) -> Secret:
 
 
 def _fields(address: str) -> dict[str, str]:
-    """The query, not decoded; a `#` belongs to a code that somebody has decoded."""
+    """The query of the URL, not decoded. A `#` belongs to a code that somebody has decoded."""
     query = address.partition("?")[2] or address
     return {name: value for name, _, value in (field.partition("=") for field in query.split("&"))}
 
 
 def _code(text: str) -> Secret:
-    """Decoded once: eBay's codes have `#`, which no address has in it as it is."""
+    """Decode once. eBay's codes contain `#`, which a URL has only in encoded form."""
     return Secret(text if "#" in text else unquote(text))
 
 
 async def check_name(db: Database, environment: str, name: str) -> None:
-    """Raises UsageError where this name cannot become the account's, whoever the seller is."""
+    """Raises UsageError if this name cannot become the account's name, whoever the seller is."""
     for account in await accounts.every(db):
         if account.name == name:
             if account.environment != environment:
@@ -83,32 +85,35 @@ async def check_name(db: Database, environment: str, name: str) -> None:
 
 
 async def connect(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, code: Secret, said: Consent
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, code: Secret, stated: Consent
 ) -> tuple[Account, datetime]:
-    """Exchange the code, store what it brings, ask Identity whose it is: under the name by which the seller is known,
-    where it is known. The account, and when the consent ends.
+    """Exchange the code, store the result, and ask Identity who the seller is.
 
-    Raises ConsentNeeded, KeysetRejected, UsageError: then nothing is stored; OwnerUnknown, EbayError, DatabaseError:
-    then the consent is kept for `resume`, once the code was exchanged."""
+    A known seller keeps the name of its account. Returns the account and the end of the consent. Raises ConsentNeeded,
+    KeysetRejected, UsageError: nothing is stored. Raises OwnerUnknown, EbayError, DatabaseError: if the code was
+    exchanged, the consent is kept for `resume`.
+    """
     consented = await _exchanged(transport, keyset, name, code)
     asked_at = transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
     tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)
     try:
-        await keep(db, vault, keyset, name, said.scopes or (), consented.refresh_token, asked_at, ends_at)
+        await keep(db, vault, keyset, name, stated.scopes or (), consented.refresh_token, asked_at, ends_at)
     except EbaysyncError as error:
         error.hint = f"{error.hint}; {AGAIN}" if error.hint else AGAIN
         raise
-    return await _finished(db, vault, transport, keyset, name, said, tokens), ends_at
+    return await _finished(db, vault, transport, keyset, name, stated, tokens), ends_at
 
 
 async def resume(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, said: Consent
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, stated: Consent
 ) -> tuple[Account, datetime] | None:
-    """The same with a consent that is kept under this name, to the same scopes; None where there is none that eBay
-    still accepts. Raises what `connect` does."""
+    """Continue with the consent that is kept under this name and has the same scopes.
+
+    None if there is none, or eBay no longer accepts it. Raises what `connect` raises.
+    """
     ours = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
-    rows = await db.rows(_KEPT, **ours, scopes=list(said.scopes or ()))
+    rows = await db.rows(_KEPT, **ours, scopes=list(stated.scopes or ()))
     if not rows:
         return None
     [row] = rows
@@ -117,14 +122,14 @@ async def resume(
         grant = await transport.persist(lambda: oauth.refresh(transport, keyset, token))
     except (SecretKeyError, ConsentNeeded) as error:
         log.warning("%s: the consent that was kept is of no use any more: %s", name, error)
-        return None  # and the next one takes its place
+        return None  # a new consent replaces it
     log.info("%s: going on with the seller's consent of %s", name, stamp(row.consented_at))
     tokens = Obtained(grant, token, row.consented_at, row.refresh_expires_at)
-    return await _finished(db, vault, transport, keyset, name, said, tokens), row.refresh_expires_at
+    return await _finished(db, vault, transport, keyset, name, stated, tokens), row.refresh_expires_at
 
 
 def column(name: str) -> str:
-    """What the blob of a kept consent is bound to besides its keyset."""
+    """The place of a kept consent's blob, to which it is bound beside its keyset (accounts/vault)."""
     return f"refresh_token of {name}"
 
 
@@ -138,7 +143,7 @@ async def keep(
     consented_at: datetime,
     ends_at: datetime,
 ) -> None:
-    """Until it is known whose it is."""
+    """Keep the consent until its seller is known."""
     await db.execute(
         _KEEP,
         environment=keyset.environment,
@@ -171,16 +176,17 @@ WHERE (environment, client_id, name) = (:environment, :client, :name)
 
 
 async def _finished(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, said: Consent, tokens: Obtained
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, stated: Consent, tokens: Obtained
 ) -> Account:
     done = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
     try:
-        owner = await accounts.owner_of(transport, tokens.access, said)
+        owner = await accounts.owner_of(transport, tokens.access, stated)
         known = await _name_of(db, keyset.environment, name, owner.user_id)
-        account = await accounts.store(db, vault, keyset.environment, known, owner, said, tokens, "accounts connect")
+        account = await accounts.store(db, vault, keyset.environment, known, owner, stated, tokens, "accounts connect")
     except EbaysyncError as error:
         if isinstance(error, UsageError) and not isinstance(error, OwnerUnknown):
-            await db.execute(_DONE, **done)  # another seller's, or another name is needed: the page again
+            # it belongs to another seller, or needs another name: start again at eBay's page
+            await db.execute(_DONE, **done)
             raise
         error.hint = f"{error.hint}; {KEPT}" if error.hint and not isinstance(error, EbayError) else KEPT
         raise
@@ -203,21 +209,21 @@ async def _exchanged(transport: Transport, keyset: Keyset, name: str, code: Secr
 
 
 async def _name_of(db: Database, environment: str, name: str, user_id: str) -> str:
-    """The name under which this seller is here; `name` for one that is not, or whose name it is that is taken."""
+    """The name of the seller's account; `name` if the seller has none."""
     everyone = await accounts.every(db)
     if any(account.name == name for account in everyone):
-        return name  # this seller's, or refused as another's
+        return name  # if `name` is taken, `adopt` refuses it
     known = [each.name for each in everyone if (each.environment, each.ebay_user_id) == (environment, user_id)]
     return known[0] if known else name
 
 
 def in_days(left: timedelta) -> str:
-    """Whole days that are left."""
+    """Whole days until then."""
     return "1 day" if left.days == 1 else f"{left.days} days" if left.days else "less than a day"
 
 
 async def ending(db: Database, chosen: Sequence[Account]) -> str | None:
-    """One line about the accounts whose consent ends within 14 days or has, where that is known."""
+    """One line about the accounts whose consent has ended or ends within 14 days."""
     rows = await db.rows(_ENDING, ids=[account.id for account in chosen], pressing=PRESSING)
     if not rows:
         return None

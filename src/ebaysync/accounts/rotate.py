@@ -1,8 +1,7 @@
-"""keys rotate: every stored secret is encrypted anew with the first key, one row and one transaction at a time.
+"""keys rotate: encrypts every stored secret with the first key, one row per transaction.
 
-Resumable, because a blob names its key: what the first key has sealed is passed over. Whenever it is killed, each row
-is readable with the old or the new key, so both stay configured until it has ended well. Then nothing stored needs the
-old one.
+It can be interrupted and repeated: a blob names its key, so rotated rows are skipped. Until it has finished, rows exist
+with the old and with the new key, so both must stay configured. After that nothing needs the old one.
 """
 
 from __future__ import annotations
@@ -23,8 +22,11 @@ from ebaysync.store.database import Database
 
 @dataclass(frozen=True)
 class Place:
-    """A table with encrypted columns. `rows` lists its rows' keys, `lock` reads one under its lock with environment,
-    owner and the columns, `store` writes them back."""
+    """A table with encrypted columns.
+
+    `rows` lists the keys of its rows. `lock` locks one row and reads its environment, owner and columns. `store` writes
+    them back.
+    """
 
     table: str
     columns: tuple[str, ...]
@@ -33,9 +35,9 @@ class Place:
     store: str
     owner: Callable[[Any], UUID | str]
     bound: Callable[[Any, str], str]
-    """what a blob of that row and column is bound to"""
+    """the owner to which the blob of that row and column is bound"""
     disposable: bool = False
-    """can be had anew: what no key opens is dropped, unless other secrets show that a key is missing"""
+    """can be fetched again: dropped if no key opens it, unless other secrets show that a key is missing"""
 
 
 PLACES = (
@@ -88,15 +90,15 @@ PLACES = (
         disposable=True,
     ),
 )
-"""Those that are disposable come last."""
+"""The places, disposable ones last."""
 
 
 Became = Literal["rotated", "current", "dropped"]
 
 
 @dataclass
-class Count:
-    """Rows of a table: encrypted anew, already so, not readable with any key (and left as they are), emptied."""
+class RotationCount:
+    """A table's rows: rotated, already current, readable with no key (and left as they are), dropped."""
 
     table: str
     rotated: int = 0
@@ -107,15 +109,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Rotation:
-    counts: list[Count]
+    counts: list[RotationCount]
     first_error: SecretKeyError | None
 
 
 async def rotate(db: Database, vault: Vault) -> Rotation:
-    """Whatever cannot be read stays untouched, and the rest goes on."""
+    """Rotate all secrets. A row that cannot be decrypted stays as it is, and the others go on."""
     counts, first_error = [], None
     for place in PLACES:
-        counts.append(count := Count(place.table))
+        counts.append(count := RotationCount(place.table))
         for row in await db.rows(place.rows):
             may_drop = place.disposable and first_error is None
             try:
@@ -130,7 +132,7 @@ async def rotate(db: Database, vault: Vault) -> Rotation:
 
 async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, Any], *, may_drop: bool) -> Became:
     async def work(connection: AsyncConnection) -> Became:
-        await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # the holder may be asking eBay
+        await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
         row = (await connection.execute(text(place.lock), key)).one_or_none()
         if row is None:  # removed meanwhile
             return "current"

@@ -1,5 +1,8 @@
-"""Which scopes a seller has consented to, and which are known to be missing: by the consent on record, or because eBay
-has refused a call for want of them (403/1100). What is not known is tried."""
+"""Which scopes a seller has consented to, and which are known to be missing.
+
+A scope is known to be missing if the stored consent lacks it, or eBay has refused a call for lack of it (403/1100).
+Unknown scopes are tried.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _PREFIX = "https://api.ebay.com/oauth/api_scope/"
 
 
 def lacking(needed: Iterable[str], consented: Sequence[str] | None, refused: Sequence[str]) -> list[str]:
-    """The needed scopes that are known to be missing. A scope's superset, without `.readonly`, is as good."""
+    """The needed scopes that are known to be missing. A scope without `.readonly` includes the one with it."""
 
     def missing(scope: str) -> bool:
         if scope in refused:
@@ -26,7 +29,7 @@ def lacking(needed: Iterable[str], consented: Sequence[str] | None, refused: Seq
 
 
 def short(scopes: Iterable[str]) -> str:
-    """For people: as README's table of families has them."""
+    """Short names, for people."""
     return ", ".join(scope.removeprefix(_PREFIX).removeprefix("https://api.ebay.com/oauth/") for scope in scopes)
 
 
@@ -39,29 +42,31 @@ async def known_missing(db: Database, account_id: UUID, needed: Sequence[str]) -
 async def learn(
     db: Database, account: Account, family: str, needed: Sequence[str], error: ScopeMissing
 ) -> ScopeMissing:
-    """After a 403/1100: remember the scopes as missing, unless they are on record as consented to: then it is eBay's
-    contradiction, told each time. The error to tell of it."""
+    """After a 403/1100: store the scopes as missing and return the error to raise.
+
+    If the stored consent has these scopes, eBay contradicts itself: nothing is stored, and the error says so each time.
+    """
     rows = await db.rows("SELECT scopes FROM ebay_authorizations WHERE ebay_account_id = :id", id=account.id)
     consented = rows[0].scopes if rows else None
     if consented is None or lacking(needed, consented, ()):
         await db.execute(_LEARN, id=account.id, needed=list(needed))
         told = refused(account, family, needed)
         return ScopeMissing(f"{told.message} (eBay says 1100)", hint=told.hint, error_id=error.error_id)
-    mend = connect_command(account.name, account.environment)
+    hint = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: eBay refuses the call for want of a scope (1100), although the consent on record "
         f"has {short(needed)}",
-        hint=f"the keyset or the consent may have changed at eBay: {mend}",
+        hint=f"the keyset or the consent may have changed at eBay: {hint}",
         status=error.status,
         error_id=error.error_id,
     )
 
 
 def refused(account: Account, family: str, scopes: Sequence[str]) -> ScopeMissing:
-    mend = connect_command(account.name, account.environment)
+    hint = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: the seller has not consented to {short(scopes)}",
-        hint=f"{mend}; or without the family: ebaysync families disable {family} -a {shlex.quote(account.name)}",
+        hint=f"{hint}; or without the family: ebaysync families disable {family} -a {shlex.quote(account.name)}",
     )
 
 

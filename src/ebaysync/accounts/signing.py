@@ -1,4 +1,4 @@
-"""Signing keys at rest: one in use for each keyset, made by eBay, the private half encrypted."""
+"""Stored signing keys: one in use per keyset, made by eBay, its private half encrypted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
 
-RENEW = timedelta(days=60)  # before a key's three years end
+RENEW = timedelta(days=60)  # before the end of a key's three years
 
 
 @dataclass(frozen=True)
 class Key:
-    """What may be shown of a signing key."""
+    """The parts of a signing key that may be shown."""
 
     environment: str
     client_id: str
@@ -37,12 +37,12 @@ class Key:
 
 
 async def every(db: Database) -> list[Key]:
-    """All keys, the ones in use first."""
+    """All keys, those in use first."""
     return [Key(*row) for row in await db.rows(_EVERY, days=RENEW.days)]
 
 
 async def of(db: Database, keyset: Keyset) -> list[Key]:
-    """Those of a keyset, the one in use first."""
+    """The keys of a keyset, the one in use first."""
     ours = (keyset.environment, keyset.client_id)
     return [key for key in await every(db) if (key.environment, key.client_id) == ours]
 
@@ -59,7 +59,7 @@ ORDER BY environment, client_id, expires_at DESC, signing_key_id
 
 
 async def signer(db: Database, vault: Vault, keyset: Keyset) -> Signer | None:
-    """What signs with the keyset's key; None where none is valid. Raises SecretKeyError."""
+    """The signer with the keyset's key; None if no key is valid. Raises SecretKeyError."""
     rows = await db.rows(_IN_USE, environment=keyset.environment, client=keyset.client_id)
     if not rows:
         return None
@@ -82,13 +82,15 @@ ORDER BY expires_at DESC, signing_key_id LIMIT 1
 
 
 def column(signing_key_id: str) -> str:
-    """What the blob is bound to besides its keyset."""
+    """The place of a key's blob, to which it is bound beside its keyset (accounts/vault)."""
     return f"private_key {signing_key_id}"
 
 
 async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyset, *, renew: bool) -> Key:
-    """Have eBay make a key and store it at once; what has failed for want of it is due. Raises UsageError where a
-    valid one is there and `renew` is not said; KeysetRejected, EbayError."""
+    """Let eBay make a key and store it at once. Families that failed for lack of it become due.
+
+    Raises UsageError if there is a valid key and not `renew`; KeysetRejected, EbayError.
+    """
     valid = [key for key in await of(db, keyset) if key.state == "valid"]
     if valid and not renew:
         raise UsageError(
@@ -99,7 +101,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
     try:
         made = await keymanagement.create(transport, token)
     except Unauthorized:
-        await application.forget(db, keyset)  # the stored one is of no use any more; the next try gets another
+        await application.forget(db, keyset)  # the stored application token no longer works; the next call gets another
         raise
     private = Secret(made.private_key)
     try:

@@ -1,10 +1,10 @@
-"""One account's tokens: the access token in use, renewed under a row lock so that one process at a time asks eBay.
+"""One account's access token, renewed under a row lock, so that only one process at a time asks eBay.
 
-The row is locked while eBay is asked, on purpose: whoever waits for it finds the new token and asks nothing. This is
-the one place where a transaction is open during a request: one request, of at most 30 seconds, with no lock but this
-account's. Before another try the transaction ends, with the failed attempt on record.
+The row stays locked during the request, on purpose: a process that waits for the lock then finds the new token and asks
+nothing. This is the only transaction that is open during a request: one request, at most 30 seconds, and only this
+account's row. Before a retry the transaction ends, with the failed attempt logged.
 
-Every attempt is recorded in `ebay_token_refresh_log`. eBay's answer has no refresh token; ours stays.
+Every attempt goes to `ebay_token_refresh_log`. eBay's answer contains no refresh token; ours stays.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ from ebaysync.store.database import Database
 log = logging.getLogger(__name__)
 
 SOON = timedelta(minutes=15)
-MARGIN = timedelta(seconds=60)  # a token in use is renewed this long before it ends
+MARGIN = timedelta(seconds=60)  # a token in use is renewed this long before its end
 
 
 @dataclass(frozen=True)
 class Access:
-    """An access token and what became of the attempt to have one."""
+    """An access token, and the error if none could be had."""
 
     token: Secret
     expires_at: datetime
-    """by the database's clock, which alone judges it: the host's may be wrong"""
+    """by the database's clock, which alone counts: the host's may be wrong"""
     ends: float
     """the same in time.monotonic()"""
     refreshed: bool
 
 
 class Tokens:
-    """The Credentials of an Api (ebay/rest). `trigger` says in the refresh log what asked for a token."""
+    """The credentials of an Api (ebay/rest). `trigger` is logged with each refresh."""
 
     def __init__(
         self, db: Database, vault: Vault, transport: Transport, keyset: Keyset, account: Account, trigger: str
@@ -79,15 +79,14 @@ class Tokens:
             return self._access.token
 
     async def renewed(self, refused: Secret) -> Secret:
-        """After a 401: a new token, once, however many requests met it."""
+        """Get a new token after a 401, once, however many requests got one."""
         async with self._lock:
             if self._access is None or self._access.token == refused:
                 self._access = await self._obtain(MARGIN, "unauthorized", refused=refused)
             return self._access.token
 
     async def refresh(self, *, force: bool) -> Access:
-        """What `refresh-tokens` does: renew a token that ends within 15 minutes, or (`force`) the one of now, unless
-        another process has renewed it meanwhile."""
+        """Renew a token that ends within 15 minutes, or any token if `force`, unless another process just did."""
         async with self._lock:
             refused = None
             if force:
@@ -97,13 +96,15 @@ class Tokens:
             return self._access
 
     async def _obtain(self, margin: timedelta, trigger: str, *, refused: Secret | None = None) -> Access:
-        """The stored token, when it lasts longer than `margin` and is not the `refused` one; else a new one. What
-        eBay has said of the keyset or the consent is not asked again for each family."""
+        """The stored token if it lasts longer than `margin` and is not the `refused` one; else a new one.
+
+        If eBay has rejected the keyset or the consent, that is remembered, so that other families do not ask again.
+        """
         if self._hopeless:
             raise self._hopeless
 
         async def work(connection: AsyncConnection) -> Access | EbaysyncError:
-            await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # the holder may be asking eBay
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
             row = await self._row(connection, f"{_READ} FOR UPDATE OF t")
             token = self._opened(row, "access_token")
             if token and row.left and row.left > margin and token != refused:
@@ -123,11 +124,11 @@ class Tokens:
             raise
 
     def give_up(self, error: EbaysyncError) -> None:
-        """No further call of this account: whoever asks for a token gets this error."""
+        """Refuse further calls of this account: everybody who asks for a token gets this error."""
         self._hopeless = error
 
     async def _row(self, connection: AsyncConnection, query: str) -> Any:
-        """The account's token row. Raises ConsentNeeded when eBay has said so before."""
+        """The account's token row. Raises ConsentNeeded if eBay has said so before."""
         row = (await connection.execute(text(query), {"id": self.account.id})).one_or_none()
         if row is None or row.needs_consent:
             raise consent_needed(self.account)
@@ -137,11 +138,11 @@ class Tokens:
         blob = getattr(row, column)
         if blob is None:
             return None
-        mend = connect_command(self.account.name, self.account.environment)
-        return self._vault.open(blob, self.account.environment, self.account.id, column, mend)
+        hint = connect_command(self.account.name, self.account.environment)
+        return self._vault.open(blob, self.account.environment, self.account.id, column, hint)
 
     async def _ask(self, connection: AsyncConnection, row: Any, trigger: str) -> Access | EbaysyncError:
-        """Ask eBay and record the attempt. An error is handed back, not raised, so that its record is committed."""
+        """Ask eBay and log the attempt. An error is returned, not raised, so that the log entry is committed."""
         refresh_token = self._opened(row, "refresh_token")
         assert refresh_token is not None
         try:
@@ -182,7 +183,7 @@ def _access(token: Secret, expires_at: datetime, left: timedelta, *, refreshed: 
 
 
 async def expiring(db: Database) -> set[UUID]:
-    """The accounts whose access token ends within 15 minutes, or has."""
+    """The accounts whose access token has ended or ends within 15 minutes."""
     query = """
         SELECT ebay_account_id FROM ebay_tokens
         WHERE coalesce(access_expires_at, '-infinity') < clock_timestamp() + make_interval(secs => :soon)"""
@@ -190,9 +191,11 @@ async def expiring(db: Database) -> set[UUID]:
 
 
 async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> bool:
-    """A token that was just renewed is refused: the seller must consent again, where it is certain that the token has
-    the scopes: they are on record, or the family has been read before. Else only these scopes may be missing, and what
-    needs others goes on. Whether it is certain."""
+    """Handle a 401 for a token that was just renewed. Returns whether the seller must consent again.
+
+    That is certain if the token surely has the scopes: they are stored, or the family was read before. Otherwise only
+    these scopes may be missing, and families that need others go on.
+    """
     return await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes)) > 0
 
 
@@ -206,7 +209,7 @@ WHERE id = :id AND NOT needs_consent AND coalesce(
 
 
 async def _record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
-    """A line in the refresh log."""
+    """Write a line to the refresh log."""
     await connection.execute(
         text(
             "INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by, error_code, error_message)"
@@ -233,7 +236,7 @@ def consent_needed(account: Account) -> ConsentNeeded:
 async def open_api(
     settings: Settings, db: Database, account: Account, trigger: str, sleep: Callable[[float], Awaitable[None]]
 ) -> AsyncIterator[tuple[Api, Tokens]]:
-    """An account's way to eBay. Raises ConfigError where its keyset, hosts or key are not set."""
+    """Open an account's connection to eBay. Raises ConfigError if its keyset, hosts or key are not set."""
     keyset = settings.keyset(account.environment)
     vault = vaults.load(settings, may_create=not await has_tokens(db))
     places = hosts(settings, account.environment)

@@ -1,12 +1,11 @@
-"""Counts the calls of a keyset in `ebay_api_usage`, and refuses those that its quotas do not allow.
+"""Counts a keyset's calls in `ebay_api_usage`, and refuses calls that its quotas do not allow.
 
-Calls are counted before they are sent and stored in the background: after ten seconds, or after fifty calls, or fewer
-the nearer a quota is; and when the work ends. What a process that is killed has not stored is lost: at most that, for
-each API, and eBay's own count brings it back within the hour. Increments may be stored twice when a commit's answer
-is lost: too many calls counted do no harm.
+Calls are counted before they are sent, and stored in the background: every ten seconds, after fifty calls (fewer near a
+quota), and at the end. A killed process loses at most that per API, and eBay's own count corrects it within the hour.
+When a commit's answer is lost, calls may be counted twice, which does no harm.
 
-Which day it is, eBay's clock says. What a 429 means, Developer Analytics is asked, at most once a minute; run-all asks
-it once an hour. Where it does not answer, the documented quotas stand.
+eBay's clock decides which day it is. After a 429, Developer Analytics is asked whether the quota is spent, at most once
+a minute; run-all asks it once an hour. If it does not answer, the documented quotas apply.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ebaysync.accounts.accounts import has_tokens
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.analytics import Report
-from ebaysync.ebay.limits import Budget, Count, Usage
+from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport, hosts
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, Unauthorized
 from ebaysync.settings import Keyset, Settings
@@ -38,23 +37,23 @@ from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds between two times of storing
-MOST_UNSAID = 50  # calls of an API that are not stored yet
-ASK_AGAIN = 60  # seconds between two questions to Analytics
+EVERY = 10.0  # seconds between two stores
+MOST_UNSTORED = 50  # calls of an API, not yet stored
+ASK_AGAIN = 60  # seconds between two requests to Analytics after a 429
 ASK_HOURLY = 3600
 SPENT = b"request limit has been reached"
 CAUTIOUS = timedelta(hours=1)
 
 
-class Meter:
-    """One keyset's calls in this process (ebay/transport.Meter)."""
+class UsageMeter:
+    """The calls of one keyset in this process (implements ebay/transport.CallMeter)."""
 
     def __init__(self, db: Database, vault: Vault, keyset: Keyset, transport: Transport) -> None:
         self._db, self._vault, self._keyset, self._transport = db, vault, keyset, transport
         self.name = application.keyset_name(keyset)
         self._usage = Usage()
         self._day: date | None = None
-        self._unsaid: Counter[tuple[date, str]] = Counter()
+        self._unstored: Counter[tuple[date, str]] = Counter()
         self._ended = False
         self._full = asyncio.Event()
         self._asking = asyncio.Lock()
@@ -65,30 +64,32 @@ class Meter:
         return self._transport.clock.now()
 
     def budget(self, api: str) -> Budget:
-        """By what is stored as far as this process knows, and its own calls."""
+        """The budget from the stored counts, as far as this process knows them, and its own calls."""
         today = limits.quota_day(self.now)
-        if self._day and self._day < today:  # counts of yesterday; a rest may reach into today
-            self._usage = replace(self._usage, counts=_rests(self._usage.counts))
+        if self._day and self._day < today:  # yesterday's counts; a cool-down may last until today
+            self._usage = replace(self._usage, counts=_cool_downs(self._usage.counts))
         self._day = today
-        own = {api: calls for (day, api), calls in self._unsaid.items() if day == today}
+        own = {api: calls for (day, api), calls in self._unstored.items() if day == today}
         return self._usage.budget(api, self.now, own)
 
-    def admit(self, api: str, part: float) -> None:
+    def admit(self, api: str, share: float) -> None:
         budget = self.budget(api)
-        if rest := budget.rest(part, self.now):
-            raise QuotaSpent(rest[1])
+        if cool_down := budget.cool_down(share, self.now):
+            raise QuotaSpent(cool_down[1])
         key = limits.quota_day(self.now), api
-        self._unsaid[key] += 1
-        if self._unsaid[key] >= max(1.0, min(MOST_UNSAID, budget.left(part) / 20)):
+        self._unstored[key] += 1
+        if self._unstored[key] >= max(1.0, min(MOST_UNSTORED, budget.remaining(share) / 20)):
             self._full.set()
 
-    def resting(self, apis: Iterable[str], part: float) -> str | None:
-        rests = (self.budget(api).rest(part, self.now) for api in apis)
-        return next((rest[1] for rest in rests if rest), None)
+    def cooling(self, apis: Iterable[str], share: float) -> str | None:
+        cool_downs = (self.budget(api).cool_down(share, self.now) for api in apis)
+        return next((cool_down[1] for cool_down in cool_downs if cool_down), None)
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
-        """A 518 and a 429 that means the quota let the API rest until its reset, for every account of the keyset. Any
-        other 429 stays what it is: to be asked again."""
+        """Decide what a 518 or 429 means. If the quota is spent, the API cools down for all accounts of the keyset.
+
+        Any other 429 is returned as it is, to be retried.
+        """
         spent = isinstance(error, QuotaSpent)
         if not (spent or error.status == 429) or api.startswith(("oauth.", "analytics")):
             return error
@@ -96,48 +97,49 @@ class Meter:
         if until is None:
             return error
         bucket = self._usage.bucket(api)
-        await self._rest(bucket, until, error.message)
-        rest = self.budget(api).rest(1.0, self.now)
-        said = rest[1] if rest else f"the quota of {bucket} is spent"
-        return QuotaSpent(said, status=error.status, error_id=error.error_id)
+        await self._start_cool_down(bucket, until, error.message)
+        cool_down = self.budget(api).cool_down(1.0, self.now)
+        reason = cool_down[1] if cool_down else f"the quota of {bucket} is spent"
+        return QuotaSpent(reason, status=error.status, error_id=error.error_id)
 
     async def _spent_until(self, api: str, answer: Answer, error: EbayError, *, certain: bool) -> datetime | None:
-        """None: it is a matter of too many calls at once."""
+        """Until when the quota is spent; None if there were only too many calls at once."""
         now, budget = self.now, self.budget(api)
-        if budget.resting_until and budget.resting_until > now:
-            return budget.resting_until  # another request of this process was told so
+        if budget.cools_down_until and budget.cools_down_until > now:
+            return budget.cools_down_until  # another request of this process has found out
         await self._ask(ASK_AGAIN)
         bucket = self._usage.bucket(api)
         known = self._usage.counts.get(bucket)
         budget = self.budget(api)
         fresh = known and known.reported_at and now - known.reported_at < timedelta(seconds=2 * ASK_AGAIN)
-        told = known.reported if known and fresh else None
-        if certain or (told is not None and budget.quota is not None and told >= budget.quota):
+        reported = known.reported if known and fresh else None
+        if certain or (reported is not None and budget.quota is not None and reported >= budget.quota):
             return budget.resets_at
         if (error.retry_after or 0) > LONGEST_WAIT:  # eBay's report lags behind its answers
             return now + timedelta(seconds=error.retry_after or 0)
-        if told is not None or SPENT not in answer.body.lower():
+        if reported is not None or SPENT not in answer.body.lower():
             return None
-        # The words alone, which eBay has for both. Where our own count makes it likely, for the day; else for a while.
+        # Only the text is left to judge by, and eBay uses it for both. If our own count makes it likely, the quota is
+        # taken as spent for the day, otherwise for a while.
         likely = budget.quota is not None and budget.used >= budget.quota / 2
         return budget.resets_at if likely else min(budget.resets_at, now + CAUTIOUS)
 
-    async def _rest(self, bucket: str, until: datetime, reason: str) -> None:
+    async def _start_cool_down(self, bucket: str, until: datetime, reason: str) -> None:
         log.warning("%s: %s; no more calls of %s until %s", self.name, reason, bucket, until.isoformat())
-        count = self._usage.counts.get(bucket, Count(bucket))
-        counts = {**self._usage.counts, bucket: replace(count, resting_until=until, reason=reason)}
+        count = self._usage.counts.get(bucket, ApiCount(bucket))
+        counts = {**self._usage.counts, bucket: replace(count, cools_down_until=until, reason=reason)}
         self._usage = replace(self._usage, counts=counts)
         values = {"keyset": self.name, "api": bucket, "day": limits.quota_day(self.now), "until": until}
         values |= {"reason": reason[:300], "quota": self._usage.quota(bucket), "resets": limits.resets_at(self.now)}
         try:
             await self._db.execute(_REST, **values)
-        except DatabaseError as untold:
-            log.warning("that %s rests could not be stored: %s", bucket, untold)
+        except DatabaseError as unstored:
+            log.warning("that %s rests could not be stored: %s", bucket, unstored)
 
     # ---- eBay's own figures
 
     async def ask_hourly(self) -> None:
-        """eBay's own figures, once an hour for a keyset, whichever process comes first."""
+        """Ask for eBay's own figures, once an hour per keyset; the first process does it."""
         await self._ask(ASK_HOURLY)
 
     async def _ask(self, at_most_every: float) -> None:
@@ -176,22 +178,22 @@ class Meter:
         self._usage = (await load(self._db, [self.name], limits.quota_day(self.now))).get(self.name, Usage())
 
     async def store(self) -> None:
-        """Add the calls that are not stored yet, and learn what other processes have added."""
+        """Store the calls that are not stored yet, and read what other processes have stored."""
         async with self._storing:
-            said = Counter({key: calls for key, calls in self._unsaid.items() if calls})
-            if said:
+            reason = Counter({key: calls for key, calls in self._unstored.items() if calls})
+            if reason:
                 rows = [
                     {"api": api, "day": day.isoformat(), "calls": calls, "quota": self._usage.quota(api)}
-                    for (day, api), calls in sorted(said.items())
+                    for (day, api), calls in sorted(reason.items())
                 ]
                 values = {"rows": msgspec.json.encode(rows).decode(), "resets": limits.resets_at(self.now)}
                 await self._db.execute(_ADD, keyset=self.name, **values)
-                self._unsaid -= said
+                self._unstored -= reason
             await self.load()
 
     async def keep(self) -> None:
-        """Store now and then, and once more at the `end`. The count must not stop the work: what cannot be stored now
-        is stored later."""
+        """Store from time to time, and once more at the `end`. A database error does not stop the work: the calls are
+        stored later."""
         while not self._ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
@@ -208,9 +210,9 @@ class Meter:
 
 
 @asynccontextmanager
-async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transport) -> AsyncIterator[Meter]:
-    """Counts what is sent through this transport and its views."""
-    meter = Meter(db, vault, keyset, transport)
+async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transport) -> AsyncIterator[UsageMeter]:
+    """Count what is sent through this transport and its views."""
+    meter = UsageMeter(db, vault, keyset, transport)
     await meter.load()
     transport.meter = meter
     keeping = asyncio.create_task(meter.keep())
@@ -224,8 +226,10 @@ async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transpo
 async def ask_hourly(
     settings: Settings, db: Database, environment: str, sleep: Callable[[float], Awaitable[None]]
 ) -> bool:
-    """Have eBay's own figures of an environment's keyset, unless somebody had them within the hour: False. Raises
-    ConfigError, DatabaseError."""
+    """Ask for eBay's own figures of an environment's keyset. False if somebody did within the hour.
+
+    Raises ConfigError, DatabaseError.
+    """
     keyset = settings.keyset(environment)
     if await db.rows(_ASKED, keyset=application.keyset_name(keyset), seconds=ASK_HOURLY):
         return False
@@ -239,7 +243,7 @@ async def ask_hourly(
 
 
 async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:
-    """By keyset, the counts of a quota day and the rests that reach into it."""
+    """By keyset: the counts of a quota day, and cool-downs that last into it."""
 
     async def work(connection: AsyncConnection) -> dict[str, Usage]:
         return await read(connection, keysets, day)
@@ -250,20 +254,20 @@ async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usa
 async def read(connection: AsyncConnection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
     rows = (await connection.execute(text(_READ), {"keysets": list(keysets), "day": day})).all()
     known = (await connection.execute(text(_KNOWN), {"keysets": list(keysets)})).all()
-    told = {row.keyset: row.limits for row in known}
-    counts: dict[str, dict[str, Count]] = {keyset: {} for keyset in {*told, *(row.keyset for row in rows)}}
+    reported = {row.keyset: row.limits for row in known}
+    counts: dict[str, dict[str, ApiCount]] = {keyset: {} for keyset in {*reported, *(row.keyset for row in rows)}}
     for row in rows:
         before, count = counts[row.keyset].get(row.api), _count(row, day)
-        if before and before.resting_until and not count.resting_until:  # yesterday's rest reaches into today
-            count = replace(count, resting_until=before.resting_until, reason=before.reason)
+        if before and before.cools_down_until and not count.cools_down_until:  # yesterday's cool-down lasts into today
+            count = replace(count, cools_down_until=before.cools_down_until, reason=before.reason)
         counts[row.keyset][row.api] = count
-    return {keyset: Usage(of, told.get(keyset, {})) for keyset, of in counts.items()}
+    return {keyset: Usage(of, reported.get(keyset, {})) for keyset, of in counts.items()}
 
 
-def _count(row: Any, day: date) -> Count:
-    if row.quota_day != day:  # of it, only the rest holds on
-        return Count(row.api, resting_until=row.resting_until, reason=row.resting_reason)
-    return Count(
+def _count(row: Any, day: date) -> ApiCount:
+    if row.quota_day != day:  # only its cool-down is still of interest
+        return ApiCount(row.api, cools_down_until=row.resting_until, reason=row.resting_reason)
+    return ApiCount(
         row.api,
         row.calls,
         row.elsewhere,
@@ -275,9 +279,9 @@ def _count(row: Any, day: date) -> Count:
     )
 
 
-def _rests(counts: Mapping[str, Count]) -> dict[str, Count]:
-    found = {api: Count(api, resting_until=c.resting_until, reason=c.reason) for api, c in counts.items()}
-    return {api: count for api, count in found.items() if count.resting_until}
+def _cool_downs(counts: Mapping[str, ApiCount]) -> dict[str, ApiCount]:
+    found = {api: ApiCount(api, cools_down_until=c.cools_down_until, reason=c.reason) for api, c in counts.items()}
+    return {api: count for api, count in found.items() if count.cools_down_until}
 
 
 _READ = """

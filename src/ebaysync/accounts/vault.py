@@ -1,10 +1,10 @@
-"""Secrets at rest: AES-256-GCM, bound to where they stand.
+"""Stored secrets: AES-256-GCM, bound to their place.
 
     blob = version (1 byte) · key id (4) · nonce (12) · ciphertext and tag
     associated data = version, key id, environment, account or keyset, column
 
-so that a blob copied to another row, column or environment does not decrypt. A key's id is derived from it, so a
-blob names the key that opens it, and a missing key is told from a tampered blob.
+A blob that is copied to another row, column or environment does not decrypt. A key's id is derived from the key, so
+that a blob names its key, and a missing key can be told from a damaged blob.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TAG = 16
 
 
 class Vault:
-    """Seals with its first key, opens with any."""
+    """Encrypts with its first key, decrypts with any."""
 
     def __init__(self, keys: list[Secret], source: str) -> None:
         self.source = source
@@ -46,16 +46,19 @@ class Vault:
         return head + nonce + self._keys[self._first].encrypt(nonce, secret.reveal().encode(), bound)
 
     def current(self, blob: bytes) -> bool:
-        """Sealed with the first key: there is nothing to rotate."""
+        """Whether it was encrypted with the first key, so that there is nothing to rotate."""
         return blob[:_HEAD] == bytes([VERSION]) + self._first
 
-    def open(self, blob: bytes, environment: str, owner: UUID | str, column: str, mend: str = "") -> Secret:
-        """`owner` is an account's id, or a keyset's client id; `mend` the command that replaces a damaged secret.
-        Raises SecretKeyError: another key sealed it, or it was tampered with or moved."""
+    def open(self, blob: bytes, environment: str, owner: UUID | str, column: str, hint: str = "") -> Secret:
+        """Decrypt a blob. `owner` is an account's id or a keyset's client id, `hint` a command that replaces the
+        secret.
+
+        Raises SecretKeyError: another key encrypted it, or it was changed or moved.
+        """
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         damaged = SecretKeyError(
-            f"the stored {column} of {_told(owner)} is damaged, or was copied from another place",
-            hint=f"replace it: {mend or _mend(environment, owner)}",
+            f"the stored {column} of {_owner_text(owner)} is damaged, or was copied from another place",
+            hint=f"replace it: {hint or _replace_command(environment, owner)}",
         )
         if len(sealed) < _TAG:
             raise damaged
@@ -71,18 +74,18 @@ class Vault:
             raise damaged from None
 
 
-def _mend(environment: str, owner: UUID | str) -> str:
+def _replace_command(environment: str, owner: UUID | str) -> str:
     if isinstance(owner, UUID):
         return f"ebaysync accounts connect NAME --environment {environment}"
     return f"ebaysync keys signing create --environment {environment} --renew"
 
 
-def _told(owner: UUID | str) -> str:
+def _owner_text(owner: UUID | str) -> str:
     return f"account {owner}" if isinstance(owner, UUID) else f"the keyset {owner}"
 
 
 def _bound(head: bytes, environment: str, owner: UUID | str, column: str) -> bytes:
-    """No id is a prefixed client id: where the prefix ends, every UUID of version 4 has another byte."""
+    """A UUID as bytes, or a prefixed client id. The prefix differs from every version 4 UUID."""
     whose = owner.bytes if isinstance(owner, UUID) else b"keyset:" + owner.encode()
     return b"\0".join([head, environment.encode(), whose, column.encode()])
 
@@ -96,8 +99,10 @@ def _key_id(key: Secret) -> bytes:
 
 
 def load(settings: Settings, *, may_create: bool) -> Vault:
-    """The keys of the settings, or of the key file in EBAYSYNC_HOME, which is made on first use (`may_create`: there
-    are no secrets yet that another key has sealed). Raises SecretKeyError, ConfigError."""
+    """The keys from the settings, or from the key file in EBAYSYNC_HOME, which is created if `may_create`.
+
+    `may_create` means that no stored secret needs another key. Raises SecretKeyError, ConfigError.
+    """
     if settings.secret_key:
         return _vault(settings.secret_key.reveal(), "EBAYSYNC_SECRET_KEY")
     path = _key_file(settings)
@@ -136,7 +141,7 @@ def _vault(text: str, source: str) -> Vault:
 
 
 def _create(path: Path) -> None:
-    """Make the key file. Of two that try at once, one wins and the other uses its key."""
+    """Create the key file. If two processes try at once, one wins and the other uses its key."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

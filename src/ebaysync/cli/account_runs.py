@@ -1,4 +1,4 @@
-"""Running accounts in processes of their own, and answering for them: run-all, backfill, refresh-tokens."""
+"""What run-all, backfill and refresh-tokens share: run accounts in processes, print the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.cli.format import line_of, prefixed
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.ops import pool
-from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.job import AccountJob
+from ebaysync.ops.pool import AccountResult
 from ebaysync.store.database import Database
 from ebaysync.sync.stop import Stop
 
@@ -32,37 +33,37 @@ async def warn_of_ends(db: Database, chosen: Sequence[Account]) -> None:
 
 
 async def run_accounts(
-    session: Session, db: Database, parts: Sequence[Work], jobs: int | None, stop: Stop
-) -> list[Outcome]:
-    with progress("accounts", len(parts)) as told:
-        done: list[Outcome] = []
+    session: Session, db: Database, work: Sequence[AccountJob], jobs: int | None, stop: Stop
+) -> list[AccountResult]:
+    with progress("accounts", len(work)) as update:
+        done: list[AccountResult] = []
 
-        def on_outcome(outcome: Outcome) -> None:
-            done.append(outcome)
-            told(len(done), f"{outcome.account}: {outcome.status}")
+        def on_result(result: AccountResult) -> None:
+            done.append(result)
+            update(len(done), f"{result.account}: {result.status}")
 
         jobs = jobs or session.settings.jobs
         return await pool.run_accounts(
-            session.settings, db, parts, jobs, stop, verbose=session.verbose, quiet=session.quiet, told=on_outcome
+            session.settings, db, work, jobs, stop, verbose=session.verbose, quiet=session.quiet, on_result=on_result
         )
 
 
-def answer(outcomes: list[Outcome], code: int, *, as_json: bool) -> None:
+def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
     if as_json:
-        status = pool.combined([outcome.status for outcome in outcomes])
-        answer_json({"status": status, "accounts": [outcome.as_dict() for outcome in outcomes]})
+        status = pool.combined([result.status for result in results])
+        answer_json({"status": status, "accounts": [result.as_dict() for result in results]})
     else:
-        for outcome in outcomes:
-            for one in outcome.runs:
+        for result in results:
+            for one in result.runs:
                 typer.echo(line_of(one))
-            if outcome.error:
-                typer.echo(f"{outcome.account}: {outcome.status}")
-            elif not outcome.runs:
-                typer.echo(f"{outcome.account}: nothing is due")
-        if not outcomes:
+            if result.error:
+                typer.echo(f"{result.account}: {result.status}")
+            elif not result.runs:
+                typer.echo(f"{result.account}: nothing is due")
+        if not results:
             typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
-    for outcome in outcomes:
-        for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in outcome.errors):
-            logs.tell(prefixed(outcome.account, message), hint)
+    for result in results:
+        for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in result.errors):
+            logs.tell(prefixed(result.account, message), hint)
     if code:
         raise typer.Exit(code)

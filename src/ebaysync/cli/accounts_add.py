@@ -57,7 +57,7 @@ def add(
     check_name(name, environment)
     if not refresh_token_stdin:
         raise UsageError("the refresh token comes on standard input", hint="add --refresh-token-stdin")
-    said = Consent(
+    stated = Consent(
         None if scopes is None else scopes_in(scopes),
         consented_on.date() if consented_on else None,
         ebay_user_id,
@@ -71,7 +71,7 @@ def add(
         async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
             async with metered(db, keys, keyset, transport):
-                return await accounts.add(db, keys, transport, keyset, name, token, said)
+                return await accounts.add(db, keys, transport, keyset, name, token, stated)
 
     account = session.go(work)
     if as_json:
@@ -89,7 +89,7 @@ def check_name(name: str, environment: str) -> None:
 
 
 def scopes_in(text: str) -> tuple[str, ...]:
-    """Scopes as they are written in an option: eBay's addresses, or what follows api_scope/ in them."""
+    """The scopes of the option: eBay's URLs, or the part after api_scope/."""
     words = text.replace(",", " ").split()
     return tuple(
         SCOPE if word == "api_scope" else word if word.startswith("https://") else f"{SCOPE}/{word}" for word in words
@@ -97,7 +97,7 @@ def scopes_in(text: str) -> tuple[str, ...]:
 
 
 def _token() -> Secret:
-    """One line and nothing else: whatever follows says that another file was meant."""
+    """Read a token file: one line. More lines mean that another file was meant."""
     if sys.stdin.isatty():
         typer.echo("paste the refresh token, then press Enter:", err=True)
         text = sys.stdin.readline(LONGEST_TOKEN)

@@ -1,4 +1,4 @@
-"""accounts connect: eBay's consent page, and what it answers."""
+"""accounts connect: a seller's consent on eBay's page."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def connect(
         )
     configured = session.settings
     keyset, places = configured.consent_keyset(environment), hosts(configured, environment)
-    said = Consent(asked, None, ebay_user_id, marketplace)
+    stated = Consent(asked, None, ebay_user_id, marketplace)
 
     @asynccontextmanager
     async def opened(stop: Stop) -> AsyncIterator[tuple[Database, vault.Vault, Transport]]:
@@ -81,24 +81,24 @@ def connect(
     async def begin(stop: Stop) -> tuple[Account, datetime] | None:
         async with opened(stop) as (db, keys, transport):
             await consent.check_name(db, environment, name)
-            return await consent.resume(db, keys, transport, keyset, name, said)
+            return await consent.resume(db, keys, transport, keyset, name, stated)
 
     async def work(stop: Stop) -> tuple[Account, datetime]:
         async with opened(stop) as (db, keys, transport):
-            return await consent.connect(db, keys, transport, keyset, name, code, said)
+            return await consent.connect(db, keys, transport, keyset, name, code, stated)
 
     if resumed := session.go(begin):
         _answer(name, *resumed, asked, as_json=as_json)
         return
     state = Secret(secrets.token_urlsafe(24))
-    # The answer of --json is one object; else the address is for whoever reads it, a person or a script.
+    # --json promises one object on standard output. Without it, the URL goes there for a person or a script.
     typer.echo(oauth.consent_page(places.auth, keyset, asked, state.reveal()), err=as_json)
     code = _code(state)
     _answer(name, *session.go(work), asked, as_json=as_json)
 
 
 def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
-    """The scopes to ask for; they are the same in every environment."""
+    """The scopes to ask for. They are the same in every environment."""
     if scopes is not None and families is not None:
         raise UsageError("--scopes and --families both say what to ask for", hint="leave one of them out")
     if scopes is not None:
@@ -112,7 +112,7 @@ def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
 
 
 def _code(state: Secret) -> Secret:
-    """The code on standard input. A person at a terminal may paste once more: the page's answer is still good."""
+    """Read the code from standard input. At a terminal a wrong paste can be corrected, because the code is still valid."""
     while True:
         line = _pasted()
         try:
@@ -124,7 +124,7 @@ def _code(state: Secret) -> Secret:
 
 
 def _pasted() -> str:
-    """One line; empty at its end. Nothing is asked of what is no terminal: whoever drives it knows what to send."""
+    """Read one line; empty at the end of input. Prompts only at a terminal."""
     if sys.stdin.isatty():
         typer.echo(
             "Open this address in the seller's browser (any machine's) and agree.\n"

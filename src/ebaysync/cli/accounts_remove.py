@@ -52,8 +52,8 @@ def remove(
 
     async def work(stop: Stop) -> dict[str, int]:
         async with session.database(admin=True) as db:
-            with progress(f"removing {found.name}", sum(rows.values())) as told:
-                return await control.remove(db, found, why, stop, lambda number: told(number, f"{number:,} rows"))
+            with progress(f"removing {found.name}", sum(rows.values())) as update:
+                return await control.remove(db, found, why, stop, lambda number: update(number, f"{number:,} rows"))
 
     deleted = session.go(work)
     typer.echo(f"{found.name} is removed, with {sum(deleted.values()):,} rows of {len(deleted)} tables")

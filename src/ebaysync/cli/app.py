@@ -1,4 +1,4 @@
-"""The program: its commands, and the ONE place where an error becomes an exit code (INTERFACE: Exit codes)."""
+"""The program: its commands, and the one place where an error becomes an exit code (INTERFACE: Exit codes)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ebaysync import log as logs
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
-# The help's panels: each command with its modules in ebaysync.cli.
+# The panels of the help: each command, and its modules in ebaysync.cli.
 PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "Set up": {
         "accounts": ("accounts", "accounts_add", "accounts_connect", "accounts_remove"),
@@ -61,7 +61,7 @@ COMMANDS = {name: modules for panel in PANELS.values() for name, modules in pane
 
 
 class WhenUsed(MetaPathFinder):
-    """Lets `import httpx` wait for the first use of httpx: most commands import what needs it, and ask eBay nothing."""
+    """Delays `import httpx` until its first use. Most commands import modules that need it, but never call eBay."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         found = PathFinder.find_spec(fullname, path, target) if fullname == "httpx" else None
@@ -71,8 +71,10 @@ class WhenUsed(MetaPathFinder):
 
 
 class Commands(TyperGroup):
-    """Imports a command's modules when the command is used: all of them together take longer than most commands do.
-    The help, and a word that is no command, need all."""
+    """Imports a command's modules when the command is used.
+
+    Importing all of them takes longer than most commands run. The help and a misspelt command still import all.
+    """
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
@@ -96,7 +98,7 @@ class Commands(TyperGroup):
 
 def _set_log_level(context: typer.Context, option: typer.CallbackParam, wanted: bool) -> None:
     session = context.find_root().obj
-    if wanted and session is not None:  # there is none while a shell completes
+    if wanted and session is not None:  # there is none during shell completion
         setattr(session, option.name or "", True)
         logs.set_up(verbose=session.verbose, quiet=session.quiet)
 
@@ -109,11 +111,11 @@ def _log_options(
         bool, typer.Option("--quiet", "-q", hidden=True, expose_value=False, callback=_set_log_level)
     ] = False,
 ) -> None:
-    """No command: Typer makes parameters of these two."""
+    """Not a command: Typer turns these two parameters into options."""
 
 
 def _with_log_options(command: Any) -> Any:
-    """The command with -v and -q of its own, so that they may stand behind it as well as before it."""
+    """Give a command its own -v and -q, so that they may stand before or after its name."""
     part = typer.Typer(add_completion=False)
     part.command()(_log_options)
     command.params += [option for option in get_command(part).params if option.name in ("verbose", "quiet")]
@@ -157,7 +159,7 @@ def _options(
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. Exits with the code of INTERFACE: Exit codes."""
     _settle_in()
     sys.meta_path.insert(0, WhenUsed())
     try:
@@ -169,9 +171,9 @@ def main() -> None:
         _tell(error)
         sys.exit(error.exit_status if isinstance(error, Interrupted) else error.exit_code)
     except SystemExit as end:
-        if not isinstance(end.__context__, BrokenPipeError):  # which typer makes a 1 of
+        if not isinstance(end.__context__, BrokenPipeError):  # Typer would turn it into 1
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter complains at exit
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -189,7 +191,7 @@ def main() -> None:
 
 
 def _settle_in() -> None:
-    """No core dumps, which would hold secrets; and standard streams that were closed become /dev/null."""
+    """Disable core dumps, which would contain secrets, and reopen closed standard streams as /dev/null."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -203,7 +205,7 @@ def _settle_in() -> None:
 
 
 def _usage(error: Any) -> UsageError:
-    """A wrong option or argument in one line, as every other error; the help where no command was given."""
+    """Print a wrong option or argument in one line, like every other error; the help if no command was given."""
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.format_message(), err=True)
         sys.exit(UsageError.exit_code)

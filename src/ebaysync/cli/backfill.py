@@ -14,7 +14,8 @@ from ebaysync.cli.session import Session
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.ops import pool
-from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.job import AccountJob
+from ebaysync.ops.pool import AccountResult
 from ebaysync.sync.stop import Stop
 
 
@@ -44,11 +45,11 @@ def backfill(
             logs.tell(f"eBay gives {one.name} of the last {one.furthest_reach.days} days only")
     names = [one.name for one in families if one.cursor_type != "snapshot"]
 
-    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+    async def work(stop: Stop) -> tuple[list[AccountResult], int]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
-            parts = [Work(a, names, "backfill", walk="backfill", days=days) for a in chosen]
-            outcomes = await run_accounts(session, db, parts, None, stop)
-            return outcomes, pool.exit_code(outcomes, stop, several=len(parts) * len(names) > 1)
+            account_jobs = [AccountJob(a, names, "backfill", walk="backfill", days=days) for a in chosen]
+            results = await run_accounts(session, db, account_jobs, None, stop)
+            return results, pool.exit_code(results, stop, several=len(account_jobs) * len(names) > 1)
 
     answer(*session.go(work), as_json=as_json)

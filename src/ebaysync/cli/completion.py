@@ -9,18 +9,18 @@ from ebaysync import settings
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
 
-SECONDS = 2.0  # longer than that nobody waits for a completion
+SECONDS = 2.0  # nobody waits longer for a completion
 
 
 def complete_family(incomplete: str) -> list[str]:
-    """Families that begin with what was typed."""
+    """Families that begin with the typed text."""
     return [name for name in discover() if name.startswith(incomplete)]
 
 
 def complete_account(incomplete: str) -> list[str]:
-    """Accounts that begin with what was typed; none if the database does not answer soon.
+    """Accounts that begin with the typed text; none if the database does not answer soon.
 
-    The embedded PostgreSQL is not started for that: a start takes too long, and would leave a data directory behind.
+    The embedded PostgreSQL is not started for this: it takes too long, and would create a data directory.
     """
     with suppress(EbaysyncError, TimeoutError, OSError):
         return [name for name in asyncio.run(_names()) if name.startswith(incomplete)]

@@ -48,10 +48,10 @@ def demo(
             {
                 "EBAYSYNC_HOME": str(home),
                 "EBAYSYNC_SIMULATOR_URL": running.url,
-                "EBAYSYNC_SETTLE_SECONDS": "0",  # the simulator's index does not lag, so nobody has to wait
+                "EBAYSYNC_SETTLE_SECONDS": "0",  # the simulator's index does not lag, so that nobody has to wait
             }
         )
-        # Our own use of the database keeps one server up for all the commands.
+        # Our own connection keeps one server running for all commands.
         _hold(stack, program.settings)
         program.say("A bundled eBay is up, with an embedded PostgreSQL. Each line below is a real command.")
         for seller in control.sellers(world):
@@ -75,11 +75,11 @@ def _hold(stack: ExitStack, configured: Settings) -> None:
 
 
 class _Program:
-    """Runs ebaysync's own commands in processes of their own, with the demo's settings and no others."""
+    """Runs ebaysync's own commands in processes, with only the demo's settings."""
 
     def __init__(self, own: dict[str, str]) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("EBAYSYNC_", "EBAY_"))}
-        empty = Path(own["EBAYSYNC_HOME"]) / "demo.env"  # so that a .env of the working directory is not read
+        empty = Path(own["EBAYSYNC_HOME"]) / "demo.env"  # so that a .env in the working directory is not read
         empty.touch()
         self.environ = kept | own | {"EBAYSYNC_ENV_FILE": str(empty)}
         self.settings = load(own, env_file=False)

@@ -1,4 +1,4 @@
-"""doctor: everything that can be wrong with a set-up, and how to mend it."""
+"""doctor: diagnose the setup and suggest fixes."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def doctor(
         try:
             async with session.database() as db:
                 chosen = [await accounts.find(db, name) for name in account or ()] or await accounts.every(db)
-                with progress("doctor", None) as told:
-                    return await doctors.examine(
-                        settings, db, chosen, stop, online=not offline, told=lambda name: told(0, name)
+                with progress("doctor", None) as update:
+                    return await doctors.diagnose(
+                        settings, db, chosen, stop, online=not offline, on_progress=lambda name: update(0, name)
                     )
         except DatabaseError as error:
             unusable.append(error)
@@ -64,7 +64,7 @@ def doctor(
 
 
 def _show(found: Sequence[Finding]) -> None:
-    """Each warning and failure with its hint; what is well in a line for each check, of many accounts too."""
+    """Print each warning and failure with its hint, and one line per check that is fine."""
     table = Table("state", "check", "of", "finding", box=None, pad_edge=False, show_header=False)
     for check in dict.fromkeys(finding.check for finding in found):
         well = [one for one in found if one.check == check and one.status == "ok"]

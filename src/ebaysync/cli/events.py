@@ -80,7 +80,7 @@ def _since(word: str) -> datetime:
 
 
 def _events(found: list[dict[str, Any]]) -> str:
-    """A line for each event, and its changes beneath: keys and values are too long for columns."""
+    """Print each event as a line with its changes below: keys and values are too long for columns."""
     lines = []
     for event in found:
         record = f"{event['table']} {clean(event['key'])}"

@@ -1,4 +1,4 @@
-"""How values are printed for people."""
+"""Formats values for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """Prints tables to standard output; a pipe gets 160 columns instead of 80."""
+    """Prints tables to standard output. A pipe gets 160 columns instead of 80."""
     width = None if sys.stdout.isatty() else 160
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
@@ -21,7 +21,7 @@ def short(moment: str | None) -> str:
 
 
 def lasting(seconds: float | None) -> str:
-    """A duration in its largest unit, at least two of it."""
+    """A duration in its largest unit of which it has at least two."""
     if seconds is None:
         return "–"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -36,7 +36,7 @@ def ago(moment: str | None) -> str:
 
 
 def clean(text: str) -> str:
-    """Text of eBay or a buyer, without characters that a terminal would obey."""
+    """Text from eBay or a buyer, without control characters that a terminal would obey."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
@@ -46,7 +46,7 @@ def prefixed(account: str, message: str) -> str:
 
 
 def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
-    """One run, from its JSON, in one line."""
+    """A run, from its JSON, in one line."""
     head = f"{run['account']} {run['family']}: {run['status']}"
     if run["status"] == "skipped":
         return f"{head}, {run['reason']}"

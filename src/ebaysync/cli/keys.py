@@ -1,4 +1,4 @@
-"""keys rotate, keys signing: the keys that encrypt stored secrets, and those that sign calls."""
+"""keys rotate, keys signing: the keys that encrypt stored secrets and the keys that sign calls."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
         answer_json({"tables": [asdict(count) for count in done.counts]})
     else:
         for count in done.counts:
-            told = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
-            typer.echo(f"{count.table}: {told}" + (f", {count.dropped} dropped" if count.dropped else ""))
+            update = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
+            typer.echo(f"{count.table}: {update}" + (f", {count.dropped} dropped" if count.dropped else ""))
     if done.first_error:
         unreadable = sum(count.unreadable for count in done.counts)
         raise SecretKeyError(
@@ -104,7 +104,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         return
     table = Table(
         Column("environment", no_wrap=True),
-        Column("client id", overflow="fold"),  # in a narrow terminal on more lines, and whole
+        Column("client id", overflow="fold"),  # on more lines in a narrow terminal, never cut
         Column("signing key", overflow="fold"),
         *(Column(name, no_wrap=True) for name in ("cipher", "until", "state")),
         box=None,

@@ -38,14 +38,14 @@ def logs(
         f"{short(found['started_at'])}, {found['status']}"
     )
     for line in found["lines"]:
-        typer.echo(f"{line['at'][11:23]}  {line['kind']:5}  {clean(_said(line['kind'], line['details']))}")
+        typer.echo(f"{line['at'][11:23]}  {line['kind']:5}  {clean(_line_text(line['kind'], line['details']))}")
     if not found["lines"]:
         typer.echo(
             "its lines are no longer there (EBAYSYNC_KEEP_LOGS_DAYS)" if found["finished_at"] else "no lines yet"
         )
 
 
-def _said(kind: str, facts: dict[str, Any]) -> str:
+def _line_text(kind: str, facts: dict[str, Any]) -> str:
     span = f"{_time(facts['from'])} … {_time(facts['to'])}" if facts.get("from") else ""
     if kind == "start":
         return f"window {span}" if span else ""
@@ -62,8 +62,8 @@ def _said(kind: str, facts: dict[str, Any]) -> str:
     if kind == "page":
         return ", ".join(([span] if span else []) + counts)
     calls = f"{facts.get('calls')} calls, {facts.get('seconds')} s"
-    rest = [facts["reason"]] if facts.get("reason") else []
-    return "; ".join([", ".join(counts), calls, f"cursor {facts.get('cursor') or '–'}", *rest])
+    reason = [facts["reason"]] if facts.get("reason") else []
+    return "; ".join([", ".join(counts), calls, f"cursor {facts.get('cursor') or '–'}", *reason])
 
 
 def _time(moment: str | None) -> str:

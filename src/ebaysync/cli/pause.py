@@ -1,4 +1,4 @@
-"""pause, resume: the switch for everything."""
+"""pause, resume."""
 
 from __future__ import annotations
 

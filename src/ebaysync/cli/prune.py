@@ -68,8 +68,8 @@ def prune(
         async with session.database(admin=True) as db:
             if dry_run:
                 return await pruning.counted(db, keep)
-            with progress("prune", None) as told:
-                return await pruning.pruned(db, keep, stop, lambda number: told(number, f"{number:,} rows"))
+            with progress("prune", None) as update:
+                return await pruning.pruned(db, keep, stop, lambda number: update(number, f"{number:,} rows"))
 
     found = session.go(work)
     if as_json:

@@ -1,4 +1,4 @@
-"""run: the one command that reads from eBay in the program's own process."""
+"""run: the one command that reads from eBay in its own process."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def run(
     async def work(stop: Stop) -> Summary:
         async with session.database() as db:
             found = await accounts.find(db, account)
-            with progress(f"{wanted.name} of {found.name}", 1.0) as told:
+            with progress(f"{wanted.name} of {found.name}", 1.0) as update:
 
                 def on_progress(summary: Summary) -> None:
-                    told(summary.share, f"{summary.fetched} read, {summary.stored} stored")
+                    update(summary.share, f"{summary.fetched} read, {summary.stored} stored")
 
                 runs = run_families(session.settings, db, found, [wanted], options, stop, on_progress)
                 async for summary in runs:

@@ -18,7 +18,8 @@ from ebaysync.cli.session import Session
 from ebaysync.errors import ConfigError
 from ebaysync.families import named
 from ebaysync.ops import pool, schedule
-from ebaysync.ops.pool import Outcome, Work
+from ebaysync.ops.job import AccountJob
+from ebaysync.ops.pool import AccountResult
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import paused
 from ebaysync.sync.stop import Stop
@@ -58,7 +59,7 @@ def run_all(
     session: Session = context.obj
     only = [named(name).name for name in family or ()]
 
-    async def work(stop: Stop) -> tuple[list[Outcome], int]:
+    async def work(stop: Stop) -> tuple[list[AccountResult], int]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
             ids = [a.id for a in chosen]
@@ -68,24 +69,26 @@ def run_all(
             limit = session.settings.account_timeout
             renew = await expiring(db)
             busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
-            parts = [Work(a, due[a.id], "run-all", time_limit=limit) for a in busy]
-            outcomes = await run_accounts(session, db, parts, jobs, stop)
+            account_jobs = [AccountJob(a, due[a.id], "run-all", time_limit=limit) for a in busy]
+            results = await run_accounts(session, db, account_jobs, jobs, stop)
             await warn_of_ends(db, chosen)
-            idle = [Outcome(a.name) for a in chosen if a not in busy]
-            return sorted(outcomes + idle, key=lambda outcome: outcome.account), pool.exit_code(outcomes, stop)
+            idle = [AccountResult(a.name) for a in chosen if a not in busy]
+            return sorted(results + idle, key=lambda result: result.account), pool.exit_code(results, stop)
 
     answer(*session.go(work), as_json=as_json)
 
 
 async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> bool:
-    """eBay's own figures of the call limits, once an hour for each keyset; without them the documented ones stand.
-    Whether any were asked for."""
+    """Ask for eBay's own call limits, once an hour per keyset. Returns whether any were asked for.
+
+    Without them the documented limits apply.
+    """
     if await db.transact(paused):
         return False
     asked = False
     for environment in sorted({each.environment for each in chosen if each.at_work}):
         try:
             asked |= await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
-        except ConfigError as error:  # each account says it by itself
+        except ConfigError as error:  # each account reports it itself
             log.info("the call limits of %s: %s", environment, error)
     return asked

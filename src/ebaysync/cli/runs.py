@@ -1,4 +1,4 @@
-"""runs: what ran."""
+"""runs: the latest runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def runs(
 
 
 def _runs(found: list[dict[str, Any]]) -> str:
-    """A line for each run. On a terminal its note is cut at the edge, in a file or pipe it is whole."""
+    """Print a line per run. On a terminal a long note is cut at the edge; in a file or pipe it is complete."""
     rows = [("run", "started", "account", "family", "status", "note")]
     for run in found:
         account = run["account"] if len(run["account"]) <= LONGEST_NAME else f"{run['account'][: LONGEST_NAME - 1]}…"

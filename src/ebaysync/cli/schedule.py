@@ -1,4 +1,4 @@
-"""schedule: what is due when, and the calls that it will cost."""
+"""schedule: what is due when, and the calls it will cost."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
 
 
 def _table(*heads: str) -> Table:
-    """A head that ends with > is of numbers."""
+    """A heading that ends with > is for numbers."""
     columns = [
         Column(
             head.removesuffix(" >"),

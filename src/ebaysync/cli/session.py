@@ -1,4 +1,4 @@
-"""What every command needs: the settings, an open database, the event loop with its signals, ways to answer."""
+"""What every command needs: settings, an open database, an event loop with signal handlers, JSON output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass
 class Session:
-    """The typer context's object. Settings are read when a command first needs them."""
+    """The typer context's object. It reads the settings when a command first needs them."""
 
     verbose: bool = False
     quiet: bool = False
@@ -39,7 +39,7 @@ class Session:
         return found
 
     def go(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
-        """Run a command's coroutine with SIGINT and SIGTERM under control."""
+        """Run a command's coroutine. SIGINT and SIGTERM request a stop."""
 
         stops: list[Stop] = []
 
@@ -56,7 +56,7 @@ class Session:
 
     @asynccontextmanager
     async def database(self, *, admin: bool = False, current: bool = True) -> AsyncIterator[Database]:
-        """The database; `current`: with a schema that fits, or SchemaBehind."""
+        """Open the database. With `current`, raises SchemaBehind unless the schema is current."""
         url = self.settings.database_url
         if admin and self.settings.admin_database_url:
             url = self.settings.admin_database_url
@@ -72,7 +72,7 @@ def answer_json(value: Any) -> None:
 
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error where that is a terminal. Yields `told(completed, note)`."""
+    """Show a progress bar on standard error if that is a terminal. Yields `update(completed, note)`."""
     if not sys.stderr.isatty():
         yield lambda completed, note: None
         return

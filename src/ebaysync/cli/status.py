@@ -104,7 +104,7 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
 
 
 def _left(moment: str | None) -> str:
-    """How long something is still good; empty: not known."""
+    """The time until something expires; empty if unknown."""
     if moment is None:
         return ""
     seconds = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
@@ -113,21 +113,21 @@ def _left(moment: str | None) -> str:
 
 def _notes(account: dict[str, Any]) -> list[str]:
     token, name = account["token"], account["account"]
-    mend = accounts.connect_command(name, account["environment"])
+    renew_command = accounts.connect_command(name, account["environment"])
     notes = []
     if token["needs_consent"]:
-        notes.append(f"{name}: the seller must consent again: {mend}")
+        notes.append(f"{name}: the seller must consent again: {renew_command}")
     elif token["refresh_expires_at"]:
         left = datetime.fromisoformat(token["refresh_expires_at"]) - datetime.now(UTC)
         if left <= timedelta(0):
-            notes.append(f"{name}: the seller's consent has ended: {mend}")
+            notes.append(f"{name}: the seller's consent has ended: {renew_command}")
         elif left < consent.PRESSING:
-            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}, renew it now: {mend}")
+            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}, renew it now: {renew_command}")
         elif left < consent.SOON:
             notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}")
     if token["missing_scopes"]:
         notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
-        notes.append(f"{name}: to consent to all of it: {mend}")
+        notes.append(f"{name}: to consent to all of it: {renew_command}")
     return notes
 
 

@@ -24,10 +24,10 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 TRADING = "trading"
 OTHER = "other"
 
-GOAL = 0.80  # of a quota: what a day's forecast is kept within
+TARGET_SHARE = 0.80  # of a quota: what a day's forecast is kept within
 # Of a quota, by our own count: the last part is for what runs most often, and some of it for what we do not see.
-LAST_PARTS = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
-LAST_PART = 0.90
+USABLE_SHARES = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
+LEAST_USABLE_SHARE = 0.90
 
 
 @cache
@@ -65,8 +65,8 @@ def api_of_report(context: str, name: str, resource: str) -> str | None:
     """The same of an entry of getRateLimits; None: one that is not used here."""
     if "trading" in f"{context} {name}".lower():
         return TRADING if resource.lower().replace(" ", "") in ("tradingapi", "trading") else f"{TRADING}.{resource}"
-    said = f"{context}/{name}/{resource}".lower()
-    return next((api for api, pattern in _reports() if pattern.search(said)), None)
+    text = f"{context}/{name}/{resource}".lower()
+    return next((api for api, pattern in _reports() if pattern.search(text)), None)
 
 
 def quota_day(now: datetime) -> date:
@@ -79,13 +79,13 @@ def resets_at(now: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), PACIFIC).astimezone(UTC)
 
 
-def last_part(every_minutes: float) -> float:
+def usable_share(every_minutes: float) -> float:
     """The share of a quota that a family with this interval may bring the count to."""
-    return next((part for minutes, part in LAST_PARTS if every_minutes <= minutes), LAST_PART)
+    return next((share for minutes, share in USABLE_SHARES if every_minutes <= minutes), LEAST_USABLE_SHARE)
 
 
 @dataclass(frozen=True)
-class Count:
+class ApiCount:
     """A row of `ebay_api_usage`: an API's calls in a quota day."""
 
     api: str
@@ -94,7 +94,7 @@ class Count:
     reported: int | None = None
     reported_at: datetime | None = None
     resets_at: datetime | None = None
-    resting_until: datetime | None = None
+    cools_down_until: datetime | None = None
     reason: str | None = None
 
 
@@ -108,24 +108,24 @@ class Budget:
     elsewhere: int
     reported: int | None
     resets_at: datetime
-    resting_until: datetime | None = None
+    cools_down_until: datetime | None = None
     reason: str | None = None
 
     @property
     def used(self) -> int:
         return self.ours + self.elsewhere
 
-    def left(self, part: float) -> float:
+    def remaining(self, share: float) -> float:
         """Calls until `part` of the quota is used; infinite where no quota is known."""
-        return float("inf") if self.quota is None else self.quota * part - self.used
+        return float("inf") if self.quota is None else self.quota * share - self.used
 
-    def rest(self, part: float, now: datetime) -> tuple[datetime, str] | None:
+    def cool_down(self, share: float, now: datetime) -> tuple[datetime, str] | None:
         """Until when no call is to be made, and why; None: calls may be made."""
-        if self.resting_until and self.resting_until > now:
-            return self.resting_until, f"the quota of {self.api} is spent until {_minute(self.resting_until)}"
-        if self.left(part) < 1:
-            said = f"{self.used} of {self.quota} calls of {self.api} are used, the rest is kept back until"
-            return self.resets_at, f"{said} {_minute(self.resets_at)}"
+        if self.cools_down_until and self.cools_down_until > now:
+            return self.cools_down_until, f"the quota of {self.api} is spent until {_minute(self.cools_down_until)}"
+        if self.remaining(share) < 1:
+            text = f"{self.used} of {self.quota} calls of {self.api} are used, the rest is kept back until"
+            return self.resets_at, f"{text} {_minute(self.resets_at)}"
         return None
 
 
@@ -137,7 +137,7 @@ def _minute(moment: datetime) -> str:
 class Usage:
     """One keyset's quota day: the counts by API, and the quotas that eBay has reported."""
 
-    counts: Mapping[str, Count] = field(default_factory=dict)
+    counts: Mapping[str, ApiCount] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
 
     def bucket(self, api: str) -> str:
@@ -148,13 +148,13 @@ class Usage:
         documented = quotas().get(bucket)
         return self.limits.get(bucket, documented.daily if documented else None)
 
-    def budget(self, api: str, now: datetime, unsaid: Mapping[str, int] | None = None) -> Budget:
+    def budget(self, api: str, now: datetime, unstored: Mapping[str, int] | None = None) -> Budget:
         """Of the bucket that `api` belongs to; `unsaid` are calls that are not in the counts yet."""
         bucket = self.bucket(api)
         members = [count for name, count in self.counts.items() if self.bucket(name) == bucket]
-        own = self.counts.get(bucket, Count(bucket))
-        more = sum(calls for name, calls in (unsaid or {}).items() if self.bucket(name) == bucket)
-        resting = max((m.resting_until for m in members if m.resting_until), default=None)
+        own = self.counts.get(bucket, ApiCount(bucket))
+        more = sum(calls for name, calls in (unstored or {}).items() if self.bucket(name) == bucket)
+        cooling = max((m.cools_down_until for m in members if m.cools_down_until), default=None)
         reset = own.resets_at if own.resets_at and own.resets_at > now else resets_at(now)
         return Budget(
             bucket,
@@ -163,8 +163,8 @@ class Usage:
             sum(member.elsewhere for member in members),
             own.reported,
             reset,
-            resting,
-            next((m.reason for m in members if m.resting_until == resting), None) if resting else None,
+            cooling,
+            next((m.reason for m in members if m.cools_down_until == cooling), None) if cooling else None,
         )
 
     def budgets(self, now: datetime) -> list[Budget]:

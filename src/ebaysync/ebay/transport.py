@@ -168,13 +168,13 @@ class Answer:
             return None
 
 
-class Meter(Protocol):
+class CallMeter(Protocol):
     """Counts an application's calls against its quotas (accounts/usage)."""
 
     def admit(self, api: str, part: float) -> None:
         """A request is about to be sent. Raises QuotaSpent, when it must not be: `part` of the quota is used."""
 
-    def resting(self, apis: Iterable[str], part: float) -> str | None:
+    def cooling(self, apis: Iterable[str], part: float) -> str | None:
         """Why no call of one of these APIs is to be made now; None: calls may be made."""
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
@@ -203,7 +203,7 @@ class Transport:
         self.clock = Clock()
         self.calls = 0
         self.spent: Counter[str] = Counter()
-        self.meter: Meter | None = None
+        self.meter: CallMeter | None = None
         self.part = 1.0
         self._demanded: set[str] = set()  # of all views: the APIs of which eBay refused an unsigned call
         self._allowed = hosts.names()
@@ -226,9 +226,9 @@ class Transport:
         view.calls, view.spent, view.part = 0, Counter(), part
         return view
 
-    def resting(self, apis: Iterable[str]) -> str | None:
+    def cooling(self, apis: Iterable[str]) -> str | None:
         """Why no call of one of these APIs is to be made now."""
-        return self.meter.resting(apis, self.part) if self.meter else None
+        return self.meter.cooling(apis, self.part) if self.meter else None
 
     async def __aenter__(self) -> Transport:
         return self

@@ -1,10 +1,9 @@
-"""One account's families: what `run` does for one family and an account's process for those that are due. As a
-program (`python -m ebaysync.ops.account`) it is the forkserver of such processes. Each gets a job as one line of JSON
-on standard input, and says one line of JSON per finished family and a last one on a pipe of its own, which nothing that
-a library prints can disturb.
+"""Runs an account's families: one for `run`, all due ones for an account's process.
 
-The settings come over the pipe, because arguments and environment can be read by others. When standard input ends,
-the parent is gone, and so is this process.
+As a program (`python -m ebaysync.ops.account`) this module is the forkserver of account processes. Each process reads
+one line of JSON from standard input: its job and the settings, which never appear in arguments or environment, because
+others can read those. It writes one line of JSON per finished family, and a last one, to a pipe of its own, so that
+nothing a library prints can get between. It ends when standard input ends, because then the parent is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
-from ebaysync.ops.job import Job
+from ebaysync.ops.job import AccountJob, ProcessInput
 from ebaysync.ops.signals import install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
@@ -40,8 +39,9 @@ from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
 from ebaysync.tasks import cancel
 
-GROUPS = 4  # of families at the same time; eBay has IN_FLIGHT requests of the account at most, from all of them
-CONNECTIONS = 5  # to PostgreSQL: one for each group, which never needs a second one at the same time, and the beats
+SOURCES_AT_ONCE = 4  # they share the account's limit of IN_FLIGHT requests to eBay
+CONNECTIONS = 5  # to PostgreSQL: one per source, which never needs two at the same time, and one for the heartbeats
+NO_NEW_SLICE = 0.8  # of the time limit
 
 
 async def run_families(
@@ -53,7 +53,7 @@ async def run_families(
     stop: Stop,
     progress: Callable[[Summary], None] = lambda _: None,
 ) -> AsyncIterator[Summary]:
-    """A summary for each family. Raises ConfigError before the first where the account's settings are incomplete."""
+    """Yields a summary per family. Raises ConfigError before the first if the account's settings are incomplete."""
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
         if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
@@ -65,12 +65,12 @@ async def run_families(
 async def _together(
     context: RunContext, groups: Sequence[Sequence[Family]], options: RunOptions
 ) -> AsyncIterator[Summary]:
-    """Some groups at the same time, begun in their order, each told of when it is done: while one waits for eBay,
-    another one stores. They share the account's connections, token and call limit."""
-    places = asyncio.Semaphore(GROUPS)
+    """Run several sources at once and yield each one's summaries when it is done. While one waits for eBay, another
+    stores. They share the account's connections, token and call limit."""
+    slots = asyncio.Semaphore(SOURCES_AT_ONCE)
 
     async def one(group: Sequence[Family]) -> list[Summary]:
-        async with places:
+        async with slots:
             return [] if context.stop.signum is not None else await _isolated(context, group, options)
 
     tasks = [asyncio.create_task(one(group)) for group in groups]
@@ -83,7 +83,7 @@ async def _together(
 
 
 async def _isolated(context: RunContext, group: Sequence[Family], options: RunOptions) -> list[Summary]:
-    """A bug in one group is no matter of the others."""
+    """Run a source's families; a bug there does not affect the other sources."""
     try:
         return await run(context, group, options)
     except Exception as error:
@@ -93,8 +93,11 @@ async def _isolated(context: RunContext, group: Sequence[Family], options: RunOp
 
 
 def by_source(families: Sequence[Family]) -> list[list[Family]]:
-    """Families that are read from the same source are read once. Those that run often come first; the others in a new
-    order each time, so that one that takes all of the time does so at the cost of another one each time."""
+    """Group families by source, because a source is read once for all of them.
+
+    Sources that run often come first. The order of the others changes each time, so that a slow one does not always
+    delay the same ones.
+    """
     groups: dict[str, list[Family]] = {}
     for family in families:
         groups.setdefault(family.source, []).append(family)
@@ -104,51 +107,54 @@ def by_source(families: Sequence[Family]) -> list[list[Family]]:
 
 
 def main() -> None:
-    """An account's process, once it is forked."""
-    job = msgspec.json.decode(_first_line(), type=Job)
+    """Run in an account's process, right after the fork."""
+    given = msgspec.json.decode(_first_line(), type=ProcessInput)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    if "PGPASSWORD" in job.environ:
-        os.environ["PGPASSWORD"] = job.environ["PGPASSWORD"]  # for libpq; /proc shows what we were started with
-    configured = settings.load(job.environ, env_file=False)
-    log.set_up(verbose=job.verbose, quiet=job.quiet, form=configured.log_format)
-    asyncio.run(_main(configured, job))
+    if "PGPASSWORD" in given.environ:
+        # For libpq. /proc/PID/environ shows the environment at the start, not this.
+        os.environ["PGPASSWORD"] = given.environ["PGPASSWORD"]
+    configured = settings.load(given.environ, env_file=False)
+    log.set_up(verbose=given.verbose, quiet=given.quiet, form=configured.log_format)
+    asyncio.run(_main(configured, given.job))
 
 
-async def _main(configured: Settings, job: Job) -> None:
+async def _main(configured: Settings, job: AccountJob) -> None:
     stop = Stop()
     install(stop, patient=True)
     assert configured.database_url
     db = Database(configured.database_url, pool_size=CONNECTIONS)
     last: dict[str, Any] = {"done": True, "error": None}
     try:
-        account = await accounts.by_id(db, job.account_id)
+        account = await accounts.by_id(db, job.account.id)
         families = [discover()[name] for name in job.families]
-        deadline = time.monotonic() + job.seconds if job.seconds else None
+        deadline = time.monotonic() + job.time_limit * NO_NEW_SLICE if job.time_limit else None
         options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
         async for summary in run_families(configured, db, account, families, options, stop):
-            _say({"run": summary.as_dict()})
+            _report({"run": summary.as_dict()})
     except EbaysyncError as error:
         last["error"] = error.as_dict()
     finally:
         await db.close()
-    _say(last)
+    _report(last)
 
 
-def _say(line: dict[str, Any]) -> None:
-    said = msgspec.json.encode(line) + b"\n"
-    while said:
-        said = said[os.write(RESULTS, said) :]
+def _report(line: dict[str, Any]) -> None:
+    data = msgspec.json.encode(line) + b"\n"
+    while data:
+        data = data[os.write(RESULTS, data) :]
 
 
 def _first_line() -> bytes:
-    """Read from the descriptor itself: Python's buffered standard input has a lock that a waiting thread would hold
-    at the interpreter's end."""
+    """Read the input from the descriptor.
+
+    Python's buffered standard input has a lock, which the waiting thread would still hold when the interpreter ends.
+    """
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(0, 65536)
-        if not piece:
+        chunk = os.read(0, 65536)
+        if not chunk:
             raise SystemExit("no job on standard input")
-        line += piece
+        line += chunk
     return line
 
 

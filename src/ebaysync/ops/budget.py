@@ -1,16 +1,14 @@
-"""The plan: when each family of each account is due, such that no quota of its application is overrun. Pure: what is
-known goes in, and the time.
+"""Plans when each family of each account is due, so that no quota is exceeded. Pure: facts and the time go in.
 
-Every quota is shared by all accounts of a keyset. For each, what the rest of the quota day would cost at the intervals
-that are set is added to what is used already. Where that exceeds 80 % of the quota, intervals stretch:
+All accounts of a keyset share each quota. The plan adds up the calls used so far and the calls until the reset at the
+configured intervals. If the sum exceeds 80 % of the quota, intervals stretch, in three steps:
 
-    first     families that run least often, up to sixfold; then the more frequent ones: orders last
-    then      where that is not enough, in the same order up to twelve hours, now within 90 %
-    at last   as far as is needed, all alike
+    1   up to sixfold; families that run least often first, orders last
+    2   up to twelve hours, in the same order, until the sum is within 90 %
+    3   as far as needed, all alike
 
-Within one step the dearest accounts stretch first, so that one with 25,000 listings does not slow down two hundred
-small ones. The plan is made anew each time, from what was really used, so it needs no memory. Families that are read
-from one source cost once.
+Within a step the most expensive accounts stretch first, so that one with 25,000 listings does not slow down two hundred
+small ones. Each plan starts from the calls really used, so it needs no memory. Families that share a source cost once.
 """
 
 from __future__ import annotations
@@ -24,58 +22,57 @@ from uuid import UUID
 from ebaysync.ebay import limits
 from ebaysync.ebay.limits import Budget, Usage
 
-MOST_STRETCH = 6.0  # before the more urgent stretch, too
-LONGEST_INTERVAL = 720.0  # minutes; in the second step
+MOST_STRETCH = 6.0  # before more urgent families stretch too
+LONGEST_INTERVAL = 720.0  # minutes; the limit of step 2
 UNBOUNDED = 1e6
 PACE_MINUTES = 15.0
-MOST_URGENT = 5  # minutes: orders do not wait for the pace
-# A timer that fires every five minutes is never quite punctual: what is due within this is due.
+MOST_URGENT = 5  # minutes; families that run this often ignore the pace
+# A five-minute timer is never quite punctual, so a family that is due within this time is due.
 SLACK = timedelta(seconds=60)
 
 Bucket = tuple[str, str]
-"""Keyset and the API whose quota it is."""
+"""A keyset, and the API that has the quota."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A family of an account: how often it is to run, and what a run costs."""
+class Candidate:
+    """A family of an account that could run: its interval, and what a run costs."""
 
     account_id: UUID
     family: str
     source: str
     keyset: str
     urgency: int
-    """the family's own interval in minutes, whatever is set: the lower, the more urgent"""
+    """the family's own interval in minutes, whatever is configured; lower is more urgent"""
     every: float
-    """minutes, as set"""
+    """minutes, as configured"""
     costs: Mapping[str, float]
-    """calls of a run by API"""
+    """calls per run, by API"""
     enabled: bool = True
     works: bool = True
-    """False: disabled, or the seller must consent: it costs no calls"""
+    """False if the account is disabled or the seller must consent; then it costs no calls"""
     last_run_at: datetime | None = None
     retry_at: datetime | None = None
     failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """When a family is due: `at` None is now. `every` are the minutes between two runs after stretching, None: no more
-    run today."""
+class PlanEntry:
+    """When a family is due next; `at` None is now. `every` is the stretched interval in minutes; None: not again today."""
 
-    task: Task
+    candidate: Candidate
     every: float | None
     at: datetime | None
-    why: str | None = None
-    rests: bool = False
+    reason: str | None = None
+    cools_down: bool = False
 
     def is_due(self, now: datetime) -> bool:
-        return self.at is None or self.at <= (now if self.rests else now + SLACK)
+        return self.at is None or self.at <= (now if self.cools_down else now + SLACK)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the quota day will have cost. `wanted`: at the intervals that are set; `calls`: after stretching."""
+    """Calls by the end of the quota day: `wanted` at the configured intervals, `calls` after stretching."""
 
     keyset: str
     budget: Budget
@@ -84,69 +81,75 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Families of one source of one account: read once, as often as the most frequent of them."""
+class _SourceLoad:
+    """The families of an account that share a source. The source is read as often as the most frequent of them."""
 
     urgency: int
     every: float
     demand: float
-    """calls until the reset, at the interval that is set"""
+    """calls until the reset, at the configured interval"""
     key: tuple[UUID, str]
 
 
 @dataclass(frozen=True)
 class Plan:
     now: datetime
-    dues: Mapping[tuple[UUID, str], Due]
+    entries: Mapping[tuple[UUID, str], PlanEntry]
     forecasts: Sequence[Forecast]
     budget: Callable[[str, str], Budget]
-    """of a keyset and an API"""
+    """takes a keyset and an API"""
     stretched: Mapping[Bucket, float]
-    """quotas of which intervals are stretched: what share of it the day is to use"""
+    """the share of the quota that the day may use, for each quota whose intervals are stretched"""
 
-    def due(self, chosen: Callable[[Task], bool] = lambda _: True) -> list[Task]:
-        """What is to run now: the most urgent first, and of what is left no more than the quotas still hold."""
-        ready = [due for due in self.dues.values() if due.task.enabled and due.is_due(self.now) and chosen(due.task)]
-        ready.sort(key=lambda due: (due.task.urgency, due.at or self.now - timedelta(days=365)))
+    def due(self, chosen: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
+        """What to run now, most urgent first, as far as the quotas allow."""
+        ready = [
+            due
+            for due in self.entries.values()
+            if due.candidate.enabled and due.is_due(self.now) and chosen(due.candidate)
+        ]
+        ready.sort(key=lambda due: (due.candidate.urgency, due.at or self.now - timedelta(days=365)))
         spent: dict[Bucket, float] = defaultdict(float)
         taken: set[tuple[UUID, str]] = set()
         found = []
-        for task in (due.task for due in ready):
-            group = task.account_id, task.source
-            if group in taken or not task.works or self._fits(task, spent):
+        for candidate in (due.candidate for due in ready):
+            group = candidate.account_id, candidate.source
+            if group in taken or not candidate.works or self._fits(candidate, spent):
                 taken.add(group)
-                found.append(task)
+                found.append(candidate)
         return found
 
-    def _fits(self, task: Task, spent: dict[Bucket, float]) -> bool:
-        """Whether its calls still fit; then they are spent."""
+    def _fits(self, candidate: Candidate, spent: dict[Bucket, float]) -> bool:
+        """Whether the candidate's calls still fit. If so, they are added to `spent`."""
         wanted: dict[Bucket, float] = defaultdict(float)
-        for api, calls in task.costs.items():
-            wanted[task.keyset, self.budget(task.keyset, api).api] += calls
-        part = limits.last_part(task.urgency)
+        for api, calls in candidate.costs.items():
+            wanted[candidate.keyset, self.budget(candidate.keyset, api).api] += calls
+        share = limits.usable_share(candidate.urgency)
         for bucket, calls in wanted.items():
-            if spent[bucket] + calls > self.budget(*bucket).left(part):
+            if spent[bucket] + calls > self.budget(*bucket).remaining(share):
                 return False
-            if spent[bucket] and task.urgency > MOST_URGENT and spent[bucket] + calls > self._pace(bucket):
+            if spent[bucket] and candidate.urgency > MOST_URGENT and spent[bucket] + calls > self._pace(bucket):
                 return False
         for bucket, calls in wanted.items():
             spent[bucket] += calls
         return True
 
     def _pace(self, bucket: Bucket) -> float:
-        """What may be spent of a quota at once. Where intervals are stretched, a quarter of an hour's share of what is
-        left: else accounts that became due together would stay together, and overrun the forecast each time that it
-        allows a little more."""
+        """How many calls of a quota may be spent at once.
+
+        Where intervals are stretched, it is what is left for the next quarter of an hour. Without this limit, accounts
+        that became due together would stay together, and exceed the forecast whenever it allows a little more.
+        """
         if bucket not in self.stretched:
             return float("inf")
         found = self.budget(*bucket)
         minutes = (found.resets_at - self.now).total_seconds() / 60
-        return max(0.0, found.left(self.stretched[bucket])) * min(1.0, PACE_MINUTES / max(1.0, minutes))
+        return max(0.0, found.remaining(self.stretched[bucket])) * min(1.0, PACE_MINUTES / max(1.0, minutes))
 
 
-def plan(tasks: Iterable[Task], usages: Mapping[str, Usage], now: datetime) -> Plan:
-    """The plan for the rest of the quota day."""
-    tasks = list(tasks)
+def plan(candidates: Iterable[Candidate], usages: Mapping[str, Usage], now: datetime) -> Plan:
+    """Make the plan for the rest of the quota day."""
+    candidates = list(candidates)
     budgets: dict[Bucket, Budget] = {}
 
     def budget(keyset: str, api: str) -> Budget:
@@ -155,7 +158,7 @@ def plan(tasks: Iterable[Task], usages: Mapping[str, Usage], now: datetime) -> P
             found = budgets[keyset, api] = usages.get(keyset, Usage()).budget(api, now)
         return found
 
-    groups = _groups(tasks, budget, now)
+    groups = _groups(candidates, budget, now)
     stretches: dict[tuple[UUID, str], tuple[float, str]] = {}
     forecasts = []
     tight: dict[Bucket, float] = {}
@@ -173,72 +176,76 @@ def plan(tasks: Iterable[Task], usages: Mapping[str, Usage], now: datetime) -> P
     for keyset, usage in sorted(usages.items()):
         others = (one for one in usage.budgets(now) if (keyset, one.api) not in groups)
         forecasts += [Forecast(keyset, one, one.used, one.used) for one in others]
-    rests: dict[tuple[str, str, int], tuple[datetime, str] | None] = {}
+    cools_down: dict[tuple[str, str, int], tuple[datetime, str] | None] = {}
 
-    def rest(task: Task, api: str) -> tuple[datetime, str] | None:
-        key = task.keyset, api, task.urgency
-        if key not in rests:
-            rests[key] = budget(task.keyset, api).rest(limits.last_part(task.urgency), now)
-        return rests[key]
+    def cool_down(candidate: Candidate, api: str) -> tuple[datetime, str] | None:
+        key = candidate.keyset, api, candidate.urgency
+        if key not in cools_down:
+            cools_down[key] = budget(candidate.keyset, api).cool_down(limits.usable_share(candidate.urgency), now)
+        return cools_down[key]
 
-    dues = {
-        (task.account_id, task.family): _due(task, stretches.get((task.account_id, task.source)), rest)
-        for task in tasks
+    entries = {
+        (candidate.account_id, candidate.family): _due(
+            candidate, stretches.get((candidate.account_id, candidate.source)), cool_down
+        )
+        for candidate in candidates
     }
-    return Plan(now, dues, forecasts, budget, tight)
+    return Plan(now, entries, forecasts, budget, tight)
 
 
-def _groups(tasks: Iterable[Task], budget: Callable[[str, str], Budget], now: datetime) -> dict[Bucket, list[_Group]]:
-    """By quota, what each account's sources would call until the reset."""
-    together: dict[tuple[UUID, str], list[Task]] = defaultdict(list)
-    for task in tasks:
-        if task.enabled and task.works:
-            together[task.account_id, task.source].append(task)
-    groups: dict[Bucket, list[_Group]] = defaultdict(list)
+def _groups(
+    candidates: Iterable[Candidate], budget: Callable[[str, str], Budget], now: datetime
+) -> dict[Bucket, list[_SourceLoad]]:
+    """Calls until the reset, for each quota and each source of an account."""
+    together: dict[tuple[UUID, str], list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.enabled and candidate.works:
+            together[candidate.account_id, candidate.source].append(candidate)
+    groups: dict[Bucket, list[_SourceLoad]] = defaultdict(list)
     for key, own in together.items():
-        urgency, every = min(task.urgency for task in own), min(task.every for task in own)
+        urgency, every = min(candidate.urgency for candidate in own), min(candidate.every for candidate in own)
         keyset, costs = own[0].keyset, dict(own[0].costs)
-        for task in own[1:]:
-            for api, calls in task.costs.items():
+        for candidate in own[1:]:
+            for api, calls in candidate.costs.items():
                 costs[api] = max(costs.get(api, 0.0), calls)
         by_bucket: dict[str, float] = defaultdict(float)
         for api, calls in costs.items():
             by_bucket[budget(keyset, api).api] += calls
         for api, calls in by_bucket.items():
             minutes = (budget(keyset, api).resets_at - now).total_seconds() / 60
-            groups[keyset, api].append(_Group(urgency, every, calls * max(0.0, minutes) / every, key))
+            groups[keyset, api].append(_SourceLoad(urgency, every, calls * max(0.0, minutes) / every, key))
     return groups
 
 
-def stretched(groups: Sequence[_Group], budget: Budget) -> list[float]:
-    """By how much the interval of each of the groups that share a quota is to be multiplied."""
+def stretched(groups: Sequence[_SourceLoad], budget: Budget) -> list[float]:
+    """The factor by which each source's interval is multiplied, for sources that share a quota."""
     demands = [group.demand for group in groups]
     factors = [1.0] * len(groups)
-    if sum(demands) <= budget.left(limits.GOAL):
+    if sum(demands) <= budget.remaining(limits.TARGET_SHARE):
         return factors
     sixfold = [MOST_STRETCH] * len(groups)
     longest = [max(MOST_STRETCH, LONGEST_INTERVAL / group.every) for group in groups]
-    for share, most in ((limits.GOAL, sixfold), (limits.LAST_PART, longest)):
+    for share, most in ((limits.TARGET_SHARE, sixfold), (limits.LEAST_USABLE_SHARE, longest)):
         for urgency in sorted({group.urgency for group in groups}, reverse=True):
-            if _total(demands, factors) <= budget.left(share):
+            if _total(demands, factors) <= budget.remaining(share):
                 return factors
             own = [n for n, group in enumerate(groups) if group.urgency == urgency]
             others = _total(demands, factors) - sum(demands[n] / factors[n] for n in own)
-            found = _shared([demands[n] for n in own], budget.left(share) - others, [most[n] for n in own])
+            found = _shared([demands[n] for n in own], budget.remaining(share) - others, [most[n] for n in own])
             for n, factor in zip(own, found, strict=True):
                 factors[n] = max(factors[n], factor)
-    if _total(demands, factors) <= budget.left(limits.LAST_PART):
+    if _total(demands, factors) <= budget.remaining(limits.LEAST_USABLE_SHARE):
         return factors
     so_far = [demand / factor for demand, factor in zip(demands, factors, strict=True)]
-    more = _shared(so_far, budget.left(limits.LAST_PART), [UNBOUNDED] * len(groups))
+    more = _shared(so_far, budget.remaining(limits.LEAST_USABLE_SHARE), [UNBOUNDED] * len(groups))
     return [factor * further for factor, further in zip(factors, more, strict=True)]
 
 
-def _share(groups: Sequence[_Group], budget: Budget, now: datetime) -> float:
-    """What share of a quota a whole day is to use: the goal, where sixfold intervals come to it."""
+def _share(groups: Sequence[_SourceLoad], budget: Budget, now: datetime) -> float:
+    """The share of a quota that a whole day may use: TARGET_SHARE if sixfold intervals are enough, else more."""
     minutes = max(1.0, (budget.resets_at - now).total_seconds() / 60)
     least = sum(group.demand for group in groups) / MOST_STRETCH * 1440 / minutes
-    return limits.GOAL if least <= limits.GOAL * (budget.quota or 0) else limits.LAST_PART
+    return limits.TARGET_SHARE if least <= limits.TARGET_SHARE * (budget.quota or 0) else limits.LEAST_USABLE_SHARE
 
 
 def _total(demands: Sequence[float], factors: Sequence[float]) -> float:
@@ -246,15 +253,14 @@ def _total(demands: Sequence[float], factors: Sequence[float]) -> float:
 
 
 def _shared(demands: Sequence[float], allowed: float, most: Sequence[float]) -> list[float]:
-    """Max-min fair: each may have as much as the others, and who wants less keeps what it wants; but none is stretched
-    beyond its `most`."""
+    """Max-min fair shares: nobody gets more than it wants, and nobody is stretched beyond its `most`."""
     if sum(demands) <= allowed:
         return [1.0] * len(demands)
     least = [demand / cap for demand, cap in zip(demands, most, strict=True)]
     if sum(least) >= allowed:
         return list(most)
     low, high = 0.0, max(demands)
-    for _ in range(25):  # to some millionths of the dearest
+    for _ in range(25):  # precise to some millionths of the largest demand
         level = (low + high) / 2
         if sum(max(min(demand, level), floor) for demand, floor in zip(demands, least, strict=True)) > allowed:
             high = level
@@ -265,19 +271,23 @@ def _shared(demands: Sequence[float], allowed: float, most: Sequence[float]) -> 
 
 
 def _due(
-    task: Task, stretch: tuple[float, str] | None, rest: Callable[[Task, str], tuple[datetime, str] | None]
-) -> Due:
+    candidate: Candidate,
+    stretch: tuple[float, str] | None,
+    cool_down: Callable[[Candidate, str], tuple[datetime, str] | None],
+) -> PlanEntry:
     factor, api = stretch or (1.0, "")
-    every: float | None = task.every * factor
-    at = task.last_run_at + timedelta(minutes=min(task.every * factor, 1e7)) if task.last_run_at else None
-    why = f"stretched: the day's forecast of {api} is above {limits.GOAL:.0%}" if factor >= 1.05 else None
-    if task.retry_at and (at is None or task.retry_at > at):
-        times = "once" if task.failures == 1 else f"{task.failures} times in a row"
-        at, why = task.retry_at, f"failed {times}"
-    resting = [found for name in task.costs if (found := rest(task, name))]
-    if resting:
-        until, reason = max(resting)
-        return Due(task, every, until if at is None else max(at, until), reason, rests=True)
+    every: float | None = candidate.every * factor
+    at = (
+        candidate.last_run_at + timedelta(minutes=min(candidate.every * factor, 1e7)) if candidate.last_run_at else None
+    )
+    reason = f"stretched: the day's forecast of {api} is above {limits.TARGET_SHARE:.0%}" if factor >= 1.05 else None
+    if candidate.retry_at and (at is None or candidate.retry_at > at):
+        times = "once" if candidate.failures == 1 else f"{candidate.failures} times in a row"
+        at, reason = candidate.retry_at, f"failed {times}"
+    cooling = [found for name in candidate.costs if (found := cool_down(candidate, name))]
+    if cooling:
+        until, reason = max(cooling)
+        return PlanEntry(candidate, every, until if at is None else max(at, until), reason, cools_down=True)
     if factor >= UNBOUNDED / 10:
         every = None
-    return Due(task, every, at, why)
+    return PlanEntry(candidate, every, at, reason)

@@ -1,8 +1,8 @@
-"""A control group for each account's process, where systemd has delegated us one (`Delegate=memory pids`): the kernel
-counts the memory of all that is in it exactly, ends it alone when it takes too much, and ends it whole when we say so.
+"""A cgroup per account process, if systemd has delegated one to us (`Delegate=memory pids`).
 
-Only where the mark that systemd puts on a delegated group is there (`user.delegate`), and of cgroup v2: otherwise no
-group is touched, and rlimits alone hold. See https://systemd.io/CGROUP_DELEGATION and the kernel's cgroup-v2.rst.
+The kernel then counts the memory of the process and its children exactly, kills only them if they use too much, and
+kills all of them when we say so. Without cgroup v2 and systemd's mark of a delegated group (`user.delegate`) nothing is
+touched, and only rlimits apply. See https://systemd.io/CGROUP_DELEGATION and the kernel's cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = {"memory", "pids"}
-PROCESSES = 64  # and threads, of one account's
-EMPTY_WITHIN = 1.0  # seconds, after all in a group were killed
+PROCESSES = 64  # processes and threads of one account
+EMPTY_SECONDS = 1.0  # how long to wait after all processes of a group were killed
 _MARK = "user.delegate"
 
 
-class Group(Protocol):
-    """An account's group."""
+class AccountCgroup(Protocol):
+    """The cgroup of an account's process."""
 
-    def take(self, pid: int) -> None:
-        """Put a process into it, before it has anything to do."""
+    def add(self, pid: int) -> None:
+        """Move a process into it. Call this before the process has its job."""
 
     def ran_out_of_memory(self) -> bool: ...
 
     def end(self) -> None:
-        """Kill all that is in it, and remove it. Blocks for as long as that takes."""
+        """Kill all processes in it and remove it. Blocks until they are gone."""
 
 
 class Delegated:
-    """Our delegated group. Our own processes move into a group within it, because a group with controllers for those
-    below it may hold no process itself."""
+    """The group that systemd delegated to us.
+
+    Our own processes move into a child group, because a group that hands controllers to its children may not hold
+    processes itself.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,12 +49,12 @@ class Delegated:
             (ours / "cgroup.procs").write_text(pid)
         (path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(CONTROLLERS)))
 
-    def account(self, name: str, memory_mb: int) -> Account:
-        return Account(self.path / f"account-{name}", memory_mb)
+    def account(self, name: str, memory_mb: int) -> DelegatedCgroup:
+        return DelegatedCgroup(self.path / f"account-{name}", memory_mb)
 
 
-class Account:
-    """A Group in a delegated one."""
+class DelegatedCgroup:
+    """A child of the delegated group."""
 
     def __init__(self, path: Path, memory_mb: int) -> None:
         self.path = path
@@ -65,10 +68,10 @@ class Account:
         if not may_lack or (self.path / name).exists():
             (self.path / name).write_text(value)
 
-    def take(self, pid: int) -> None:
+    def add(self, pid: int) -> None:
         try:
             (self.path / "cgroup.procs").write_text(str(pid))
-        except OSError as error:  # it has ended already, or the kernel refuses: rlimits hold
+        except OSError as error:  # it has ended already, or the kernel refuses: rlimits still apply
             log.debug("%s: %s", self.path, error.strerror)
 
     def ran_out_of_memory(self) -> bool:
@@ -81,7 +84,7 @@ class Account:
     def end(self) -> None:
         try:
             self._set("cgroup.kill", "1", may_lack=True)  # since Linux 5.14
-            deadline = time.monotonic() + EMPTY_WITHIN
+            deadline = time.monotonic() + EMPTY_SECONDS
             while self._populated() and time.monotonic() < deadline:
                 time.sleep(0.002)
             self.path.rmdir()
@@ -92,10 +95,10 @@ class Account:
         return "populated 1" in (self.path / "cgroup.events").read_text()
 
 
-class Nothing:
-    """A Group where there are none."""
+class NoCgroup:
+    """Stands in where no group was delegated."""
 
-    def take(self, pid: int) -> None:
+    def add(self, pid: int) -> None:
         return
 
     def ran_out_of_memory(self) -> bool:
@@ -106,11 +109,11 @@ class Nothing:
 
 
 def delegated(root: Path = ROOT, own: Path = Path("/proc/self/cgroup"), mark: str = _MARK) -> Delegated | None:
-    """Our delegated group, ready for accounts; None where there is none."""
+    """The group that systemd delegated to us, ready for accounts; None if there is none."""
     try:
         line = next((line for line in own.read_text().splitlines() if line.startswith("0::/")), "")
         path = root / line.removeprefix("0::/")
-        if path.name == "ebaysync":  # a command that another one of ours has started
+        if path.name == "ebaysync":  # this command was started by another one of ours
             path = path.parent
         if not line or os.getxattr(path, mark) != b"1":
             return None
@@ -122,11 +125,11 @@ def delegated(root: Path = ROOT, own: Path = Path("/proc/self/cgroup"), mark: st
         return None
 
 
-def group_of(parent: Delegated | None, name: str, memory_mb: int) -> Group:
+def cgroup_for(parent: Delegated | None, name: str, memory_mb: int) -> AccountCgroup:
     if parent is None:
-        return Nothing()
+        return NoCgroup()
     try:
         return parent.account(name, memory_mb)
     except OSError as error:
         log.debug("no control group for the account %s: %s", name, error.strerror)
-        return Nothing()
+        return NoCgroup()

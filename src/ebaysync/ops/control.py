@@ -1,8 +1,7 @@
-"""Switching off and on: everything, a family, an account; and taking an account out. Each change is written down in
-`ebay_control_log` with who gave the command, when and why.
+"""Pauses and resumes everything, enables and disables families and accounts, and removes accounts.
 
-Work that is under way sees it at its next batch (sync/state/sync_state.halted), and within 15 seconds where none comes
-(sync/halt).
+Each change is logged in `ebay_control_log`: who, when and why. A run notices it at its next batch
+(sync/state/sync_state.halted), or within 15 seconds (sync/watch).
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.sync_state import iso
 from ebaysync.sync.stop import Stop
 
-ROWS = 5000  # deleted in one transaction
-PAUSE = 0.05  # seconds between two of them
+ROWS = 5000  # deleted per transaction
+PAUSE = 0.05  # seconds between two transactions
 
 
 def who() -> str:
-    """The login name, of sudo's caller where there is one, and the host."""
+    """The login name (of sudo's caller, if there is one) and the host."""
     try:
         name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -67,7 +66,7 @@ async def _record(
 
 
 async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
-    """Pause or resume everything; whether that changed anything. Pausing again gives another reason."""
+    """Pause or resume everything; return whether that changed anything. Pausing again replaces the reason."""
 
     async def work(connection: AsyncConnection) -> bool:
         values = {"on": on, "reason": reason, "who": who()}
@@ -88,7 +87,7 @@ SET workers_enabled = :on, reason = :reason, changed_by = :who, changed_at = clo
 async def enable_family(
     db: Database, family: Family, account: Account | None, *, enabled: bool, reason: str | None
 ) -> bool:
-    """Enable or disable a family, of one account or for all. Whether it is enabled for all accounts."""
+    """Enable or disable a family, for one account or for all. Returns whether it is enabled for all accounts."""
 
     async def work(connection: AsyncConnection) -> bool:
         if account:
@@ -104,7 +103,7 @@ async def enable_family(
 
 
 async def set_interval(db: Database, family: Family, account: Account | None, minutes: int | None) -> None:
-    """How often a family runs, of one account or for all; None: back to what goes without saying."""
+    """Set how often a family runs, for one account or for all. None restores the default."""
 
     async def work(connection: AsyncConnection) -> None:
         if account:
@@ -154,16 +153,17 @@ async def owned(db: Database, account: Account) -> dict[str, int]:
 
 
 async def remove(
-    db: Database, account: Account, reason: str | None, stop: Stop, told: Callable[[int], None] = lambda _: None
+    db: Database, account: Account, reason: str | None, stop: Stop, on_progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, int]:
-    """Delete an account and all rows of it, some at a time; the number of each table. Runs that are at work have lost
-    their leases before the first row is gone. Interrupted, it leaves a disabled account, to be removed again.
+    """Delete an account and all of its rows, in batches; return the number of rows by table.
 
-    Raises Interrupted between two batches.
+    Running work loses its leases before the first row is deleted. If interrupted, the account is left disabled, and the
+    command can be repeated. Raises Interrupted between two batches.
     """
 
     async def begin(connection: AsyncConnection) -> None:
-        await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))  # whoever may not changes nothing
+        # fails at once without the right to delete, before anything changes
+        await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))
         await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})
         await revoke_leases(connection, account.id, list(discover()))
         await _record(connection, "accounts remove", account=account, reason=reason)
@@ -171,11 +171,11 @@ async def remove(
     await db.transact(begin)
     deleted: dict[str, int] = {}
     for table in await owned(db, account):
-        if table == "ebay_lease":  # goes with the account, last of all
+        if table == "ebay_lease":  # deleted with the account, at the end
             continue
         while count := await db.transact(lambda c, name=table: delete_of_account(c, name, account.id, ROWS)):  # type: ignore[misc]
             deleted[table] = deleted.get(table, 0) + count
-            told(sum(deleted.values()))
+            on_progress(sum(deleted.values()))
             await stop.sleep(PAUSE)
     await db.execute(
         "DELETE FROM ebay_pending_consents WHERE (environment, name) = (:environment, :name)",
@@ -187,7 +187,7 @@ async def remove(
 
 
 async def overview(db: Database) -> dict[str, Any]:
-    """What `families` shows: of each family what holds for all accounts, and the accounts where it is otherwise."""
+    """What `families` shows: the setting for all accounts, and each account that differs."""
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     exceptions = await db.rows(_EXCEPTIONS)
     return {
@@ -207,7 +207,7 @@ async def overview(db: Database) -> dict[str, Any]:
 
 
 async def of_account(db: Database, account: Account) -> dict[str, Any]:
-    """The same of one account: what holds for it, and where that comes from."""
+    """What holds for one account, and where each setting comes from."""
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     own = {one.api_family: one for one in await db.rows(_OWN, account=account.id)}
     found = []
@@ -233,12 +233,12 @@ async def of_account(db: Database, account: Account) -> dict[str, Any]:
 
 
 def _default(family: Family, defaults: dict[str, Any]) -> dict[str, Any]:
-    said = defaults.get("families", {}).get(family.name, {})
+    stored_default = defaults.get("families", {}).get(family.name, {})
     return {
         "family": family.name,
-        "enabled": said.get("enabled", True),
-        "every_minutes": said.get("every_minutes") or family.every_minutes,
-        "every_from": "all accounts" if said.get("every_minutes") else "family",
+        "enabled": stored_default.get("enabled", True),
+        "every_minutes": stored_default.get("every_minutes") or family.every_minutes,
+        "every_from": "all accounts" if stored_default.get("every_minutes") else "family",
     }
 
 

@@ -1,11 +1,11 @@
-"""Erases a person from everything that is stored, for eBay's account-deletion duty.
+"""Erases a person from everything that is stored, as eBay's account deletion requires.
 
-    note     the digests of the person's names, so that no later read brings the person back
-    records  that mention the person are cleaned (families/persons) and written back with their typed columns
-    rest     events, logs, errors: every other text in which a name occurs; quarantined records are deleted
-    again    while runs go on that had begun before the note: they may still store the person
+    note     store digests of the person's names, so that no later read stores the person again
+    records  that mention the person: clean them (families/personal_data) and write them back with their typed columns
+    others   events, logs, errors: erase the name wherever it occurs; delete quarantined records with it
+    repeat   while a run goes on that began before the note, because it may still store the person
 
-It writes no event and logs no name. Repeating it does no harm.
+It writes no event and logs no name. It can be repeated.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ from ebaysync.sync import erased_people
 
 log = logging.getLogger(__name__)
 
-FEW = 8  # of more names those that occur at all are found in one walk through everything
-WAITS = 240  # times two seconds, for runs that had begun before
+FEW = 8  # with more names, one pass over everything first finds those that occur at all
+WAITS = 240  # of two seconds each, for runs that began before
 
 
 async def forget(db: Database, names: Collection[str], sleep: Callable[[float], Awaitable[None]]) -> dict[str, int]:
-    """Erase whoever has one of these user names or ids, be it one person or many; how many rows of which table were
-    changed. Raises UsageError as `checked` does."""
+    """Erase everybody with one of these user names or ids; return the number of changed rows by table.
+
+    Raises UsageError as `checked` does.
+    """
     names = sorted(await checked(db, names))
     began = await erased_people.note(db, names)
     found: Counter[str] = Counter()
@@ -53,7 +55,7 @@ async def forget(db: Database, names: Collection[str], sleep: Callable[[float], 
 
 
 async def checked(db: Database, names: Collection[str]) -> set[str]:
-    """A person's names, in lower case. Raises UsageError for what is no name, or a seller of ours."""
+    """The names in lower case. Raises UsageError if one is not an eBay name, or belongs to a seller of ours."""
     found = {_usable(name) for name in names}
     await _refuse_sellers(db, found)
     return found
@@ -130,14 +132,14 @@ async def _clean(
     names: Collection[str],
     private: Collection[tuple[str, str]],
 ) -> Mapping[str, int]:
-    """A record and its parts without the person, and what the events say of them."""
+    """Write a record back without the person, and clean its events."""
     others = (str(value).encode() for value in kept.values())
     if not mentioned(raw, names, json=True) and not any(mentioned(each, names, json=False) for each in others):
-        return {}  # the name is but a part of another word
+        return {}  # the name is only part of another word
     party = is_party(raw, names)
     try:
         rows = family.rows(erase(raw, names))
-    except Unusable:  # it cannot be read any more: nothing but the names can be taken out, as everywhere
+    except Unusable:  # it can no longer be decoded; the search for the name in all texts still finds it
         return {}
     record = dict(rows[family.table.name][0])
     for column, value in kept.items():
@@ -163,7 +165,7 @@ async def _clean(
 async def _clean_emptied(
     db: Database, family: Family, names: Collection[str], private: Collection[tuple[str, str]]
 ) -> Mapping[str, int]:
-    """Records whose payload was pruned: there the columns alone say who is a party."""
+    """Clean records whose payload was pruned. Only their columns show who the person is."""
     name = family.table.name
     columns = [column for table, column in private if table == name]
     if not columns:
@@ -178,8 +180,10 @@ async def _clean_emptied(
 async def _clean_events(
     connection: AsyncConnection, account_id: UUID, table: str, key: str, columns: Collection[str]
 ) -> int:
-    """The old and new values of a person's columns, in all events of a record. Fields that have no column of their
-    own (eBay's names) go as a whole."""
+    """Erase the values of personal columns from a record's events.
+
+    A field without a column has eBay's own name; its value is erased as a whole.
+    """
     rows = await connection.execute(text(_EVENTS), {"account": account_id, "table": table, "key": key})
     count = 0
     for row in rows.all():
@@ -203,8 +207,10 @@ WHERE ebay_account_id = :account AND table_name = :table AND entity_key = :key A
 
 
 def names_of_notices(document: bytes) -> list[list[str]]:
-    """The names in eBay's deletion notices: one JSON object, a list of them, or one on each line. The user's name, id
-    and eiasToken are of one person. Raises UsageError, naming the notice that is none."""
+    """The names in eBay's deletion notices: one JSON object, a list, or one object per line.
+
+    User name and id of a notice belong to one person. Raises UsageError, which says which notice is wrong.
+    """
     try:
         notices = _decode(document)
     except ValueError:

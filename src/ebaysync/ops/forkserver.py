@@ -1,19 +1,19 @@
-"""The process that the accounts' processes are forked from: it has everything imported and nothing opened, so that
-a fork takes milliseconds where a program's start takes a quarter of a second.
+"""The forkserver: the process from which account processes are forked.
 
-It is started by exec, with the allow-listed environment and one socket, by which it is asked and tells:
+It has imported everything and opened nothing, so a fork takes milliseconds, where starting Python takes a quarter of a
+second. The parent starts it with exec, an allow-listed environment and one socket:
 
-    asked     {"number", "memory_mb", "cpu_seconds"} and four descriptors     a process: job, stdout, stderr, results
-              {"kill", "signum"}                                              a signal to that process's group
-    told      {"number", "pid"}                                               it was started
-              {"ended", "status", "left"}                                     by its pid, with what os.wait() said
+    request   {"number", "memory_mb", "cpu_seconds"} and four descriptors: job, stdout, stderr, results
+              {"kill", "signum"}: send a signal to that process's group
+    notice    {"number", "pid"}: the process was started
+              {"ended", "status", "strays"}: the process with this pid ended, with its status from os.wait()
 
-It alone waits for the processes, so that no signal ever goes to a pid that is used again. It is their subreaper (see
-prctl(2)): whatever an account's process leaves behind, in its session or out of it, becomes a child of this one, and
-is killed. When the socket ends, the parent is gone: it kills all of them and ends.
+Only the forkserver waits for the processes, so no signal can reach a pid that is used again. It is their subreaper
+(prctl(2)): a process that an account's process leaves behind becomes a child of the forkserver, which kills it. When
+the socket closes, the parent is gone, so the forkserver kills all processes and ends.
 
-Not multiprocessing's forkserver: that one hands on the whole environment, has a second process for semaphores, imports
-the program's main module again and gives a process no descriptors of its own.
+Why not multiprocessing's forkserver: it passes on the whole environment, starts a second process for semaphores,
+imports the program's main module again and cannot hand descriptors to a process.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ import msgspec
 
 from ebaysync import proc
 
-JOB, STDOUT, STDERR, RESULTS = range(4)  # an account's process's descriptors
+JOB, STDOUT, STDERR, RESULTS = range(4)  # descriptors of an account's process
 MESSAGE = 4096
-OUT_OF_MEMORY = 83  # exit code of a process that met its memory limit: none of Python's own, none of a shell's
-OPEN_FILES = 256  # six connections to eBay, five to PostgreSQL, and what a name's look-up takes
-LAST_SECONDS = 2.0  # for what was killed to be gone
+OUT_OF_MEMORY = 83  # exit code at the memory limit; neither Python nor a shell uses it
+OPEN_FILES = 256  # six connections to eBay, five to PostgreSQL, and some for DNS
+REAP_SECONDS = 2.0  # how long to wait until killed processes are gone
 PR_SET_CHILD_SUBREAPER = 36
 
-# What is imported only when it is first used, and would be by each process for itself.
-LATE = (
+# Libraries import these at first use. Imported here, they are shared by all processes.
+LAZY_IMPORTS = (
     "anyio._backends._asyncio",
     "httpcore._backends.anyio",
     "psycopg.pq",
@@ -55,8 +55,8 @@ LATE = (
 )
 
 
-class Request(msgspec.Struct, omit_defaults=True):
-    """What the parent asks for: a process with that number and limits, or a signal to one that is there."""
+class ForkRequest(msgspec.Struct, omit_defaults=True):
+    """What the parent asks for: a new process with this number and limits, or a signal to a running one."""
 
     number: int = 0
     memory_mb: int = 0
@@ -65,30 +65,33 @@ class Request(msgspec.Struct, omit_defaults=True):
     signum: int = 0
 
 
-class Notice(msgspec.Struct, omit_defaults=True):
-    """What the parent is told: `number` has the pid, or could not be started; or a pid has ended and `left` so
-    many processes behind, which were killed."""
+class ForkNotice(msgspec.Struct, omit_defaults=True):
+    """What the forkserver reports: request `number` became process `pid` (0: it could not be started), or process
+    `ended`.
+
+    `strays` is how many processes it left behind; they were killed.
+    """
 
     number: int = 0
     pid: int = 0
     ended: int = 0
     status: int = 0
-    left: int = 0
+    strays: int = 0
 
 
 def serve(entry: Callable[[], None]) -> None:
-    """Fork a process for each request, which calls `entry`, until standard input, the parent's socket, ends."""
+    """Fork a process that calls `entry` for each request, until the parent's socket on standard input closes."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name in LATE:
+    for name in LAZY_IMPORTS:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # so that no collection in a process writes to pages that all share
-    # Signals to a whole unit or terminal are the parent's matter; it lets its socket go.
+    gc.freeze()  # so that garbage collection in a process does not write to shared pages
+    # The parent handles signals to the whole unit or terminal, and closes its socket.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     _adopt_orphans()
     with socket.socket(fileno=os.dup(0)) as link:
-        server = _Server(link, entry)
+        server = _ForkLoop(link, entry)
         try:
             server.work()
         finally:
@@ -96,8 +99,11 @@ def serve(entry: Callable[[], None]) -> None:
 
 
 def _adopt_orphans() -> None:
-    """Be the subreaper. Where no memory may become executable (systemd's MemoryDenyWriteExecute=), ctypes cannot be
-    imported with some builds of libffi: then a session of a stray's own hides it until the unit ends."""
+    """Become the subreaper.
+
+    Under systemd's MemoryDenyWriteExecute= some builds of libffi cannot import ctypes. Then a stray that has a session
+    of its own is found only when the unit ends.
+    """
     try:
         import ctypes
 
@@ -106,7 +112,7 @@ def _adopt_orphans() -> None:
         return
 
 
-class _Server:
+class _ForkLoop:
     def __init__(self, link: socket.socket, entry: Callable[[], None]) -> None:
         self.link, self.entry = link, entry
         self.running: set[int] = set()
@@ -128,14 +134,14 @@ class _Server:
                 return
 
     def answer(self) -> bool:
-        """Do what is asked; False when the parent is gone."""
+        """Handle one request. False if the parent is gone."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self.link, MESSAGE, 4)
         except ConnectionError:
             return False
         if not message:
             return False
-        request = msgspec.json.decode(message, type=Request)
+        request = msgspec.json.decode(message, type=ForkRequest)
         if request.kill:
             if request.kill in self.running:
                 _kill_group(request.kill, request.signum)
@@ -150,9 +156,9 @@ class _Server:
             self.running.add(pid)
         for descriptor in descriptors:
             os.close(descriptor)
-        return self.tell(Notice(number=request.number, pid=pid))
+        return self.notify(ForkNotice(number=request.number, pid=pid))
 
-    def tell(self, notice: Notice) -> bool:
+    def notify(self, notice: ForkNotice) -> bool:
         try:
             self.link.send(msgspec.json.encode(notice))
         except OSError:
@@ -160,14 +166,14 @@ class _Server:
         return True
 
     def reap(self) -> bool:
-        """Tell of every process that has ended, after its session and what had left it were killed."""
+        """Report every process that has ended, after killing its group and its strays."""
         while (pid := _ended()) is not None:
             if pid in self.running:
                 _kill_group(pid, signal.SIGKILL)  # before its pid is free
                 self.running.discard(pid)
                 _, status = os.waitpid(pid, 0)
-                left = self.kill_strays().count(pid)
-                if not self.tell(Notice(ended=pid, status=status, left=left)):
+                strays = self.kill_strays().count(pid)
+                if not self.notify(ForkNotice(ended=pid, status=status, strays=strays)):
                     return False
             else:
                 os.waitpid(pid, 0)
@@ -175,8 +181,7 @@ class _Server:
         return True
 
     def kill_strays(self) -> list[int]:
-        """What processes that are gone have left behind; the sessions of what was killed. What a running one's session
-        holds is its own matter as yet."""
+        """Kill what ended processes left behind, and return the strays' session ids. Strays of running ones stay."""
         found = {pid: _session(pid) for pid in _children() - self.running}
         found = {pid: session for pid, session in found.items() if session not in self.running}
         for pid in found:
@@ -188,7 +193,7 @@ class _Server:
         for pid in self.running:
             _kill_group(pid, signal.SIGKILL)
         self.running.clear()
-        deadline = time.monotonic() + LAST_SECONDS
+        deadline = time.monotonic() + REAP_SECONDS
         while time.monotonic() < deadline:
             self.kill_strays()
             try:
@@ -200,7 +205,7 @@ class _Server:
 
 
 def _ended() -> int | None:
-    """A child that has ended and still has its pid."""
+    """The pid of a child that has ended and was not waited for yet."""
     try:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -209,7 +214,7 @@ def _ended() -> int | None:
 
 
 def _kill_group(pid: int, signum: int) -> None:
-    """To the process's group; to itself where it is so new that it has none yet."""
+    """Signal the process's group, or only the process if it is too new to have a group."""
     try:
         os.killpg(pid, signum)
     except ProcessLookupError:
@@ -218,7 +223,7 @@ def _kill_group(pid: int, signum: int) -> None:
 
 
 def _children() -> set[int]:
-    """The pids of this process's children, those inherited from processes that are gone included."""
+    """The pids of this process's children, including strays that it inherited."""
     us = os.getpid()
     try:
         return {int(pid) for pid in Path(f"/proc/{us}/task/{us}/children").read_text().split()}
@@ -236,11 +241,11 @@ def _is_child_of(pid: int, parent: int) -> bool:
     return found is not None and found.parent == parent
 
 
-def _become(entry: Callable[[], None], request: Request, descriptors: list[int]) -> None:
-    """Be an account's process, which never returns."""
+def _become(entry: Callable[[], None], request: ForkRequest, descriptors: list[int]) -> None:
+    """Turn into an account's process. Never returns."""
     code = 1
     try:
-        _settle_in(request, descriptors)
+        _set_up_process(request, descriptors)
         entry()
         code = 0
     except MemoryError:
@@ -257,7 +262,7 @@ def _become(entry: Callable[[], None], request: Request, descriptors: list[int])
         os._exit(code)
 
 
-def _settle_in(request: Request, descriptors: list[int]) -> None:
+def _set_up_process(request: ForkRequest, descriptors: list[int]) -> None:
     os.setsid()
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
@@ -267,15 +272,15 @@ def _settle_in(request: Request, descriptors: list[int]) -> None:
     os.closerange(len(descriptors), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_CPU, request.cpu_seconds)
-    # Not RLIMIT_AS: of each thread it counts 64 MB of address space that malloc sets aside and nobody uses. Not
-    # RLIMIT_NPROC: it counts all processes of the user, also those of other programs.
+    # Not RLIMIT_AS: it counts 64 MB of unused address space that malloc reserves per thread. Not RLIMIT_NPROC: it
+    # counts all processes of the user, including those of other programs.
     _limit(resource.RLIMIT_DATA, request.memory_mb << 20)
     faulthandler.enable()
     random.seed()
 
 
 def _limit(kind: int, value: int) -> None:
-    """Or a lower one that is there already, which only root may raise."""
+    """Set a limit, but never above the hard limit, which only root may raise."""
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))

@@ -1,9 +1,9 @@
-"""What was: runs, their logs, changes of records. Newest first, and never by reading all there is.
+"""Runs, their logs, and changes of records, newest first. No query reads a whole table.
 
-A question about some accounts or families is asked of each account and family (or table) by itself, for as many rows
-as are wanted: then the index on just that has the answer, however long ago it was. It is asked with BETWEEN and an
-ORDER BY of the whole index, because of two equal signs PostgreSQL would infer that the order of time is enough, and
-walk the index on time alone through all of the others' rows, to the end where there is nothing to find.
+A query for some accounts or families asks for each account and family (or table) separately, LIMIT rows each, so that
+the index on exactly that pair answers, however old the rows are. The condition is written with BETWEEN, and ORDER BY
+names the whole index. With two equality conditions PostgreSQL infers that the order by time is enough, and may walk the
+index on time alone through everybody else's rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATUSES = ("running", "completed", "error", "interrupted")
 async def runs(
     db: Database, accounts: Sequence[UUID], family: str | None, status: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The newest runs. No accounts: of all."""
+    """The newest runs. No accounts means all."""
     if accounts or family or status in ("running", "error", "interrupted"):
         ids = list(accounts) or await _all_accounts(db)
         newest = _runs_of_each(ids, [family] if family else list(discover()), status, limit)
@@ -56,7 +56,7 @@ async def _all_accounts(db: Database) -> list[UUID]:
 
 
 def _named(runs: Subquery) -> Select[Any]:
-    """The runs with their account's name and their length, newest first."""
+    """The runs with their account's name and duration, newest first."""
     took = func.coalesce(runs.c.finished_at, func.clock_timestamp()) - runs.c.started_at
     seconds = cast(func.extract("epoch", took), Float).label("seconds")
     joined = runs.join(ACCOUNTS, ACCOUNTS.c.id == runs.c.ebay_account_id)
@@ -64,7 +64,7 @@ def _named(runs: Subquery) -> Select[Any]:
 
 
 def _runs_of_each(accounts: Sequence[UUID], families: Sequence[str], status: str | None, limit: int) -> Select[Any]:
-    """The newest runs, asked of each account and family by itself (see above)."""
+    """The newest runs, asked for each account and family separately (see above)."""
     run = WORKER_RUN.c
     account, family = each("account", Uuid, accounts), each("family", Text, families)
     pair = tuple_(account.c.value, family.c.value)
@@ -80,7 +80,7 @@ def _runs_of_each(accounts: Sequence[UUID], families: Sequence[str], status: str
 
 
 def _with_status(query: Select[Any], status: str | None) -> Select[Any]:
-    """Status <> 'completed' is the condition of the index on what is not completed."""
+    """Add the condition on the status. The partial index needs `status <> 'completed'`."""
     if status is None:
         return query
     if status != "completed":
@@ -89,7 +89,7 @@ def _with_status(query: Select[Any], status: str | None) -> Select[Any]:
 
 
 async def log(db: Database, run: str) -> dict[str, Any]:
-    """One run, by its id or the beginning of it, and its lines. Raises UsageError."""
+    """One run, by its id or the first part of it, with its log lines. Raises UsageError."""
     digits = run.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise UsageError(f"{run!r} is no run's id, nor the beginning of one", hint="see: ebaysync runs")
@@ -122,7 +122,7 @@ async def events(
     since: datetime | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """The newest changes of records. No accounts: of all."""
+    """The newest changes of records. No accounts means all."""
     tables = _tables(family, table)
     query = _EVENTS_OF_KEY if key else _EVENTS_OF_EACH if accounts or family or table else _EVENTS
     ids = list(accounts) or await _all_accounts(db)

@@ -1,5 +1,7 @@
-"""A process for each account, some at a time, in a new order each time: what one does, crashing or hanging, stops
-none of the others."""
+"""Runs each account in a process of its own, some at a time, in random order.
+
+An account whose process crashes or hangs does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.accounts.accounts import Account
 from ebaysync.errors import (
     ConfigError,
     DatabaseError,
@@ -29,8 +30,8 @@ from ebaysync.errors import (
 from ebaysync.families import discover
 from ebaysync.ops import cgroup
 from ebaysync.ops.forkserver import OUT_OF_MEMORY
-from ebaysync.ops.job import Job
-from ebaysync.ops.process import Ending, Forkserver, ForkserverGone, Limits, Process
+from ebaysync.ops.job import AccountJob, ProcessInput
+from ebaysync.ops.process import Forkserver, ForkserverGone, Process, ProcessExit, ProcessLimits
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import cadence
@@ -39,12 +40,11 @@ from ebaysync.sync.stop import Stop
 
 log = logging.getLogger(__name__)
 
-# Whose import is what an account's process needs; it becomes the forkserver.
+# The forkserver. Its imports are what an account's process needs.
 PROGRAM: Sequence[str] = (sys.executable, "-P", "-m", "ebaysync.ops.account")
-GRACE = 10.0  # seconds between the end of an account's time and of its process, which may finish its batch
-STOP_GRACE = 20.0  # the same after SIGINT or SIGTERM: all are gone within 30
-UNLIMITED = 7 * 86_400  # seconds of CPU time where no time limit is set: more than any backfill takes
-NO_NEW_SLICE = 0.8  # of the time limit
+GRACE = 10.0  # seconds after the time limit in which a process may finish its batch
+STOP_GRACE = 20.0  # the same after SIGINT or SIGTERM, so that all processes are gone within 30 s
+UNLIMITED = 7 * 86_400  # seconds of CPU time if no time limit is set: more than any backfill takes
 ENVIRONMENT = (
     "PATH",
     "LANG",
@@ -57,26 +57,13 @@ ENVIRONMENT = (
     "CREDENTIALS_DIRECTORY",
 )
 
-# Errors of the operator's settings, not of an account.
+# These errors come from the settings, not from an account.
 _SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code}
 
 
-@dataclass(frozen=True)
-class Work:
-    """The families of one account that are to run, and how."""
-
-    account: Account
-    families: Sequence[str]
-    trigger: str
-    walk: str = "live"
-    days: int = 0
-    time_limit: float | None = None
-    """seconds; at 80 % of it no new slice starts, at 100 % the process is ended"""
-
-
 @dataclass
-class Outcome:
-    """What became of an account."""
+class AccountResult:
+    """What an account's process did: a summary per family, and an error where the process itself failed."""
 
     account: str
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -96,69 +83,76 @@ class Outcome:
 
 
 def combined(statuses: Sequence[str]) -> str:
-    """completed, partial, error or skipped, for several."""
+    """One status for several: completed, partial, error or skipped."""
     kinds = {"error" if status in ("error", "interrupted") else status for status in statuses}
     if "partial" in kinds or {"error", "completed"} <= kinds:
         return "partial"
     return next((kind for kind in ("error", "completed") if kind in kinds), "skipped")
 
 
-def exit_code(outcomes: Sequence[Outcome], stop: Stop, *, several: bool = True) -> int:
-    """0, 3 when an account or family failed; 2 when the settings alone made all of them fail. Of one family of one
-    account (not `several`) it is the error's own."""
+def exit_code(results: Sequence[AccountResult], stop: Stop, *, several: bool = True) -> int:
+    """The exit code of a command: 3 if an account or family failed, 2 if all failed because of the settings, else 0.
+
+    If only one family of one account was asked for (not `several`), it is the code of that error.
+    """
     if stop.signum is not None:
         return 128 + stop.signum
-    codes = [error["code"] for outcome in outcomes for error in outcome.errors]
+    codes = [error["code"] for result in results for error in result.errors]
     if not codes:
         return 0
     if not several:
         return exit_codes().get(codes[0], 1)
-    nothing_done = all(run["status"] != "completed" for outcome in outcomes for run in outcome.runs)
+    nothing_done = all(run["status"] != "completed" for result in results for run in result.runs)
     return 2 if nothing_done and set(codes) <= _SETTINGS else 3
 
 
 async def run_accounts(
     settings: Settings,
     db: Database,
-    work: Sequence[Work],
+    job: Sequence[AccountJob],
     jobs: int,
     stop: Stop,
     *,
     verbose: bool = False,
     quiet: bool = False,
-    told: Callable[[Outcome], None] = lambda _: None,
-) -> list[Outcome]:
-    """Run each account in a process of its own, at most `jobs` at once. Ordered by name."""
-    order = list(work)
+    on_result: Callable[[AccountResult], None] = lambda _: None,
+) -> list[AccountResult]:
+    """Run each account in a process of its own, at most `jobs` at once.
+
+    `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
+    """
+    order = list(job)
     random.SystemRandom().shuffle(order)
-    places = asyncio.Semaphore(jobs)
+    slots = asyncio.Semaphore(jobs)
     pool = _Pool(settings, db, stop, verbose=verbose, quiet=quiet)
 
-    async def one(part: Work) -> Outcome | None:
-        async with places:
+    async def one(job: AccountJob) -> AccountResult | None:
+        async with slots:
             if stop.signum is not None:
                 return None
             try:
-                outcome = await _process(pool, part)
-            except Exception as error:  # whatever it is, it is this account's matter alone
-                log.error("%s: its process failed: %s", part.account.name, type(error).__name__, exc_info=error)
-                outcome = Outcome(part.account.name, error=_failed(f"{part.account.name}: {type(error).__name__}"))
+                result = await _process(pool, job)
+            except Exception as error:  # a bug here must not affect the other accounts
+                log.error("%s: its process failed: %s", job.account.name, type(error).__name__, exc_info=error)
+                result = AccountResult(
+                    job.account.name, error=_process_error(f"{job.account.name}: {type(error).__name__}")
+                )
             try:
-                await _remember(db, part, outcome)
+                await _store_failure(db, job, result)
             except DatabaseError as error:
-                log.warning("%s: what became of it could not be stored: %s", part.account.name, error)
-            told(outcome)
-            return outcome
+                log.warning("%s: its failure could not be stored: %s", job.account.name, error)
+            on_result(result)
+            return result
 
     try:
-        outcomes = await asyncio.gather(*(one(part) for part in order))
+        results = await asyncio.gather(*(one(job) for job in order))
     finally:
         await pool.server.close()
-    return sorted((outcome for outcome in outcomes if outcome), key=lambda outcome: outcome.account)
+    return sorted((result for result in results if result), key=lambda result: result.account)
 
 
 class _Pool:
-    """What all of its accounts' processes have in common."""
+    """What the processes of all accounts share: the forkserver, the parent cgroup and the settings."""
 
     def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool, quiet: bool) -> None:
         self.stop = stop
@@ -170,45 +164,37 @@ class _Pool:
         if password := os.environ.get("PGPASSWORD"):
             self._environ["PGPASSWORD"] = password
 
-    def job(self, work: Work) -> Job:
-        return Job(
-            self._environ,
-            work.account.id,
-            list(work.families),
-            work.trigger,
-            work.walk,
-            work.days,
-            seconds=work.time_limit * NO_NEW_SLICE if work.time_limit else None,
-            verbose=self._verbose,
-            quiet=self._quiet,
-        )
+    def input(self, job: AccountJob) -> bytes:
+        return msgspec.json.encode(ProcessInput(self._environ, job, self._verbose, self._quiet))
 
 
-async def _process(pool: _Pool, work: Work) -> Outcome:
-    """An account's process, from its start to its end."""
-    outcome = Outcome(work.account.name)
-    said = _Said(outcome)
-    group = cgroup.group_of(pool.cgroup, str(work.account.id), pool.memory_mb)
-    limit = math.ceil(work.time_limit) if work.time_limit else UNLIMITED
+async def _process(pool: _Pool, job: AccountJob) -> AccountResult:
+    """Start an account's process, wait for its end and say what it did."""
+    result = AccountResult(job.account.name)
+    reader = _ResultReader(result)
+    group = cgroup.cgroup_for(pool.cgroup, str(job.account.id), pool.memory_mb)
+    limit = math.ceil(job.time_limit) if job.time_limit else UNLIMITED
     process = None
     try:
-        process = await pool.server.start(Limits(pool.memory_mb, limit), said.line)
-        group.take(process.pid)
-        process.give(msgspec.json.encode(pool.job(work)))
-        in_time = await _watched(process, said, work, pool.stop)
-        ending = await process.ended
-        await process.last_words()
+        process = await pool.server.start(ProcessLimits(pool.memory_mb, limit), reader.line)
+        group.add(process.pid)
+        process.send_job(pool.input(job))
+        in_time = await _wait_or_end(process, reader, job, pool.stop)
+        exit_ = await process.ended
+        await process.drain()
         if not in_time:
-            outcome.error = _failed(f"{outcome.account}: ended after {work.time_limit} s, its time limit")
-        elif not said.done and pool.stop.signum is None:
+            result.error = _process_error(f"{result.account}: ended after {job.time_limit} s, its time limit")
+        elif not reader.done and pool.stop.signum is None:
             short = group.ran_out_of_memory()
-            outcome.error = _failed(f"{outcome.account}: {_why(ending.status, pool.memory_mb, limit, short=short)}")
-        elif said.done and outcome.error is None and (fault := _misconduct(process, ending)):
-            outcome.error = _failed(f"{outcome.account}: {fault}")
-        return outcome
+            result.error = _process_error(
+                f"{result.account}: {_why_it_ended(exit_.status, pool.memory_mb, limit, short=short)}"
+            )
+        elif reader.done and result.error is None and (fault := _misbehaviour(process, exit_)):
+            result.error = _process_error(f"{result.account}: {fault}")
+        return result
     except ForkserverGone:
-        outcome.error = _failed(f"{outcome.account}: the process that the accounts' are forked from was killed")
-        return outcome
+        result.error = _process_error(f"{result.account}: the process that the accounts' are forked from was killed")
+        return result
     finally:
         if process is not None:
             process.kill(signal.SIGKILL)
@@ -217,49 +203,49 @@ async def _process(pool: _Pool, work: Work) -> Outcome:
             await asyncio.to_thread(group.end)
 
 
-async def _watched(process: Process, said: _Said, work: Work, stop: Stop) -> bool:
-    """Until the process has ended, of itself or by us; False when it had to be, because its time was up."""
-    stopping, silent = asyncio.create_task(stop.wait()), asyncio.create_task(process.silent.wait())
+async def _wait_or_end(process: Process, reader: _ResultReader, job: AccountJob, stop: Stop) -> bool:
+    """Wait for the process, and end it if a stop is requested or its time is up. False if its time was up."""
+    stopping, results_ended = asyncio.create_task(stop.wait()), asyncio.create_task(process.results_ended.wait())
     try:
-        waited: set[asyncio.Future[Any]] = {process.ended, stopping, silent}
-        await asyncio.wait(waited, timeout=work.time_limit, return_when=asyncio.FIRST_COMPLETED)
-        in_time = process.ended.done() or stopping.done() or silent.done()
+        waited: set[asyncio.Future[Any]] = {process.ended, stopping, results_ended}
+        await asyncio.wait(waited, timeout=job.time_limit, return_when=asyncio.FIRST_COMPLETED)
+        in_time = process.ended.done() or stopping.done() or results_ended.done()
         if stopping.done():
             await _end(process, stop.signum or signal.SIGTERM, STOP_GRACE)
         elif not in_time:
             await _end(process, signal.SIGTERM, GRACE)
-        elif said.done:
+        elif reader.done:
             await asyncio.wait({process.ended}, timeout=GRACE)
-        if not process.ended.done():  # it hangs, or said what is no result, or closed its output
+        if not process.ended.done():  # it hangs, wrote something that is not a result, or closed its output
             process.kill(signal.SIGKILL)
             await asyncio.wait({process.ended})
         return in_time
     finally:
         stopping.cancel()
-        silent.cancel()
+        results_ended.cancel()
 
 
 async def _end(process: Process, signum: int, grace: float) -> None:
-    """Ask the process to end after its batch, and give it time to."""
+    """Ask the process to end after its batch, and wait for `grace` seconds."""
     process.kill(signum)
     await asyncio.wait({process.ended}, timeout=grace)
 
 
-class _Said:
-    """What a process says on its results: each line is a finished family, the last one says that it is."""
+class _ResultReader:
+    """Reads the results pipe: one line per finished family, and a last one that says that all are done."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome, self.done = outcome, False
+    def __init__(self, result: AccountResult) -> None:
+        self.result, self.done = result, False
 
     def line(self, line: bytes) -> None:
-        said = msgspec.json.decode(line)
-        if "run" in said:
-            self.outcome.runs.append(said["run"])
-        elif said.get("done"):
-            self.outcome.error, self.done = said["error"], True
+        found = msgspec.json.decode(line)
+        if "run" in found:
+            self.result.runs.append(found["run"])
+        elif found.get("done"):
+            self.result.error, self.done = found["error"], True
 
 
-def _why(status: int, memory_mb: int, cpu_seconds: int, *, short: bool) -> str:
+def _why_it_ended(status: int, memory_mb: int, cpu_seconds: int, *, short: bool) -> str:
     """How a process ended that gave no last result."""
     if short or os.waitstatus_to_exitcode(status) == OUT_OF_MEMORY:
         return f"its process needed more than {memory_mb} MB of memory (EBAYSYNC_ACCOUNT_MEMORY_MB)"
@@ -271,39 +257,38 @@ def _why(status: int, memory_mb: int, cpu_seconds: int, *, short: bool) -> str:
     return f"its process was ended by {signal.Signals(signum).name} without a result"
 
 
-def _misconduct(process: Process, ending: Ending) -> str | None:
-    """What a process did that its results do not tell of."""
-    if ending.left:
-        return f"its process left {ending.left} other{'' if ending.left == 1 else 's'} behind, now ended"
+def _misbehaviour(process: Process, exit_: ProcessExit) -> str | None:
+    """What a process did wrong although its results are complete."""
+    if exit_.strays:
+        return f"its process left {exit_.strays} other{'' if exit_.strays == 1 else 's'} behind, now ended"
     return "its process wrote to its standard output without end" if process.flooded else None
 
 
 def _is_passed_on(name: str) -> bool:
-    """What a process needs of our environment: nothing of ours, and of libpq's what is no secret."""
+    """Whether a process gets this environment variable: none of our settings, and no secret of libpq."""
     return name in ENVIRONMENT or (name.startswith("PG") and name != "PGPASSWORD")
 
 
-def _failed(message: str) -> dict[str, str | None]:
-    return EbaysyncError(message, hint="its log lines say more; the next run-all tries again").as_dict() | {
+def _process_error(message: str) -> dict[str, str | None]:
+    return EbaysyncError(message, hint="see its log lines; the next run-all tries again").as_dict() | {
         "code": "process"
     }
 
 
-async def _remember(db: Database, work: Work, outcome: Outcome) -> None:
-    """What a process could not tell itself, in the state of the families that it did not get to; where it got to all
-    of them, at all of them."""
-    if outcome.error is None or work.walk != "live":
+async def _store_failure(db: Database, job: AccountJob, result: AccountResult) -> None:
+    """Store a process's failure in the state of the families that it did not finish; if it finished all, of all."""
+    if result.error is None or job.walk != "live":
         return
-    told = {run["family"] for run in outcome.runs if run["status"] != "interrupted"}
-    for family in set(work.families) - told or work.families:
-        await sync_state.ensure(db, work.account, discover()[family])
-        if outcome.error["code"] not in _SETTINGS:
-            wait = partial(cadence.failed, account_id=work.account.id, family=discover()[family], error=None)
+    reported = {run["family"] for run in result.runs if run["status"] != "interrupted"}
+    for family in set(job.families) - reported or job.families:
+        await sync_state.ensure(db, job.account, discover()[family])
+        if result.error["code"] not in _SETTINGS:
+            wait = partial(cadence.failed, account_id=job.account.id, family=discover()[family], error=None)
             await db.transact(wait)
         await db.execute(
             "UPDATE ebay_sync_state SET last_status = 'error', last_error = :error, updated_at = clock_timestamp()"
             " WHERE ebay_account_id = :account AND api_family = :family",
-            error=outcome.error["message"],
-            account=work.account.id,
+            error=result.error["message"],
+            account=job.account.id,
             family=family,
         )

@@ -1,8 +1,8 @@
-"""Processes forked from the forkserver, as the pool sees them: started with a job and limits, listened to, ended.
+"""The pool's side of the forkserver: starts a process with a job and limits, reads its output, ends it.
 
-What a process says is bounded: its standard output and error are passed on to our standard error, line by line, up to
-a cap, and read and dropped beyond it, so that one that says too much neither fills a disk nor waits for ever. Does not
-know accounts.
+A process's output is bounded: its standard output and error go to our standard error line by line, up to a cap. The
+rest is read and dropped, so that a noisy process neither fills a disk nor blocks. This module does not know
+accounts.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from typing import TypeVar
 import msgspec
 
 from ebaysync.log import redact
-from ebaysync.ops.forkserver import MESSAGE, Notice, Request
+from ebaysync.ops.forkserver import MESSAGE, ForkNotice, ForkRequest
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OUTPUT_CAP = 10_000_000  # bytes of standard error, which are log lines
-STRAY_CAP = 100_000  # bytes of standard output, where nothing of ours writes
+STRAY_CAP = 100_000  # bytes of standard output, to which ebaysync writes nothing
 LONGEST_LINE = 1_000_000  # bytes of one result
-LONGEST_PIECE = 65_536  # bytes without a newline that are passed on as they are
-LAST_WORDS = 5.0  # seconds, at most, to read what a process that has ended had written
+LONGEST_PARTIAL_LINE = 65_536  # bytes without a newline that are passed on as a line
+DRAIN_SECONDS = 5.0  # how long to read the remaining output of a process that has ended
 
 
 class ForkserverGone(Exception):
-    """The forkserver has ended; so do its processes."""
+    """The forkserver has ended, and with it all of its processes."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     memory_mb: int
     cpu_seconds: int
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a process ended: what os.wait() said, and how many other processes it left behind."""
+class ProcessExit:
+    """How a process ended: its status from os.wait(), and how many processes it left behind."""
 
     status: int
-    left: int
+    strays: int
 
 
 class Forkserver:
-    """Starts when it is first needed, and again where it was killed. `close` ends all of its processes."""
+    """Starts the forkserver when it is needed, again if it was killed. `close` ends it and all of its processes."""
 
     def __init__(self, program: Sequence[str], environ: Mapping[str, str]) -> None:
         self._program, self._environ = program, environ
@@ -62,11 +62,11 @@ class Forkserver:
         self._link: socket.socket | None = None
         self._one_at_a_time = asyncio.Lock()
         self._number = 0
-        self._starting: dict[int, asyncio.Future[tuple[int, asyncio.Future[Ending]]]] = {}
-        self._running: dict[int, asyncio.Future[Ending]] = {}
+        self._starting: dict[int, asyncio.Future[tuple[int, asyncio.Future[ProcessExit]]]] = {}
+        self._running: dict[int, asyncio.Future[ProcessExit]] = {}
 
     def launch(self) -> None:
-        """By exec, and so without any descriptor, thread or lock of ours."""
+        """Start it with exec, so that it inherits no descriptor, thread or lock."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._server = subprocess.Popen(  # noqa: S603 - our own program
@@ -78,10 +78,10 @@ class Forkserver:
             )
         ours.setblocking(False)
         self._link = ours
-        asyncio.get_running_loop().add_reader(ours, self._hear, ours)
+        asyncio.get_running_loop().add_reader(ours, self._on_message, ours)
 
-    async def start(self, limits: Limits, result: Callable[[bytes], None]) -> Process:
-        """A process that waits for its job. Raises ForkserverGone, OSError."""
+    async def start(self, limits: ProcessLimits, result: Callable[[bytes], None]) -> Process:
+        """Start a process that waits for its job. Raises ForkserverGone, and OSError if no process can be forked."""
         process = Process(self, result)
         try:
             async with self._one_at_a_time:
@@ -95,25 +95,25 @@ class Forkserver:
             raise
         return process
 
-    async def _started(self, process: Process, limits: Limits) -> tuple[int, asyncio.Future[Ending]]:
+    async def _started(self, process: Process, limits: ProcessLimits) -> tuple[int, asyncio.Future[ProcessExit]]:
         self._number += 1
-        starting: asyncio.Future[tuple[int, asyncio.Future[Ending]]] = asyncio.get_running_loop().create_future()
+        starting: asyncio.Future[tuple[int, asyncio.Future[ProcessExit]]] = asyncio.get_running_loop().create_future()
         self._starting[self._number] = starting
-        request = Request(self._number, limits.memory_mb, limits.cpu_seconds)
+        request = ForkRequest(self._number, limits.memory_mb, limits.cpu_seconds)
         try:
             with process.far_ends() as descriptors:
-                self._ask(request, descriptors)
+                self._send(request, descriptors)
             return await starting
         finally:
             self._starting.pop(request.number, None)
 
     def kill(self, pid: int, signum: int) -> None:
-        """A signal to the process and its group, while it is there."""
+        """Send a signal to the process's group, if the process still runs."""
         if pid in self._running and self._link is not None:
             with suppress(ForkserverGone):
-                self._ask(Request(kill=pid, signum=signum), [])
+                self._send(ForkRequest(kill=pid, signum=signum), [])
 
-    def _ask(self, request: Request, descriptors: list[int]) -> None:
+    def _send(self, request: ForkRequest, descriptors: list[int]) -> None:
         if self._link is None:
             raise ForkserverGone
         try:
@@ -121,7 +121,7 @@ class Forkserver:
         except OSError:
             raise ForkserverGone from None
 
-    def _hear(self, link: socket.socket) -> None:
+    def _on_message(self, link: socket.socket) -> None:
         with suppress(BlockingIOError):
             try:
                 message = link.recv(MESSAGE)
@@ -130,9 +130,9 @@ class Forkserver:
             if not message:
                 self._lost(link)
                 return
-            notice = msgspec.json.decode(message, type=Notice)
+            notice = msgspec.json.decode(message, type=ForkNotice)
             if notice.ended:
-                _settle(self._running.pop(notice.ended), Ending(notice.status, notice.left))
+                _settle(self._running.pop(notice.ended), ProcessExit(notice.status, notice.strays))
             elif notice.pid == 0:
                 if (waiting := self._starting.get(notice.number)) and not waiting.done():
                     waiting.set_exception(OSError("no process could be forked"))
@@ -144,7 +144,7 @@ class Forkserver:
                     self.kill(notice.pid, signal.SIGKILL)
 
     def _lost(self, link: socket.socket) -> None:
-        """It ended; as its processes have no parent now that kills them when we are gone, they end too."""
+        """The forkserver ended. Kill its processes, because nothing else would when this process ends."""
         asyncio.get_running_loop().remove_reader(link)
         link.close()
         self._link = None
@@ -163,7 +163,7 @@ class Forkserver:
             self._link = None
         if self._server is not None:
             try:
-                await asyncio.to_thread(self._server.wait, LAST_WORDS)
+                await asyncio.to_thread(self._server.wait, DRAIN_SECONDS)
             except subprocess.TimeoutExpired:
                 self._server.kill()
                 await asyncio.to_thread(self._server.wait)
@@ -171,33 +171,33 @@ class Forkserver:
 
 
 def _settle(future: asyncio.Future[T], result: T | None) -> None:
-    """With the result; with ForkserverGone where there is none."""
+    """Set the result, or ForkserverGone if there is none."""
     if future.done():
         return
     if result is not None:
         future.set_result(result)
         return
     future.set_exception(ForkserverGone())
-    future.exception()  # whoever waits hears of it; if nobody does, nothing is wrong
+    future.exception()  # mark it as retrieved: it is no error if nobody waits
 
 
 class Process:
     """One of the forkserver's processes, and our ends of its pipes."""
 
-    ended: asyncio.Future[Ending]
+    ended: asyncio.Future[ProcessExit]
 
     def __init__(self, server: Forkserver, result: Callable[[bytes], None]) -> None:
         self._server, self.pid = server, 0
-        self.silent = asyncio.Event()
-        """it has closed its results, or said something else on them: there is nothing more to wait for"""
+        self.results_ended = asyncio.Event()
+        """it closed its results pipe, or wrote something that is not a result: no more results will come"""
         self._ours: list[int] = []
         self._theirs: list[int] = []
         self._transports: list[asyncio.BaseTransport] = []
-        self._output, self._errors = _Passed(STRAY_CAP, "output"), _Passed(OUTPUT_CAP, "error")
-        self._results = _Lines(result, self.silent)
+        self._output, self._errors = _PassThrough(STRAY_CAP, "output"), _PassThrough(OUTPUT_CAP, "error")
+        self._results = _LineReader(result, self.results_ended)
 
     def far_ends(self) -> _Closing:
-        """The process's ends of its pipes: job, stdout, stderr, results. Ours no more after the block."""
+        """The process's ends of its pipes: job, stdout, stderr, results. Closed here at the end of the block."""
         for number in range(4):
             reading, writing = os.pipe()
             self._theirs.append(reading if number == 0 else writing)
@@ -211,25 +211,25 @@ class Process:
         self._job, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, write)
         self._transports.append(self._job)
         for file, reader in zip(read, (self._output, self._errors, self._results), strict=True):
-            self._transports.append((await loop.connect_read_pipe(partial(_same, reader), file))[0])
+            self._transports.append((await loop.connect_read_pipe(partial(_returns, reader), file))[0])
 
-    def give(self, line: bytes) -> None:
-        """Its job. Our end stays open: its end says that we are gone."""
+    def send_job(self, line: bytes) -> None:
+        """Send the job. Our end stays open: when it closes, the process knows that we are gone."""
         self._job.write(line + b"\n")
 
     @property
     def flooded(self) -> bool:
-        """It wrote more to its standard output than is passed on."""
+        """Whether it wrote more to its standard output than is passed on."""
         return self._output.is_full
 
     def kill(self, signum: int) -> None:
         self._server.kill(self.pid, signum)
 
-    async def last_words(self) -> None:
-        """Until all that a process that has ended had written is read."""
+    async def drain(self) -> None:
+        """Read what the process wrote before it ended."""
         waits = [reader.closed.wait() for reader in (self._output, self._errors, self._results)]
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 await asyncio.gather(*waits)
 
     def close(self) -> None:
@@ -243,7 +243,7 @@ class Process:
             reader.flush()
 
 
-def _same(reader: asyncio.Protocol) -> asyncio.Protocol:
+def _returns(reader: asyncio.Protocol) -> asyncio.Protocol:
     return reader
 
 
@@ -261,11 +261,11 @@ class _Closing:
             os.close(self._descriptors.pop())
 
 
-class _Lines(asyncio.Protocol):
-    """Calls `result` for each line; ValueError and the like, from it or of too long a line, end the listening."""
+class _LineReader(asyncio.Protocol):
+    """Calls `result` for each line. Stops when `result` raises ValueError or the like, or a line is too long."""
 
-    def __init__(self, result: Callable[[bytes], None], silent: asyncio.Event) -> None:
-        self._result, self._silent = result, silent
+    def __init__(self, result: Callable[[bytes], None], results_ended: asyncio.Event) -> None:
+        self._result, self._silent = result, results_ended
         self._rest = b""
         self._broken = False
         self.closed = asyncio.Event()
@@ -280,7 +280,7 @@ class _Lines(asyncio.Protocol):
             if len(self._rest) > LONGEST_LINE:
                 raise ValueError("too long a line")
         except (ValueError, KeyError, TypeError, AttributeError):
-            log.error("a process said something that is no result")
+            log.error("a process wrote something that is not a result")
             self._broken = True
             self._silent.set()
 
@@ -289,8 +289,8 @@ class _Lines(asyncio.Protocol):
         self.closed.set()
 
 
-class _Passed(asyncio.Protocol):
-    """Passes on whole lines to standard error, up to a cap; what comes after it is read and dropped."""
+class _PassThrough(asyncio.Protocol):
+    """Passes whole lines on to standard error, up to a cap. Reads and drops the rest."""
 
     def __init__(self, cap: int, what: str) -> None:
         self._room, self._what = cap, what
@@ -308,10 +308,10 @@ class _Passed(asyncio.Protocol):
         self._room -= len(data)
         head, newline, self._rest = (self._rest + kept).rpartition(b"\n")
         _pass_on(head + newline)
-        if len(self._rest) > LONGEST_PIECE or self.is_full:
+        if len(self._rest) > LONGEST_PARTIAL_LINE or self.is_full:
             self.flush()
         if self.is_full:
-            log.warning("a process says too much on its standard %s: the rest of it is dropped", self._what)
+            log.warning("a process writes too much to its standard %s: the rest is dropped", self._what)
 
     def flush(self) -> None:
         if self._rest:
@@ -323,8 +323,8 @@ class _Passed(asyncio.Protocol):
         self.closed.set()
 
 
-def _pass_on(said: bytes) -> None:
-    if said:
-        with suppress(OSError, ValueError):  # nobody reads our standard error: no reason to stop
-            sys.stderr.write(redact(said.decode(errors="replace")))
+def _pass_on(output: bytes) -> None:
+    if output:
+        with suppress(OSError, ValueError):  # a closed standard error is no reason to stop
+            sys.stderr.write(redact(output.decode(errors="replace")))
             sys.stderr.flush()

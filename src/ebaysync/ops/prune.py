@@ -1,13 +1,13 @@
-"""Housekeeping: what is older than set is deleted, emptied or erased, a little at a time.
+"""Deletes, empties or erases data past its retention, a little at a time.
 
-Every batch is a transaction of its own, with a pause after it; rows that somebody else is writing are left for the
-next night, so that running work never waits for more than one batch. Two prunes take turns. Interrupted, all that
-was done stays done, and the next one goes on.
+Each batch is a transaction with a pause after it. Rows that somebody else is writing are left for the next night, so
+running work waits for at most one batch. Two prunes take turns. If interrupted, what was done stays done, and the next
+prune goes on.
 
-Tables are walked in the order in which they were filled, a bounded number of rows at each step, so that neither rows
-that are kept nor dead ones are read twice. Why not partitions: runs of one day do not go together (those that found
-nothing go after QUIET_DAYS, the others after months), and rows deleted at the head of a table are what vacuum is
-good at; benchmarks/long_life.py has the figures.
+Tables are walked in the order in which they were filled, with a bounded number of rows per step, so that neither kept
+rows nor dead ones are read twice. Partitions would not help: the runs of one day do not expire together (quiet ones
+after QUIET_DAYS, the others after months), and vacuum copes well with rows that are deleted at the head of a table. See
+benchmarks/long_life.py for figures.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ from ebaysync.sync.state.run_log import WORKER_RUN
 from ebaysync.sync.stop import Stop
 
 QUIET_DAYS = 7
-PENDING_DAYS = 7  # a consent that `accounts connect` has not gone on with
-ROWS = 5000  # looked at in one transaction
-BLOCKS = 256  # of 8 kB, of tables whose rows are emptied or erased
+PENDING_DAYS = 7  # for a consent that `accounts connect` did not finish
+ROWS = 5000  # looked at per transaction
+BLOCKS = 256  # blocks of 8 kB per transaction, for tables whose rows are emptied or erased
 PAUSE = 0.05  # seconds after a transaction that changed something
 
 SWEPT_DAYS = max(family.sweep.days for family in discover().values() if family.sweep)
-"""Payloads this young are compared with what the sweep reads."""
+"""Younger payloads are needed, because the sweep compares with them."""
 
-_TURN = "SELECT pg_advisory_xact_lock(1700946298)"  # the number after the migrations'
+_TURN = "SELECT pg_advisory_xact_lock(1700946298)"  # the next number after the lock of the migrations
 
 
 @dataclass(frozen=True)
 class Keep:
-    """For how many days what is kept; None: for ever."""
+    """Days to keep each kind of data; None is for ever."""
 
     runs: int
     logs: int
@@ -72,7 +72,7 @@ class Keep:
 
 
 async def counted(db: Database, keep: Keep) -> dict[str, int]:
-    """How many rows of each kind `pruned` would touch now."""
+    """How many rows of each kind `pruned` would change now."""
     quiet = min(QUIET_DAYS, keep.runs)
     old = _old_runs(keep.runs, quiet).subquery("old_run")
     numbers = _quiet_and_others(old.c.quiet).select_from(old)
@@ -88,12 +88,14 @@ async def counted(db: Database, keep: Keep) -> dict[str, int]:
     return found
 
 
-async def pruned(db: Database, keep: Keep, stop: Stop, told: Callable[[int], None] = lambda _: None) -> dict[str, int]:
-    """Do it; how many rows of each kind. Raises Interrupted between two batches."""
+async def pruned(
+    db: Database, keep: Keep, stop: Stop, on_progress: Callable[[int], None] = lambda _: None
+) -> dict[str, int]:
+    """Prune; return the number of rows of each kind. Raises Interrupted between two batches."""
     found: Counter[str] = Counter()
     async for changed in _batches(db, keep):
         found.update(changed)
-        told(found.total())
+        on_progress(found.total())
         if any(changed.values()):
             await stop.sleep(PAUSE)
         elif stop.signum is not None:
@@ -102,7 +104,7 @@ async def pruned(db: Database, keep: Keep, stop: Stop, told: Callable[[int], Non
 
 
 async def _batches(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
-    """What each transaction has changed."""
+    """Yields what each transaction changed."""
     async for changed in _runs(db, keep):
         yield changed
     for one in _dated(keep):
@@ -118,7 +120,7 @@ async def _batches(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
 
 
 async def _turn(db: Database, query: Executable) -> Any:
-    """The one row of a step, when no other prune is at one."""
+    """Run one step and return its one row. Waits while another prune runs a step."""
 
     async def work(connection: AsyncConnection) -> Any:
         await connection.execute(text(_TURN))
@@ -128,7 +130,7 @@ async def _turn(db: Database, query: Executable) -> Any:
 
 
 async def _runs(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
-    """Old runs with their log lines; earlier, those that found nothing."""
+    """Delete old runs with their log lines, and quiet runs earlier."""
     at, after = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
     quiet = min(QUIET_DAYS, keep.runs)
     while True:
@@ -147,7 +149,7 @@ def _older(time: ColumnElement[Any], days: int) -> ColumnElement[bool]:
 
 
 def _old_runs(days: int, quiet_days: int) -> Select[Any]:
-    """The runs before `quiet_days`: whether each found nothing (`quiet`) and whether it is to be deleted (`old`)."""
+    """Runs older than `quiet_days`: whether each found nothing (`quiet`), and whether to delete it (`old`)."""
     run = WORKER_RUN.c
     quiet = (run.status == "completed") & run.summary_json.contains(_FOUND_NOTHING)
     abandoned = run.heartbeat_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 1)
@@ -163,7 +165,7 @@ def _quiet_and_others(quiet: ColumnElement[Any]) -> Select[int, int]:
 
 
 def _prune_runs(runs: Select[Any], at: datetime, after: UUID) -> Select[Any]:
-    """Look at the next ROWS runs and delete the old ones; where it stopped, and how many went."""
+    """Look at the next ROWS runs and delete the old ones. Returns the last position and the numbers."""
     run = WORKER_RUN.c
     next_ones = runs.where(tuple_(run.started_at, run.id) > tuple_(literal(at), literal(after)))
     step = next_ones.order_by(run.started_at, run.id).limit(ROWS).cte("step")
@@ -181,9 +183,9 @@ def _prune_runs(runs: Select[Any], at: datetime, after: UUID) -> Select[Any]:
 
 @dataclass(frozen=True)
 class _Dated:
-    """A table whose rows are deleted after so many days, in the order of their ids, which is that of their times.
+    """A table whose rows are deleted after some days. Ids and times have the same order.
 
-    Without an id (`in_steps` false) the table gets a few rows a day, and one statement deletes the old ones.
+    With `in_steps` false the table has no id and gets a few rows a day, so one statement deletes the old ones.
     """
 
     name: str
@@ -230,7 +232,7 @@ def _dated(keep: Keep) -> list[_Dated]:
 
 
 def _rows(name: str, time: str) -> TableClause:
-    """A table by its id and by the time that its age is reckoned from."""
+    """A table with its id and the time that its age is measured from."""
     return table(name, column("id", BigInteger), column(time, DateTime(timezone=True)))
 
 
@@ -260,8 +262,10 @@ def _payloads(keep: Keep) -> list[tuple[str, Aged]]:
 
 
 def _aged(family: Family, table: Table, days: int) -> Aged:
-    """Of a snapshot what is gone: the rest is the present, and read again every hour. Of records that have an end
-    those that have come to it: what is open is put together from what is stored."""
+    """What to empty: removed records of a snapshot, and final records of a family with details.
+
+    Present records of a snapshot are read again every hour, and an open record is put together from its stored payload.
+    """
     detail = family.detail if table is family.table else None
     return age.payloads_older(
         table,

@@ -1,4 +1,4 @@
-"""Which families are due, and what `schedule` shows: reads what the plan (ops/budget) needs, and tells it."""
+"""Reads what the plan (ops/budget) needs, and turns it into due families and the output of `schedule`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ebaysync.ebay import limits
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops import budget
-from ebaysync.ops.budget import Due, Forecast, Plan, Task
+from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
 from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import iso
@@ -25,29 +25,29 @@ from ebaysync.sync.state.sync_state import iso
 
 @dataclass(frozen=True)
 class Defaults:
-    """What `families enable/disable/every` have set for all accounts."""
+    """What `families enable`, `disable` and `every` have set for all accounts."""
 
     enabled: bool = True
     every_minutes: int | None = None
 
 
 async def plan(settings: Settings, db: Database) -> Plan:
-    """The plan for all accounts, by the database's clock."""
+    """Make the plan for all accounts, with the database's clock."""
     return await db.transact(lambda connection: _plan(connection, settings))
 
 
 async def due(
     settings: Settings, db: Database, account_ids: Sequence[UUID], only: Sequence[str], *, now: bool
 ) -> dict[UUID, list[str]]:
-    """The families of each account that are to run (`now`: all that are enabled)."""
+    """The families of each account that are due; with `now`, all enabled ones."""
     made = await plan(settings, db)
 
-    def chosen(task: Task) -> bool:
-        return task.account_id in found and (not only or task.family in only)
+    def chosen(candidate: Candidate) -> bool:
+        return candidate.account_id in found and (not only or candidate.family in only)
 
     found: dict[UUID, list[str]] = {account_id: [] for account_id in account_ids}
-    everything = [due.task for due in made.dues.values() if due.task.enabled and chosen(due.task)]
-    ready = {(task.account_id, task.family) for task in (everything if now else made.due(chosen))}
+    everything = [due.candidate for due in made.entries.values() if due.candidate.enabled and chosen(due.candidate)]
+    ready = {(candidate.account_id, candidate.family) for candidate in (everything if now else made.due(chosen))}
     for account_id, families in found.items():
         families += [name for name in discover() if (account_id, name) in ready]
     return found
@@ -61,18 +61,18 @@ async def _plan(connection: AsyncConnection, settings: Settings) -> Plan:
     defaults = _defaults(common.defaults)
     known = {(row.id, row.api_family): row for row in rows}
     accounts = {row.id: row for row in rows}
-    tasks = [
+    candidates = [
         _task(account, family, known.get((account.id, family.name)), keysets[account.environment], defaults)
         for account in accounts.values()
         for family in discover().values()
     ]
-    return budget.plan(tasks, usages, common.now)
+    return budget.plan(candidates, usages, common.now)
 
 
-def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Task:
+def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Candidate:
     common = defaults.get(family.name, Defaults())
     absent = account.environment in family.absent_in
-    return Task(
+    return Candidate(
         account.id,
         family.name,
         family.source,
@@ -89,20 +89,20 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
 
 
 def _defaults(stored: Mapping[str, Any]) -> dict[str, Defaults]:
-    """What is stored may have been written by hand: what is not understood is left out."""
+    """Read the stored defaults. Somebody may have edited them by hand, so unknown values are ignored."""
     found = {}
     families = stored.get("families")
-    for name, said in families.items() if isinstance(families, dict) else ():
-        if isinstance(said, dict):
-            every = said.get("every_minutes")
+    for name, stored_default in families.items() if isinstance(families, dict) else ():
+        if isinstance(stored_default, dict):
+            every = stored_default.get("every_minutes")
             minutes = every if isinstance(every, int) and every > 0 else None
-            found[name] = Defaults(said.get("enabled") is not False, minutes)
+            found[name] = Defaults(stored_default.get("enabled") is not False, minutes)
     return found
 
 
 def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
-    """The object of `schedule --json`."""
-    keysets = {due.task.keyset for due in made.dues.values()}
+    """The object that `schedule --json` prints."""
+    keysets = {due.candidate.keyset for due in made.entries.values()}
     return {
         "now": iso(made.now),
         "accounts": [
@@ -110,32 +110,32 @@ def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
                 "account": account.name,
                 "active": account.is_active,
                 "needs_consent": account.needs_consent,
-                "families": [_family(made.dues[account.id, name]) for name in discover()],
+                "families": [_family(made.entries[account.id, name]) for name in discover()],
             }
             for account in accounts
-            if (account.id, next(iter(discover()))) in made.dues
+            if (account.id, next(iter(discover()))) in made.entries
         ],
         "quotas": [_forecast(made, forecast) for forecast in made.forecasts if forecast.keyset in keysets],
     }
 
 
-def _family(due: Due) -> dict[str, Any]:
-    task = due.task
+def _family(due: PlanEntry) -> dict[str, Any]:
+    candidate = due.candidate
     return {
-        "family": task.family,
-        "enabled": task.enabled,
-        "every_minutes": task.every,
+        "family": candidate.family,
+        "enabled": candidate.enabled,
+        "every_minutes": candidate.every,
         "effective_minutes": None if due.every is None else round(due.every, 1),
         "next_due_at": iso(due.at),
-        "reason": due.why,
-        "failures": task.failures,
-        "calls": {api: round(calls, 1) for api, calls in sorted(task.costs.items())},
+        "reason": due.reason,
+        "failures": candidate.failures,
+        "calls": {api: round(calls, 1) for api, calls in sorted(candidate.costs.items())},
     }
 
 
 def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
     found = forecast.budget
-    resting = found.resting_until if found.resting_until and found.resting_until > made.now else None
+    resting = found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
     return {
         "keyset": forecast.keyset,
         "api": found.api,

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for an end after the current batch, the second ends at once."""
+"""SIGINT and SIGTERM: the first stops the work after the current batch, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ebaysync.sync.stop import Stop
 
 
 def end_at_once() -> None:
-    """From here on a signal ends the process with its code: the event loop, which had the handlers, is gone."""
+    """Let a signal end the process with its exit code. For the time after the event loop, which had the handlers."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _: os._exit(128 + number))
 
 
 def install(stop: Stop, *, patient: bool = False) -> None:
-    """Let signals request `stop`. `patient`: a further signal changes nothing, because the parent process ends this one
-    when it takes too long."""
+    """Let signals request `stop`. With `patient` a second signal changes nothing: the parent process ends this one when
+    it takes too long."""
 
     def on_signal(signum: int) -> None:
         if stop.signum is not None and not patient:

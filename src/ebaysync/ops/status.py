@@ -1,4 +1,4 @@
-"""What `status` shows: per account its tokens, per family its cursor, lag, last run, last error, next due."""
+"""What `status` shows: tokens per account; cursor, lag, last run, last error and next run per family."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking
 from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.ops.budget import Due, Plan
+from ebaysync.ops.budget import Plan, PlanEntry
 from ebaysync.store.database import Database
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.sync_state import iso
 
 
 async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict[str, Any]:
-    """The object of `status --json` (INTERFACE: Commands). The plan says what is due when (ops/schedule)."""
+    """The object that `status --json` prints (INTERFACE: Commands)."""
     ids = [account.id for account in accounts]
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
@@ -30,7 +30,7 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
                 "active": account.is_active,
                 "token": _token(account, tokens.get(account.id)),
                 "families": [
-                    _family(family, rows.get((account.id, family.name)), plan.dues.get((account.id, family.name)))
+                    _family(family, rows.get((account.id, family.name)), plan.entries.get((account.id, family.name)))
                     for family in discover().values()
                 ],
             }
@@ -40,7 +40,7 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
 
 
 async def pause(db: Database) -> str | None:
-    """Since when everything is paused, by whom and why; None: it is not."""
+    """Since when everything is paused, by whom and why. None if it is not."""
     [row] = await db.rows("SELECT workers_enabled, reason, changed_by, changed_at FROM ebay_worker_global_config")
     if row.workers_enabled:
         return None
@@ -59,15 +59,15 @@ def _token(account: Account, row: Any) -> dict[str, Any]:
 
 
 def _missing(row: Any) -> list[str]:
-    """Scopes that the families need and that are known to be missing; unknown ones miss nothing."""
+    """The scopes that families need and that are known to be missing."""
     needed = {scope for family in discover().values() for scope in family.scopes}
     return lacking(needed, row.scopes, row.missing_scopes or ()) if row else []
 
 
-def _family(family: Family, row: Any, due: Due | None) -> dict[str, Any]:
+def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
     return {
         "family": family.name,
-        "enabled": due.task.enabled if due else True,
+        "enabled": due.candidate.enabled if due else True,
         "cursor": row.cursor_value if row else None,
         "lag_seconds": int(row.lag) if row and row.lag is not None else None,
         "sweep_cursor": row.sweep_cursor if row else None,

@@ -44,7 +44,7 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
     """Bring families of one source of one account up to date. Errors, bugs too, end up in the summaries, whose status
     says so."""
     started = time.monotonic()
-    share = limits.last_part(min(family.every_minutes for family in families))
+    share = limits.usable_share(min(family.every_minutes for family in families))
     context = replace(context, api=context.api.counted(share), stop=context.stop.derived())
     summaries: list[Summary] = []
     admitted: list[FamilyRun] = []
@@ -92,7 +92,7 @@ async def _reason_to_refuse(context: RunContext, family_run: FamilyRun) -> str |
         return reason
     if context.account.environment in family_run.family.absent_in:
         return f"eBay has no {family_run.family.name} in its {context.account.environment}"
-    return context.api.transport.resting(family_run.family.costs)
+    return context.api.transport.cooling(family_run.family.costs)
 
 
 async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions, stack: AsyncExitStack) -> bool:

@@ -208,7 +208,7 @@ def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[
     if done.returncode:
         raise DatabaseError(
             f"{command[0]} could not set up {cluster.data}: {reason(done.stderr)}",
-            hint="mend that and run the command again; nothing half made was left there",
+            hint="fix that and run the command again; nothing was left half done",
         )
 
 
