@@ -97,13 +97,13 @@ def families() -> str:
 
 def _read(family: Family) -> str:
     said = [{"window": "window", "snapshot": "all there is", "rolling": "all that eBay shows"}[family.cursor_type]]
-    reach = family.first_reach or (timedelta(days=90) if family.cursor_type == "window" else None)
+    reach = family.window.first_reach or (timedelta(days=90) if family.cursor_type == "window" else None)
     if reach:
         said.append(f"first {reach.days} d")
-    if family.overlap:
-        said.append(f"overlap {family.overlap // timedelta(hours=1)} h")
-    if family.sweep:
-        said.append(f"sweep {family.sweep.days} d")
+    if family.window.overlap:
+        said.append(f"overlap {family.window.overlap // timedelta(hours=1)} h")
+    if family.window.sweep:
+        said.append(f"sweep {family.window.sweep.days} d")
     if family.detail and family.detail.open_column:
         said.append("open ones again")
     return ", ".join(said)

@@ -20,7 +20,7 @@ THINGS = Table(
     key=("a", "b"),
     version="seen",
     volatile=(("timeLeft",), ("price", "converted")),
-    elsewhere=("parts",),
+    in_own_table=("parts",),
     columns=(Column("a"), Column("b"), Column("seen", TIME), Column("amount", NUMERIC), Column("title")),
 )
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.families import discover
-from ebaysync.families.family import Detail, Family, Parts
+from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions
 from ebaysync.families.orders import FAMILY, ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.store.table import NUMERIC, Column
@@ -27,7 +27,7 @@ PLACES = {
 }
 
 
-def both(parts: Parts) -> bytes:
+def both(parts: RecordVersions) -> bytes:
     """A record of two parts, of which the detail does not say whose it is."""
     old = msgspec.json.decode(parts.stored) if parts.stored else {}
     new = {"list": parts.listed, "detail": parts.detail}
@@ -41,9 +41,13 @@ def columns() -> tuple[Column, ...]:
 
 def family() -> Family:
     table = replace(ORDERS, columns=columns(), version=None)
-    detail = Detail(lambda row: True, lambda row, stored: False, "order_payment_status", ("PAID",))
+    detail = DetailSpec(lambda row: True, lambda row, stored: False, "order_payment_status", ("PAID",))
     return replace(
-        FAMILY, tables=(table,), detail=detail, compose=both, recall=lambda row: True, normal=("order_id", "total")
+        FAMILY,
+        tables=(table,),
+        detail=detail,
+        merge=MergeSpec(needs_stored=lambda row: True, compose=both),
+        normal=("order_id", "total"),
     )
 
 

@@ -292,10 +292,10 @@ async def test_a_fee_has_its_sign_also_where_its_line_item_has_no_number(
     opened: Callable[..., Any], query: Query
 ) -> None:
     b = opened()
-    unnamed = [{"marketplaceFees": [{"feeType": "FINAL_VALUE_FEE", "amount": money("1.5")}]}]
-    enter(b, "SALE", "01-1", "20.5", "CREDIT", orderId="01-1", orderLineItems=unnamed)
-    enter(b, "REFUND", "R-1", "20.5", "DEBIT", orderId="01-1", orderLineItems=unnamed)
-    enter(b, "REFUND", "R-2", "20.5", "CREDIT", orderId="01-1", orderLineItems=unnamed)
+    stand_in = [{"marketplaceFees": [{"feeType": "FINAL_VALUE_FEE", "amount": money("1.5")}]}]
+    enter(b, "SALE", "01-1", "20.5", "CREDIT", orderId="01-1", orderLineItems=stand_in)
+    enter(b, "REFUND", "R-1", "20.5", "DEBIT", orderId="01-1", orderLineItems=stand_in)
+    enter(b, "REFUND", "R-2", "20.5", "CREDIT", orderId="01-1", orderLineItems=stand_in)
     account = await b.add()
     await all_three(b, account)
     expected = [("01-1", "1.5"), ("R-1", "-1.5"), ("R-2", "1.5")]

@@ -45,7 +45,7 @@ def everything(url: str) -> str:
 
 async def read_all(b: Any, account: Any, **asked: Any) -> None:
     for family in discover().values():
-        options = {name: value for name, value in asked.items() if name != "sweep" or family.sweep}
+        options = {name: value for name, value in asked.items() if name != "sweep" or family.window.sweep}
         summary = await b.run(account, family.name, **options)
         assert summary.status == "completed", summary.as_dict()
 

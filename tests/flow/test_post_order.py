@@ -14,7 +14,7 @@ import pytest
 
 from ebaysync.ebay import postorder
 from ebaysync.families import discover
-from ebaysync.families.family import Parts
+from ebaysync.families.family import RecordVersions
 from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.kinds.postorder import MOVES
 from ebaysync.sim.model import Thing
@@ -316,9 +316,9 @@ async def test_a_record_with_an_unreadable_date_goes_to_quarantine_and_stops_no_
     assert bad.id.encode() in bytes(payload)
 
 
-def put(family: str, **parts: Any) -> dict[str, Any]:
-    given = {name: json.dumps(part).encode() for name, part in parts.items()}
-    made: dict[str, Any] = json.loads(discover()[family].compose(Parts(**given)))
+def put(family: str, **versions: Any) -> dict[str, Any]:
+    given = {name: json.dumps(part).encode() for name, part in versions.items()}
+    made: dict[str, Any] = json.loads(discover()[family].merge.compose(RecordVersions(**given)))
     return made
 
 
@@ -356,9 +356,9 @@ def test_every_sample_record_of_ebay_becomes_a_row(shared: Path) -> None:
     for name, search, detail in SAMPLES:
         family = discover()[name]
         members = json.loads((folder / search).read_text())["members"]
-        given = [Parts(listed=json.dumps(member).encode()) for member in members]
-        for parts in (*given, Parts(detail=(folder / detail).read_bytes())):
-            [row] = family.rows(family.compose(parts))[family.table.name]
+        given = [RecordVersions(listed=json.dumps(member).encode()) for member in members]
+        for versions in (*given, RecordVersions(detail=(folder / detail).read_bytes())):
+            [row] = family.rows(family.merge.compose(versions))[family.table.name]
             assert row["creation_date"]
             assert row["item_id"]
             assert row[family.detail.open_column]

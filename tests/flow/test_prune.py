@@ -39,7 +39,7 @@ async def test_payloads_that_were_taken_out_are_no_change_when_they_are_read_aga
     assert query("SELECT count(*) FROM ebay_returns WHERE raw_payload = 'null' AND state <> 'CLOSED'") == [(0,)]
     versions = {table: query(f"SELECT ctid::text, xmin::text FROM {table} ORDER BY 1") for table in tables}
     for name in names:
-        summary = await b.run(account, name, sweep=bool(discover()[name].sweep))
+        summary = await b.run(account, name, sweep=bool(discover()[name].window.sweep))
         assert (summary.status, summary.stored, summary.quarantined) == ("completed", 0, 0), name
     for name in names:
         if discover()[name].cursor_type != "snapshot":

@@ -156,7 +156,7 @@ class Listing:
     families: tuple[str, ...]
     path: str
     rows: str
-    dated: str
+    dated_by: str
     of: Callable[[Path], list[dict[str, Any]]]
     table: str
     names: Callable[[dict[str, Any]], tuple[str, ...]]
@@ -198,7 +198,7 @@ LISTINGS = {
 def by_time(listing: Listing, records: list[dict[str, Any]]) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
         start, end = sorted(re.findall(r"[\d-]+T[\d:.]+Z", " ".join(request.url.params.values())))
-        found = [record for record in records if start <= record[listing.dated] <= end]
+        found = [record for record in records if start <= record[listing.dated_by] <= end]
         page = {"total": len(found), "limit": 200, "offset": 0, listing.rows: found}
         return httpx.Response(200, json=page) if found or not listing.empty_is_204 else httpx.Response(204)
 
@@ -488,12 +488,12 @@ async def test_the_sample_warning_is_an_answer_without_records(
 
 def test_no_sample_of_a_family_is_forgotten(shared: Path) -> None:
     """What another test or a later family is for is named here by the beginning of its name."""
-    elsewhere = ("order", "payout", "oauth_", "rate_limits", "signing_key", "marketplace_account", "identity_")
+    in_own_table = ("order", "payout", "oauth_", "rate_limits", "signing_key", "marketplace_account", "identity_")
     used = {path.name for path in rest(shared).glob("transaction_*.json")} | {*TRANSACTION_PAGES, *DISPUTE_DETAILS}
     used |= {"payment_dispute_summaries_constructed.json", "inventory_items_page_constructed.json"}
     used |= {"offer_published_real.json", "offers_page_constructed.json", "error_404_25713_no_offer.json", *ERRORS}
     used |= {"error_429_2001.json"}  # tests/flow/test_quota
-    there = {path.name for path in rest(shared).glob("*.json") if not path.name.startswith(elsewhere)}
+    there = {path.name for path in rest(shared).glob("*.json") if not path.name.startswith(in_own_table)}
     assert there == used
     used = {*TRADING_ERRORS, *PURCHASES, *BODIES, DAMAGED, "warning.synthetic.xml", "GetMyMessages-headers.xml"}
     used |= {"error-call-limit-518.synthetic.xml"}  # tests/flow/test_quota

@@ -300,8 +300,8 @@ class Spec:
     """how many of the key's parts name the record; 0: the row is the record"""
     snapshot: bool = False
     still: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-    elsewhere: tuple[str, ...] = ()
+    columns_only: tuple[str, ...] = ()
+    in_own_table: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
     stand_in: bool = False
@@ -313,7 +313,7 @@ class Spec:
     def face(self, kept: Kept) -> Json:
         """What changes are told of: the columns, and the fields that neither a column nor another table tells of."""
         names = {name.replace("_", "") for name in (*self.columns, "raw_payload")}
-        names |= {name.lower() for name in self.elsewhere}
+        names |= {name.lower() for name in self.in_own_table}
         fields = {name: value for name, value in self.steady(kept.raw).items() if name.lower() not in names}
         return fields | kept.columns
 
@@ -432,7 +432,7 @@ ORDERS = Spec(
         max_estimated_delivery_date={SHIP}.maxEstimatedDeliveryDate
         """
     ),
-    elsewhere=("lineItems",),
+    in_own_table=("lineItems",),
 )
 LINE_ITEMS = Spec(
     "order_line_items",
@@ -595,7 +595,7 @@ MESSAGES = Spec(
         content=Content
         """
     ),
-    apart=("Text", "Content"),
+    columns_only=("Text", "Content"),
     late=("text", "content"),
 )
 LISTINGS = Spec(
@@ -613,7 +613,7 @@ LISTINGS = Spec(
     ),
     snapshot=True,
     still=("TimeLeft", "WatchCount", "SellingStatus.ConvertedCurrentPrice"),
-    elsewhere=("Variations",),
+    in_own_table=("Variations",),
 )
 VARIATIONS = Spec(
     "ebay_active_inventory_variations",
@@ -757,9 +757,9 @@ class Model:
                 assert key not in seen, f"{spec.name} {key} twice"
                 seen[key] = kept
         for key in seen if spec.stand_in else ():
-            unnamed = (*key[:-1], "0")
-            if key not in known and unnamed in known and unnamed not in seen:
-                known[key] = known.pop(unnamed)
+            stand_in = (*key[:-1], "0")
+            if key not in known and stand_in in known and stand_in not in seen:
+                known[key] = known.pop(stand_in)
         for key, kept in seen.items():
             old, known[key] = known.get(key), kept
             if old is None:
@@ -788,7 +788,7 @@ class Model:
     def _kept(self, spec: Spec, row: Json) -> tuple[Key, Kept]:
         types = self._types[spec.name]
         values = {name: typed(read(row), types[name]) for name, read in spec.columns.items()}
-        raw = {name: value for name, value in row.items() if name != "^" and name not in spec.apart}
+        raw = {name: value for name, value in row.items() if name != "^" and name not in spec.columns_only}
         key = tuple(values.pop(name) for name in spec.key)
         return key, Kept(values, raw)
 

@@ -52,8 +52,8 @@ def test_families_of_one_source_agree_on_how_it_is_read(family: Family) -> None:
 
 @every_family
 def test_no_window_is_asked_for_that_eBay_does_not_reach(family: Family) -> None:  # noqa: N802
-    for span in (family.first_reach, family.sweep, family.widest):
-        assert span is None or family.furthest_reach is None or span <= family.furthest_reach
+    for span in (family.window.first_reach, family.window.sweep, family.window.widest):
+        assert span is None or family.window.furthest_reach is None or span <= family.window.furthest_reach
 
 
 @every_family
@@ -62,8 +62,8 @@ def test_what_a_snapshot_or_a_record_no_longer_has_can_be_marked(family: Family)
     for part in family.tables[1:]:
         assert part.removable
         assert part.each
-        assert len(part.of) == len(family.table.key)
-        assert set(part.of) <= {column.name for column in part.columns}
+        assert len(part.parent_key) == len(family.table.key)
+        assert set(part.parent_key) <= {column.name for column in part.columns}
 
 
 @every_family

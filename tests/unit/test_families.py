@@ -14,7 +14,7 @@ import pytest
 
 from ebaysync.families import discover, disputes
 from ebaysync.families.decoder import Decoder, Unusable
-from ebaysync.families.family import Parts
+from ebaysync.families.family import MergeSpec, RecordVersions
 from ebaysync.families.orders import FAMILY, keep_personal, may_lack
 from ebaysync.store.payload import Unstorable, storable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TIME, Column, Table
@@ -108,11 +108,11 @@ def test_the_reason_names_the_field_and_never_the_value_which_may_be_a_person(co
 
 
 def test_of_an_error_that_may_quote_the_record_only_its_kind_is_told() -> None:
-    def strict(parts: Parts) -> bytes:
-        return str(int(parts.newest)).encode()
+    def strict(versions: RecordVersions) -> bytes:
+        return str(int(versions.newest)).encode()
 
     with pytest.raises(Unusable, match=r"^ValueError$"):
-        replace(FAMILY, compose=strict).composed(Parts(listed=b"Anna Schmidt"))
+        replace(FAMILY, merge=MergeSpec(compose=strict)).composed(RecordVersions(listed=b"Anna Schmidt"))
 
 
 def test_unknown_fields_and_new_values_are_no_error() -> None:
@@ -202,7 +202,7 @@ def test_a_dispute_that_needs_no_action_any_more_has_no_date_to_respond_by() -> 
     asked = {"paymentDisputeId": "1", "paymentDisputeStatus": "ACTION_NEEDED", "respondByDate": "2026-11-25T00:00:00Z"}
     answered = {"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN", "revision": 2}
     listed, detail = msgspec.json.encode(asked), msgspec.json.encode(answered)
-    for parts in (Parts(listed=listed, detail=detail), Parts(detail=detail, stored=listed)):
-        assert msgspec.json.decode(disputes.compose(parts)) == answered
+    for versions in (RecordVersions(listed=listed, detail=detail), RecordVersions(detail=detail, stored=listed)):
+        assert msgspec.json.decode(disputes.compose(versions)) == answered
     still = msgspec.json.encode(answered | {"paymentDisputeStatus": "ACTION_NEEDED"})
-    assert msgspec.json.decode(disputes.compose(Parts(listed=listed, detail=still)))["respondByDate"]
+    assert msgspec.json.decode(disputes.compose(RecordVersions(listed=listed, detail=still)))["respondByDate"]

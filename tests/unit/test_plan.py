@@ -33,9 +33,11 @@ def test_families_of_one_source_are_read_from_the_oldest_cursor() -> None:
 
 def test_a_family_that_never_ran_begins_at_its_first_reach() -> None:
     assert plan.live(SETTINGS, [(ORDERS, None)], NOW).start == plan.whole_seconds(NOW - 90 * DAY)
-    assert CASES.first_reach
+    assert CASES.window.first_reach
     span = plan.live(SETTINGS, [(CASES, None)], NOW)
-    assert span.start == plan.whole_seconds(NOW - CASES.first_reach + plan.REACH_MARGIN)  # eBay goes no further back
+    assert span.start == plan.whole_seconds(
+        NOW - CASES.window.first_reach + plan.REACH_MARGIN
+    )  # eBay goes no further back
 
 
 def test_a_cursor_beyond_the_windows_end_asks_for_the_overlap_alone() -> None:
@@ -43,8 +45,8 @@ def test_a_cursor_beyond_the_windows_end_asks_for_the_overlap_alone() -> None:
 
 
 def test_no_window_and_no_backfill_begins_beyond_ebays_reach() -> None:
-    assert ORDERS.furthest_reach
-    earliest = plan.whole_seconds(NOW - ORDERS.furthest_reach + plan.REACH_MARGIN)
+    assert ORDERS.window.furthest_reach
+    earliest = plan.whole_seconds(NOW - ORDERS.window.furthest_reach + plan.REACH_MARGIN)
     assert plan.live(SETTINGS, [(ORDERS, NOW - 3000 * DAY)], NOW).start == earliest
     assert plan.backfill(SETTINGS, ORDERS, 3000, NOW) == Slice(earliest, END)
     assert plan.backfill(SETTINGS, ORDERS, 5, NOW) == Slice(plan.whole_seconds(NOW - 5 * DAY), END)
@@ -99,4 +101,4 @@ def test_a_slice_that_fills_less_than_a_third_of_its_page_makes_the_next_one_twi
 
 def test_the_clamp_is_the_familys_own_or_the_settings() -> None:
     assert plan.widest(SETTINGS, ORDERS) == timedelta(hours=24)
-    assert plan.widest(SETTINGS, replace(ORDERS, widest=7 * DAY)) == 7 * DAY
+    assert plan.widest(SETTINGS, replace(ORDERS, window=replace(ORDERS.window, widest=7 * DAY))) == 7 * DAY

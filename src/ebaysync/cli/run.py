@@ -55,7 +55,7 @@ def run(
     session: Session = context.obj
     wanted = named(family)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    if sweep and not wanted.sweep:
+    if sweep and not wanted.window.sweep:
         raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
     if accept_removals and wanted.cursor_type != "snapshot":
         raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")

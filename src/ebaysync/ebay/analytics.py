@@ -1,7 +1,7 @@
 """Developer Analytics: getRateLimits. (api host; an application's token, not a seller's.)
 
-204 is "none". `rates`, and in a rate `count`, may be missing (eBay's answers of 2018 have no count). Windows shorter
-than a day are about bursts, and are left out.
+A 204 means none. `rates`, and `count` within a rate, may be missing (eBay's answers of 2018 have no count). Windows
+shorter than a day limit bursts and are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ebaysync.log import Secret
 QUOTAS = (Quota("analytics", 5_000, r"^/developer/analytics/", r"developer/.*analytics"),)
 
 PATH = "/developer/analytics/v1_beta/rate_limit/"
-DEADLINE = 10.0  # seconds: nothing waits for it that cannot do without
+DEADLINE = 10.0  # seconds; nobody depends on the answer
 DAY = 86_400
 
 
@@ -47,7 +47,7 @@ class _Limits(Answered, frozen=True):
 
 @dataclass(frozen=True)
 class Report:
-    """What eBay says of an API's quota day."""
+    """eBay's report on an API's quota day."""
 
     api: str
     limit: int
@@ -57,7 +57,7 @@ class Report:
 
 
 async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
-    """The APIs that are used here and that eBay tells about; by one request. Raises EbayError."""
+    """Ask for the reports on the APIs that are used here, by one request. Raises EbayError."""
     headers = (("Authorization", f"Bearer {token.reveal()}"), ("Accept", "application/json"))
     request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
 
@@ -68,7 +68,7 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     found: dict[str, Report] = {}
     for report in _reports(told):
         other = found.get(report.api)
-        if other is None or report.remaining < other.remaining:  # two resources of one API: the one that ends first
+        if other is None or report.remaining < other.remaining:  # of two resources of one API, the one that ends first
             found[report.api] = report
     return sorted(found.values(), key=lambda report: report.api)
 
@@ -85,7 +85,7 @@ def _reports(told: _Limits) -> list[Report]:
 
 
 def _used(rate: _Rate) -> int:
-    """Where count and remaining do not fit together, what leaves less: calls beyond the quota may not be counted."""
+    """The remaining calls. If count and remaining disagree, the smaller value: refused calls may not be counted."""
     return max(0, rate.count or 0, (rate.limit or 0) - _remaining(rate))
 
 

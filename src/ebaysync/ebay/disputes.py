@@ -1,6 +1,6 @@
 """Sell Fulfillment: payment disputes. (apiz host, unlike orders.)
 
-Asked for by the day they were opened, at most 90 days at once and 18 months back; no filter shows a change.
+The filter is the day on which a dispute was opened, at most 90 days wide and 18 months back. No filter shows a change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DisputesPage(Answered, frozen=True):
 
 
 async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) -> DisputesPage:
-    """One page of the summaries of the disputes that were opened in a span."""
+    """One page of the summaries of disputes that were opened in a span. Raises EbayError."""
     params = (
         ("open_date_from", stamp(start)),
         ("open_date_to", stamp(end)),
@@ -41,5 +41,5 @@ async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) ->
 
 
 async def dispute(api: Api, dispute_id: str) -> bytes:
-    """One dispute with all of it. Raises RecordNotFound."""
+    """One dispute with its details. Raises RecordNotFound."""
     return bytes(await api.get("apiz", f"{PATH}/{quote(dispute_id, safe='')}", msgspec.Raw))

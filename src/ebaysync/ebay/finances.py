@@ -1,8 +1,8 @@
-"""Sell Finances: getTransactions and getPayouts. (apiz host; nothing is a 204.)
+"""Sell Finances: getTransactions and getPayouts. (apiz host; a 204 means nothing.)
 
-Only the day of a transaction or payout can be asked for: no filter shows that one has changed. The marketplace
-header is marked as required; whether another marketplace's would hide rows nobody could verify, so the seller's own
-is sent. limit 200 is the highest that all of eBay's texts allow; what an offset of 5,000 or more does they leave open.
+The only filter is the day of a transaction or payout: none shows a change. The marketplace header is marked as
+required. Nobody could verify whether another marketplace's value hides rows, so the seller's own is sent. limit 200 is
+the highest that all of eBay's texts allow. They do not say what an offset of 5,000 or more does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PayoutsPage(Answered, frozen=True):
 
 
 async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0) -> TransactionsPage:
-    """One page of the transactions of a span of transactionDate."""
+    """One page of the transactions of a span of transactionDate. Raises EbayError."""
     params = _params("transactionDate", start, end, offset)
     return await api.get(
         "apiz",
@@ -49,7 +49,7 @@ async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0
 
 
 async def payouts(api: Api, start: datetime, end: datetime, offset: int = 0) -> PayoutsPage:
-    """One page of the payouts of a span of payoutDate."""
+    """One page of the payouts of a span of payoutDate. Raises EbayError."""
     params = _params("payoutDate", start, end, offset)
     return await api.get(
         "apiz", f"{PATH}/payout", PayoutsPage, params, headers=_headers(api), none=PayoutsPage(), signed=True
@@ -57,8 +57,10 @@ async def payouts(api: Api, start: datetime, end: datetime, offset: int = 0) -> 
 
 
 async def check_signature(api: Api) -> None:
-    """A self-test: the least that can be asked, with a demand that eBay verify the signature whoever the seller is.
-    (x-ebay-enforce-signature: several clients send it; eBay's own do not.) Raises SignatureRefused, EbayError."""
+    """A self-test: the smallest call, asking eBay to verify the signature whoever the seller is.
+
+    Several clients send x-ebay-enforce-signature; eBay's own do not. Raises SignatureRefused, EbayError.
+    """
     now = api.transport.clock.now()
     params = (("filter", f"payoutDate:[{stamp(now - timedelta(hours=1))}..{stamp(now - timedelta(minutes=5))}]"),)
     headers = (*_headers(api), ("x-ebay-enforce-signature", "true"))

@@ -1,7 +1,7 @@
 """Sell Fulfillment: getOrders and getOrder. (api host.)
 
-Filter names are lower case (camel case is refused with 30700); both bounds are given and inclusive; a bound in the
-future is refused with 30850; limit 201 with 31100. The order of rows is not documented and not relied on.
+Filter names are lower case (camel case is refused with 30700). Both bounds are given and inclusive. A bound in the
+future is refused with 30850, limit 201 with 31100. The order of rows is not documented and not relied on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OrdersPage(Answered, frozen=True):
 
 
 async def orders(api: Api, modified_from: datetime, modified_to: datetime, offset: int = 0) -> OrdersPage:
-    """One page of the orders that were modified in a span."""
+    """One page of the orders that were modified in a span. Raises EbayError."""
     params = (
         ("filter", f"lastmodifieddate:[{stamp(modified_from)}..{stamp(modified_to)}]"),
         ("limit", str(PAGE)),

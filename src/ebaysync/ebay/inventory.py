@@ -1,8 +1,8 @@
 """Sell Inventory: getInventoryItems and getOffers. (api host.)
 
-There is neither filter nor time stamp: all of it is read. `offset` is the number of a page in eBay's text and a number
-of records to some clients, so it is taken from eBay's own `next`. Accept-Language is not documented as needed, but
-without it 25709 has been seen.
+There is no filter and no time, so everything is read. `offset` is a page number in eBay's text, and a number of records
+for some clients, so it is taken from eBay's own `next`. Accept-Language is not documented as required, but 25709 has
+been seen without it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class OffersPage(Answered, frozen=True):
 
 
 async def items(api: Api, offset: str = "0") -> ItemsPage:
-    """A page of the inventory items; `offset` as a page's `next` has it."""
+    """A page of the inventory items; `offset` comes from the page before. Raises EbayError."""
     params = (("limit", str(PAGE)), ("offset", offset))
     return await api.get("api", f"{PATH}/inventory_item", ItemsPage, params, headers=_HEADERS)
 
 
 async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
-    """A page of the offers of a SKU; one that has none (404, 25713) gives an empty page."""
+    """A page of the offers of a SKU. A SKU without offers (404, 25713) gives an empty page. Raises EbayError."""
     params = (("sku", sku), ("limit", str(OFFERS_PAGE)), ("offset", offset))
     try:
         return await api.get("api", f"{PATH}/offer", OffersPage, params, headers=_HEADERS)
@@ -54,8 +54,8 @@ async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
 
 
 def next_offset(page: ItemsPage | OffersPage) -> str | None:
-    """The offset of the page behind this one; None: this is the last. Only this is taken from eBay's `next`, so that no
-    answer can lead elsewhere."""
+    """The offset of the next page; None if this is the last. Only the offset is taken from eBay's `next`, so that an
+    answer cannot send us to another host."""
     if not page.next:
         return None
     return parse_qs(urlsplit(page.next).query).get("offset", [None])[0]

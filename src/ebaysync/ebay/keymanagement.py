@@ -1,5 +1,7 @@
-"""Developer Key Management: signing keys of a keyset. (apiz host; an application's token. eBay shows the private key
-in the answer to createSigningKey, and never again.)"""
+"""Developer Key Management: signing keys of a keyset. (apiz host; an application's token.)
+
+eBay shows the private key in the answer to createSigningKey, and never again.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ class SigningKey(msgspec.Struct, rename="camel", frozen=True):
 
 
 async def create(transport: Transport, token: Secret) -> SigningKey:
-    """A new Ed25519 key, by one request: what an attempt without an answer made could never be read again, and another
-    one makes another key. Raises EbayError."""
+    """Create an Ed25519 key by one request. There is no retry: a key whose answer was lost can never be read. Raises
+    EbayError."""
     headers = (
         ("Authorization", f"Bearer {token.reveal()}"),
         ("Content-Type", "application/json"),
@@ -44,7 +46,7 @@ async def create(transport: Transport, token: Secret) -> SigningKey:
     def checked(answer: Answer) -> SigningKey:
         created = answer.status == 201
         found = check(Answer(200, answer.headers, answer.body, request) if created else answer, SigningKey, transport)
-        Secret(found.private_key)  # the redactor knows it from here on
+        Secret(found.private_key)  # the redactor knows it from now on
         return found
 
     return await transport.send_once(request, checked)

@@ -1,9 +1,9 @@
-"""eBay's call limits: which API a request is counted under, how many calls a day it has, and when the day ends.
+"""eBay's call limits: which API a request counts for, how many calls a day it has, and when the day ends.
 
-eBay counts for an application, over all of its sellers, and begins anew at midnight in California. Where it reports
-another quota (Developer Analytics), that one holds. Whether Trading's 5,000 are for each call or for all of them nobody
-could verify: each call is counted by its name, and all are budgeted together until eBay reports a quota for one. Pure:
-no I/O, no clock.
+eBay counts per application, over all of its sellers, and starts again at midnight in California. If it reports another
+quota (Developer Analytics), that one applies. Nobody could verify whether Trading's 5,000 are per call or for all calls
+together. So calls are counted by name, and all share one budget until eBay reports a quota for one. Pure: no I/O, no
+clock.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 TRADING = "trading"
 OTHER = "other"
 
-TARGET_SHARE = 0.80  # of a quota: what a day's forecast is kept within
-# Of a quota, by our own count: the last part is for what runs most often, and some of it for what we do not see.
+TARGET_SHARE = 0.80  # the share of a quota that a day's forecast should stay within
+# By our own count. Families that run often may use more of the quota; a rest stays for calls that we do not see.
 USABLE_SHARES = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
 LEAST_USABLE_SHARE = 0.90
 
 
 @cache
 def quotas() -> Mapping[str, Quota]:
-    """Every API's quota, by its name: the QUOTAS of the modules of ebay/. Looked for at the first call, because those
-    modules import the transport, which imports this one."""
+    """Every API's quota by its name, from the QUOTAS of the modules in ebay/.
+
+    They are collected at the first call, because those modules import the transport, which imports this one.
+    """
     package = import_module("ebaysync.ebay")
     modules = [import_module(f"{package.__name__}.{found.name}") for found in iter_modules(package.__path__)]
     return {quota.api: quota for module in modules for quota in getattr(module, "QUOTAS", ())}
@@ -50,7 +52,7 @@ def _reports() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 def api_of(url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None) -> str:
-    """The API that a request is counted under, such as "finances" or "trading.GetMyMessages"."""
+    """The API that a request counts for, such as "finances" or "trading.GetMyMessages"."""
     path = urlsplit(url).path
     if path.endswith("/oauth2/token"):
         grant = re.search(rb"(?:^|&)grant_type=(\w+)", body or b"")
@@ -62,7 +64,7 @@ def api_of(url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None
 
 
 def api_of_report(context: str, name: str, resource: str) -> str | None:
-    """The same of an entry of getRateLimits; None: one that is not used here."""
+    """The API of an entry of getRateLimits; None if it is not used here."""
     if "trading" in f"{context} {name}".lower():
         return TRADING if resource.lower().replace(" ", "") in ("tradingapi", "trading") else f"{TRADING}.{resource}"
     text = f"{context}/{name}/{resource}".lower()
@@ -80,7 +82,7 @@ def resets_at(now: datetime) -> datetime:
 
 
 def usable_share(every_minutes: float) -> float:
-    """The share of a quota that a family with this interval may bring the count to."""
+    """The share of a quota up to which a family with this interval may make calls."""
     return next((share for minutes, share in USABLE_SHARES if every_minutes <= minutes), LEAST_USABLE_SHARE)
 
 
@@ -100,7 +102,7 @@ class ApiCount:
 
 @dataclass(frozen=True)
 class Budget:
-    """What is left to call today of an API, or of several that have one quota together."""
+    """Today's calls of an API, or of several that share a quota, and their limit."""
 
     api: str
     quota: int | None
@@ -116,11 +118,11 @@ class Budget:
         return self.ours + self.elsewhere
 
     def remaining(self, share: float) -> float:
-        """Calls until `part` of the quota is used; infinite where no quota is known."""
+        """The calls until this share of the quota is used; infinite if no quota is known."""
         return float("inf") if self.quota is None else self.quota * share - self.used
 
     def cool_down(self, share: float, now: datetime) -> tuple[datetime, str] | None:
-        """Until when no call is to be made, and why; None: calls may be made."""
+        """Until when no call may be made, and why; None if calls may be made."""
         if self.cools_down_until and self.cools_down_until > now:
             return self.cools_down_until, f"the quota of {self.api} is spent until {_minute(self.cools_down_until)}"
         if self.remaining(share) < 1:
@@ -149,7 +151,7 @@ class Usage:
         return self.limits.get(bucket, documented.daily if documented else None)
 
     def budget(self, api: str, now: datetime, unstored: Mapping[str, int] | None = None) -> Budget:
-        """Of the bucket that `api` belongs to; `unsaid` are calls that are not in the counts yet."""
+        """The budget that `api` belongs to. `unstored` are calls that are not in the counts yet."""
         bucket = self.bucket(api)
         members = [count for name, count in self.counts.items() if self.bucket(name) == bucket]
         own = self.counts.get(bucket, ApiCount(bucket))
@@ -168,5 +170,5 @@ class Usage:
         )
 
     def budgets(self, now: datetime) -> list[Budget]:
-        """Of every API that was called or is reported about."""
+        """The budgets of all APIs that were called or reported."""
         return [self.budget(bucket, now) for bucket in sorted({self.bucket(api) for api in self.counts})]

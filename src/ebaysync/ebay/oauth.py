@@ -1,8 +1,8 @@
-"""OAuth with eBay: the consent page, the code that comes back from it, the refresh grant, and the application's own
-token (client credentials). (RFC 6749; eBay's "Authorization code grant flow", "Using a refresh token".)
+"""OAuth with eBay: consent page, authorization code, refresh token, and the application's own token.
 
-A refresh sends no scope: left out, eBay grants what was consented; a superset would be refused. The answer has no
-refresh token, because eBay does not rotate it. Errors have RFC 6749's shape, not eBay's envelope.
+(RFC 6749; eBay's "Authorization code grant flow" and "Using a refresh token".) A refresh sends no scope: then eBay
+grants what was consented to; a superset would be refused. The answer has no refresh token, because eBay does not rotate
+it. Errors have RFC 6749's shape, not eBay's envelope.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayRejected, Ke
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
-# All grants share one path: `limits.api_of` adds the grant to it.
+# All grants share one path. `limits.api_of` appends the grant to it.
 QUOTAS = (
     Quota("oauth.refresh_token", 50_000, r"^/identity/v1/oauth2/token#.*\brefresh_token\b"),
     Quota("oauth.client_credentials", 1_000, r"^/identity/v1/oauth2/token#.*\bclient_credentials\b"),
@@ -36,7 +36,7 @@ APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 
 class _Grant(msgspec.Struct, frozen=True):
-    """Lenient where a strict reader would lose a code for good, which works once: lives in digits, or left out."""
+    """Lenient, because a code works only once and a strict decoder would lose it: lifetimes may be text or missing."""
 
     access_token: str
     expires_in: int | str | None = None
@@ -57,7 +57,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Consented(msgspec.Struct, frozen=True):
-    """What a code is exchanged for."""
+    """The tokens for a code."""
 
     access: Grant
     refresh_token: Secret
@@ -71,7 +71,7 @@ class _CodeGrant(_Grant, frozen=True):
 
 
 def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: str) -> str:
-    """The address where a seller agrees to these scopes."""
+    """The URL of the page where a seller consents to these scopes."""
     fields = {
         "client_id": keyset.client_id,
         "redirect_uri": keyset.ru_name,
@@ -84,9 +84,10 @@ def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: s
 
 
 async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consented:
-    """The tokens for a code, decoded, by one request that is never repeated: a code works once.
+    """Exchange a decoded code for tokens, by one request that is never repeated, because a code works once.
 
-    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
+    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError.
+    """
     form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": keyset.ru_name}
     grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
     if not _is_token(grant.refresh_token or ""):
@@ -96,18 +97,20 @@ async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consen
 
 
 async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -> Grant:
-    """A new access token, by one request: who asks holds a row lock, and waits without it.
+    """Get a new access token by one request. The caller holds a row lock, and waits for a retry without it.
 
-    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError."""
+    Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError.
+    """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
     grant = await _ask(transport, keyset, form, _Grant, "the refresh token")
     return _granted(grant)
 
 
 async def application_token(transport: Transport, keyset: Keyset) -> Grant:
-    """A token of the application itself, by one request. eBay gives 1,000 a day: see accounts/application.
+    """Get a token of the application itself by one request. eBay gives 1,000 a day: see accounts/application.
 
-    Raises KeysetRejected, EbayError."""
+    Raises KeysetRejected, EbayError.
+    """
     form = {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE}
     grant = await _ask(transport, keyset, form, _Grant, "the application's credentials")
     return _granted(grant)
@@ -138,7 +141,7 @@ def _granted(grant: _Grant) -> Grant:
 
 
 def _seconds(said: int | str | None, usual: int) -> int:
-    """A life as eBay says it; the usual one where that is none."""
+    """A lifetime in seconds from eBay's answer, or the usual one."""
     text = str(said).strip()
     return int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) else usual
 

@@ -1,8 +1,8 @@
 """Post-Order v2: cancellations, cases, inquiries, returns. (api host; `Authorization: IAF`; not in the sandbox.)
 
-Filters know the day of creation alone, at most 18 months back; 90 days at once is what eBay itself completes a
-half-open window to. A parameter that is not known is ignored, and with it the filter: so every record's creation is
-checked against what was asked for. Whether `offset` counts rows or pages nobody could prove: `offsets` asks for both.
+The only filter is the day of creation, at most 18 months back. eBay itself completes a half-open window to 90 days. An
+unknown parameter is ignored, and the filter with it, so every record's creation is checked against the request. Nobody
+could prove whether `offset` counts rows or pages: `offsets` asks for both.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SearchPage(msgspec.Struct, rename="camel", frozen=True):
     total_number_of_cases: int | None = None
     total_number_of_inquiries: int | None = None
     total_of_cancellations: int | None = msgspec.field(default=None, name="total")
-    """returns have it, too, as a 0 that says nothing"""
+    """returns have it too, as a 0 that means nothing"""
 
     @property
     def records(self) -> list[msgspec.Raw]:
@@ -56,7 +56,7 @@ class SearchPage(msgspec.Struct, rename="camel", frozen=True):
 
     @property
     def is_cut(self) -> bool:
-        """Whether it is as long as a page can be, without being all that is counted: where nothing is counted, too."""
+        """Whether the page is full although more are counted, or nothing is counted."""
         limit = (self.pagination_output.limit if self.pagination_output else 0) or PAGE
         records = len(self.records)
         return records >= limit and records != self.total
@@ -81,7 +81,7 @@ class _Return(msgspec.Struct, rename="camel", frozen=True):
 
 @dataclass(frozen=True)
 class Resource:
-    """One of the four: its paths, the exact names of its parameters, and where a record has its creation."""
+    """One of the four resources: its paths, its parameters' exact names, and where a record has its creation."""
 
     path: str
     since: str
@@ -92,7 +92,7 @@ class Resource:
     """whether a call by id completes the records"""
     detail: tuple[tuple[str, str], ...] = ()
     summary: tuple[tuple[str, str], ...] = ()
-    """how to ask for the summary, where the detail was seen to come without"""
+    """parameters that ask for the summary, if the detail comes without it"""
 
 
 def _of_summary(record: bytes) -> datetime | None:
@@ -132,7 +132,7 @@ RETURNS = Resource(
 
 
 async def search(api: Api, resource: Resource, start: datetime, end: datetime, offset: int = 0) -> SearchPage:
-    """One page of what was created in a span. Raises AnswerNotUnderstood when a record lies outside of it."""
+    """One page of the records that were created in a span. Raises AnswerNotUnderstood if a record lies outside of it."""
     params = (
         (resource.since, stamp(start)),
         (resource.until, stamp(end)),
@@ -153,7 +153,7 @@ async def search(api: Api, resource: Resource, start: datetime, end: datetime, o
 
 
 def _created(resource: Resource, record: bytes) -> datetime | None:
-    """None where the record does not say; its family then says what is wrong with it."""
+    """A record's creation. None if it is missing; the family then reports what is wrong."""
     try:
         created = resource.created(record)
     except ValueError:
@@ -162,7 +162,7 @@ def _created(resource: Resource, record: bytes) -> datetime | None:
 
 
 def return_key(record: bytes) -> str | None:
-    """Which return a record of the search is; None where it does not say."""
+    """The id of the return in a record of the search. None if it is missing."""
     try:
         key = msgspec.json.decode(record, type=_Return).return_id
     except ValueError:
@@ -171,9 +171,11 @@ def return_key(record: bytes) -> str | None:
 
 
 async def detail(api: Api, resource: Resource, key: str, *, listed: bool = False) -> bytes:
-    """One record with all of it. Where a return's FULL comes without the summary, which alone tells the state (seen;
-    eBay's own sample has both), the summary is asked for as well, unless the search has just shown it (`listed`).
-    Raises RecordNotFound."""
+    """One record with its details. Raises RecordNotFound.
+
+    A return's FULL answer may come without the summary, which alone has the state (seen; eBay's own sample has both).
+    Then the summary is asked for too, unless the search has just shown it (`listed`).
+    """
     answer = await _by_id(api, resource, key, resource.detail)
     if listed or not resource.summary or (parts := _parts(answer)) is None or "summary" in parts:
         return answer
@@ -181,7 +183,7 @@ async def detail(api: Api, resource: Resource, key: str, *, listed: bool = False
 
 
 def _parts(answer: bytes) -> dict[str, msgspec.Raw] | None:
-    """Those that are not null; None: its family says what is wrong with it."""
+    """The fields that are not null. None if it is not an object; the family then reports it."""
     try:
         found = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
     except ValueError:
@@ -195,8 +197,8 @@ async def _by_id(api: Api, resource: Resource, key: str, params: tuple[tuple[str
 
 
 def offsets(offset: int) -> tuple[int, ...]:
-    """What to ask for to have the page that begins with this row, whichever way eBay counts: rows, pages from 0, pages
-    from 1."""
+    """The offsets to ask for, to get the page that begins with this row whichever way eBay counts: rows, pages from 0,
+    pages from 1."""
     return (offset, offset // PAGE, offset // PAGE + 1) if offset else (0,)
 
 

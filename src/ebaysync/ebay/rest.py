@@ -1,8 +1,8 @@
-"""eBay's REST manner: JSON answers, an error envelope in one of three shapes, a token in a header. One account's way
-to eBay, also to its XML calls, is an `Api`.
+"""eBay's REST conventions: JSON answers, errors in one of three shapes, a token in a header. An `Api` makes one
+account's calls, also its XML calls.
 
-Where a rule is not obvious: a 404 without eBay's error envelope comes from the wrong host or path, a 200 that is
-no JSON from a maintenance page; neither is ever "no data".
+A 404 without eBay's error shape comes from the wrong host or path, and a 200 without JSON from a maintenance page.
+Neither ever means "no data".
 """
 
 from __future__ import annotations
@@ -38,17 +38,19 @@ STALE = 215114
 
 
 class Answered(msgspec.Struct, rename="camel", frozen=True):
-    """Base of what an answer is decoded into: eBay's camelCase names, unknown fields ignored."""
+    """Base of decoded answers: eBay's camelCase names, unknown fields ignored."""
 
 
 def stamp(moment: datetime) -> str:
-    """ISO 8601, UTC, milliseconds: the form that eBay's filters take."""
+    """A time as eBay's filters take it: ISO 8601, UTC, milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Credentials(Protocol):
-    """Where an Api gets its access token from; `renewed` after eBay has refused the one given. After `give_up` both
-    raise that error."""
+    """Where an Api gets its access token: `access_token`, and `renewed` after eBay has refused one.
+
+    After `give_up` both raise that error.
+    """
 
     async def access_token(self) -> Secret: ...
 
@@ -58,7 +60,7 @@ class Credentials(Protocol):
 
 
 class Api:
-    """One account's calls. A refused token is renewed once, and the call goes on."""
+    """One account's calls. A refused token is renewed once, and the call is repeated."""
 
     def __init__(self, transport: Transport, credentials: Credentials, marketplace_id: str | None = None) -> None:
         self.transport = transport
@@ -66,12 +68,15 @@ class Api:
         self.marketplace_id = marketplace_id
 
     def counted(self, part: float = 1.0) -> Api:
-        """The same account, whose calls are counted apart, and may use up this part of a quota."""
+        """A view of the same account with a count of its own, which may use up to this share of a quota."""
         return Api(self.transport.counted(part), self.credentials, self.marketplace_id)
 
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
-        """Send what `make` makes of the access token; when `check` raises Unauthorized, once more with a new one.
-        Raises EbayError, Unauthorized for a new token that is refused as well."""
+        """Send the request that `make` builds with the access token. If `check` raises Unauthorized, repeat it with a
+        new token.
+
+        Raises EbayError, and Unauthorized if the new token is refused as well.
+        """
         token = await self.credentials.access_token()
         try:
             return await self.transport.send(make(token), check)
@@ -91,9 +96,11 @@ class Api:
         none: T | None = None,
         signed: bool = False,
     ) -> T:
-        """GET a path of eBay's. `scheme` is "IAF" for Post-Order, which refuses Bearer. `none` is the result of a 204
-        where the API documents that for "there is nothing"; without it a 204 is an error. `signed`: eBay wants a
-        digital signature of sellers in the EU and the UK. Raises EbayError, SigningKeyMissing, SecretKeyError."""
+        """GET a path. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+
+        `none` is the result of a 204, if the API documents that as "there is nothing"; without it a 204 is an error.
+        `signed`: sellers in the EU and the UK must sign this call. Raises EbayError, SigningKeyMissing, SecretKeyError.
+        """
         url = getattr(self.transport.hosts, host) + path
 
         def make(token: Secret) -> Request:
@@ -109,7 +116,7 @@ class Api:
 
 
 def check(answer: Answer, kind: type[T], transport: Transport) -> T:
-    """The decoded body of a 200, or the EbayError that the answer is."""
+    """The decoded body of a 200. Raises the EbayError that another answer means."""
     if answer.status != 200:
         raise refusal(answer, transport)
     if "json" not in answer.headers.get("content-type", "").lower():
@@ -123,7 +130,7 @@ def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
-    """The body as JSON of that shape. Raises AnswerNotUnderstood, or EbayUnreachable for what is no JSON at all, which
+    """Decode the body as JSON of that shape. Raises AnswerNotUnderstood; EbayUnreachable if it is no JSON at all, which
     is most often a body that was cut on its way."""
     body = _mended(answer.body) if _may_be_broken(answer.body) else answer.body
     try:
@@ -143,7 +150,7 @@ _ESCAPE = re.compile(
 
 
 def _may_be_broken(body: bytes) -> bool:
-    """Looked at before decoding, because msgspec does not check the strings that it passes over."""
+    """Check the bytes before decoding, because msgspec does not check the strings that it skips."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -152,14 +159,14 @@ def _may_be_broken(body: bytes) -> bool:
 
 
 def _mended(body: bytes) -> bytes:
-    """With U+FFFD for what is no UTF-8 and for surrogates that stand alone: one buyer's name must not stop a seller."""
+    """Put U+FFFD for invalid UTF-8 and lone surrogates: one buyer's name must not stop a seller."""
     utf8 = body.decode(errors="replace").encode()
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found["alone"] else found[0], utf8)
 
 
 def refusal(answer: Answer, transport: Transport) -> EbayError:
-    """The error that an answer with another status than 200 is. By eBay's number alone: its texts quote the request, a
-    token in it, and persons."""
+    """The error for an answer with another status than 200, from eBay's number alone: eBay's texts quote the request
+    with its token, and people."""
     error_id = _first_error_id(answer)
     told = error_id is not None
     message = f"{answer.request}: eBay answered {answer.status}{f' {error_id}' if told else ''}"
@@ -182,8 +189,8 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
 
 
 def _first_error_id(answer: Answer) -> int | None:
-    """Of {"errors": [{…}]}, or of Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}, where it may be
-    a string; 0 for an error without a number, None where there is no error."""
+    """The error number. Shapes: {"errors": [{…}]}, and Post-Order's {"errorMessage": {"error": [{…}]}} and {"error":
+    [{…}]}, where it may be text. 0 is an error without a number, None is no error."""
     try:
         told = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):

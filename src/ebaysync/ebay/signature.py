@@ -1,7 +1,8 @@
-"""eBay's digital signatures: the headers that prove that a request comes from the app. Pure: a request in, headers out.
+"""eBay's digital signatures: headers that prove that a request comes from the application. Pure: a request in, headers
+out.
 
-RFC 9421 in eBay's dialect: always these components in this order, no alg, keyid or expires; @path is without the
-query. (eBay's "Digital Signatures for APIs", github.com/eBay/digital-signature-verification-ebay-api.)
+RFC 9421 in eBay's dialect: always these components in this order, no alg, keyid or expires; @path without the query.
+(eBay's "Digital Signatures for APIs", github.com/eBay/digital-signature-verification-ebay-api.)
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from ebaysync.log import Secret
 Headers = tuple[tuple[str, str], ...]
 
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
-# The sites of the sellers who must sign: "sellers domiciled in the EU or the UK" (eBay, "Digital Signatures for
-# APIs"). eBay tells the site where one registered, not the domicile; these are its sites in the EU and the UK, of the
+# The sites of sellers who must sign: "sellers domiciled in the EU or the UK" (eBay, "Digital Signatures for APIs").
+# eBay shows the site where a seller registered, not the domicile. These are its sites in the EU and the UK, from the
 # Finances API's table of X-EBAY-C-MARKETPLACE-ID.
 SITES = frozenset(f"EBAY_{country}" for country in ("AT", "BE", "DE", "ES", "FR", "GB", "IE", "IT", "NL", "PL"))
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A signing key of the keyset: its private half, and the JWE with which eBay knows the public one."""
+    """A signing key of the keyset: the private half, and the JWE by which eBay knows the public half."""
 
     jwe: str
     key: Ed25519PrivateKey | RSAPrivateKey
@@ -40,7 +41,7 @@ class Signer:
         return "Signer(…)"
 
     def headers(self, method: str, url: str, body: bytes | None, created: int) -> Headers:
-        """The headers to add. `created`: seconds since 1970, by eBay's clock."""
+        """The headers to add. `created` is in seconds since 1970, by eBay's clock."""
         parts = urlsplit(url)
         lines = [
             ("x-ebay-signature-key", self.jwe),
@@ -74,7 +75,7 @@ def _digest(body: bytes) -> str:
 
 
 def signer(jwe: str, private_key: Secret) -> Signer:
-    """`private_key` as eBay gives it: PKCS#8 in base64, with or without PEM's armour. Raises ValueError."""
+    """Read `private_key` as eBay returns it: PKCS#8 in base64, with or without PEM's armour. Raises ValueError."""
     lines = [line for line in private_key.reveal().splitlines() if not line.startswith("-----")]
     try:
         key = load_der_private_key(base64.b64decode("".join(lines), validate=True), None)

@@ -40,7 +40,7 @@ from ebaysync.errors import (
 )
 from ebaysync.log import Secret
 
-# eBay's row of Trading was empty: 5,000 is what getRateLimits shows for single calls.
+# eBay's list of call limits has no number for Trading. 5,000 is what getRateLimits shows for single calls.
 QUOTAS = (Quota("trading", 5_000, r"^/ws/api\.dll$"),)
 
 log = logging.getLogger(__name__)
@@ -77,14 +77,14 @@ SITES = {
     "EBAY_SG": 216,
 }
 
-TOKEN_REFUSED = {931, 932, 21916984, 21917053, 21917055}  # the last one by hearsay
+TOKEN_REFUSED = {931, 932, 21916984, 21917053, 21917055}  # the last one from a user's report
 OVER_THE_LIMIT = 518
 TOO_FAST = 21919144
 INTERNAL = 10007
 NO_SUCH_PAGE = 340
 
-# What the WSDL lets repeat (a maxOccurs other than 1) anywhere in the four answers, as "Parent/Name" where the same
-# name stands for one element in another place.
+# What the WSDL lets repeat (a maxOccurs other than 1) in the four answers; "Parent/Name" if the same name is a single
+# element elsewhere.
 LISTS = frozenset(
     """
     AddressAttribute Attribute BidValue BuyerPackageEnclosure BuyerTaxIdentifier CategoryParentID
@@ -108,7 +108,7 @@ Fields = Sequence[tuple[str, Union[str, "Fields"]]]
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that has data. `head` is all of it but the records."""
+    """An answer with data. `head` is everything but the records."""
 
     head: dict[str, Any]
     records: tuple[tuple[Path, bytes], ...]
@@ -124,8 +124,10 @@ async def call(
     detail_level: str | None = None,
     selected: Collection[str] = (),
 ) -> Reply:
-    """One call, such as GetMyMessages; `selected` are the elements of the answer that are wanted, where not all. Raises
-    EbayError; ConsentNeeded when a new token is refused as well."""
+    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all.
+
+    Raises EbayError; ConsentNeeded if a new token is refused as well.
+    """
     body = request_body(name, fields, detail_level, selected)
 
     def make(token: Secret) -> Request:
@@ -149,7 +151,7 @@ async def call(
 
 
 def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:
-    """The document. English errors, and warnings about elements that eBay does not know."""
+    """The XML document. It asks for English errors, and for warnings about elements that eBay does not know."""
     root = etree.Element(f"{{{NAMESPACE}}}{name}Request", nsmap={None: NAMESPACE})  # type: ignore[dict-item]
     first: Fields = (("DetailLevel", detail_level),) if detail_level else ()
     selectors = tuple(("OutputSelector", path) for path in selected)
@@ -178,11 +180,12 @@ def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
 
 
 BY_STATUS = (401, 403, 429)
-"""what these say holds beside a code that says nothing here"""
+"""these statuses count, if the answer's code says nothing here"""
 
 
 def _refused(name: str, answer: Answer, by_status: EbayError) -> EbayError:
-    """The error that an answer with another status than 200 is: by its own document, where it is one of a failure."""
+    """The error for an answer with another status than 200: from its document if that is a failure's, else from the
+    status."""
     document = Document(name, (), LISTS)
     try:
         document.feed(answer.body)
@@ -197,7 +200,7 @@ def _refused(name: str, answer: Answer, by_status: EbayError) -> EbayError:
 
 
 def _judged(name: str, document: Document) -> Reply:
-    """By Ack. Raises EbayError."""
+    """The reply, judged by Ack. Raises EbayError."""
     if document.root != f"{name}Response":
         raise AnswerNotUnderstood(f"{name}: the answer is a {document.root[:80]!r}", status=200)
     ack = _text(document.head.get("Ack"))
@@ -214,7 +217,7 @@ def _judged(name: str, document: Document) -> Reply:
 
 
 def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
-    """Codes alone, as of errors: texts quote the request and may quote persons."""
+    """Log the codes of warnings. Not their texts, which quote the request and may quote people."""
     codes = [_code(error) or 0 for error in errors if _text(error.get("SeverityCode")) == "Warning"]
     if codes:
         log.warning("%s: eBay warns with %s", name, ", ".join(map(str, codes)))
@@ -248,14 +251,14 @@ def _code(error: Mapping[str, Any]) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """An element's text, in whichever of the shapes of ebay/xml."""
+    """An element's text, in any of the shapes of ebay/xml."""
     if isinstance(value, dict):
         value = value.get("#text")
     return value if isinstance(value, str) else ""
 
 
 def _number(name: str, parent: Any, element: str) -> int | None:
-    """Raises AnswerNotUnderstood for what is there and no number."""
+    """An element's number; None if it is missing. Raises AnswerNotUnderstood if it is not a number."""
     value = parent.get(element) if isinstance(parent, dict) else None
     text = _text(value).strip()
     if value is None:
@@ -266,7 +269,7 @@ def _number(name: str, parent: Any, element: str) -> int | None:
 
 
 def _container(name: str, parent: Mapping[str, Any], element: str) -> dict[str, Any]:
-    """A container, {} for one that is missing or empty. Raises AnswerNotUnderstood for what is no container."""
+    """A container, {} if it is missing or empty. Raises AnswerNotUnderstood if it is not a container."""
     value = parent.get(element)
     if value is None:
         return {}
@@ -288,7 +291,7 @@ class HeaderPage:
 
     records: tuple[bytes, ...]
     entries: int | None
-    """TotalNumberOfEntries, which eBay does not document for this call; never to be relied on"""
+    """TotalNumberOfEntries, which eBay does not document for this call; not to be relied on"""
     partial: EbayError | None = None
 
 
@@ -296,7 +299,8 @@ _MESSAGE = ("Messages", "Message")
 
 
 async def my_messages_summary(api: Api) -> list[str]:
-    """The ids of the seller's folders: Inbox and Sent first, which need no name to be real, then the seller's own."""
+    """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. Raises
+    EbayError."""
     name = "GetMyMessages"
     reply = await call(api, name, (), detail_level="ReturnSummary")
     told = _container(name, reply.head, "Summary").get("FolderSummary") or ()
@@ -309,7 +313,11 @@ async def my_messages_summary(api: Api) -> list[str]:
 async def my_messages_headers(
     api: Api, folder_id: str, start: datetime, end: datetime, page: int = 1, per_page: int = PAGE
 ) -> HeaderPage:
-    """By the time of sending. Nothing says which page is the last: one that is short, or begins with a known id."""
+    """Message headers by the time of sending. Nothing says which page is the last: it is short, or begins with a known
+    id.
+
+    Raises EbayError.
+    """
     name = "GetMyMessages"
     span = (("FolderID", folder_id), ("StartTime", stamp(start)), ("EndTime", stamp(end)))
     fields = (*span, _pagination(page, per_page))
@@ -320,8 +328,11 @@ async def my_messages_headers(
 
 
 async def my_messages_bodies(api: Api, ids: Sequence[str]) -> tuple[bytes, ...]:
-    """At most 10 messages with Text and Content. Fewer than asked for is normal: a message may be gone meanwhile. The
-    same goes for a PartialFailure, so its error is logged and not raised. ItemID is documented for headers only."""
+    """At most 10 messages with Text and Content. Raises EbayError.
+
+    Fewer than requested is normal: a message may have been deleted meanwhile. The same goes for a PartialFailure, so
+    its error is logged, not raised. ItemID is documented for headers only.
+    """
     if not 0 < len(ids) <= MOST_BODIES:
         raise ValueError(f"GetMyMessages takes 1 to {MOST_BODIES} ids")
     wanted = ("MessageIDs", tuple(("MessageID", each) for each in ids))
@@ -344,21 +355,23 @@ def _bytes(reply: Reply) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True)
 class ListPage:
-    """One page of a list. None for what eBay did not say, 0 for a list that is empty."""
+    """One page of a list. None is what eBay did not say, 0 an empty list."""
 
     records: tuple[bytes, ...]
     pages: int | None
     entries: int | None
     more: bool | None = None
-    """HasMoreItems, of GetSellerList alone"""
+    """HasMoreItems, which only GetSellerList has"""
     partial: EbayError | None = None
     length: int = 0
-    """how many entries the page has: less than records, where an order has several transactions"""
+    """the entries of the page: fewer than its records if an order has several transactions"""
 
 
 async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
-    """Items of the active list, by start time. Beyond 25,000 items eBay says 25,000, and answers page 125 for every
-    later one: then seller_list counts."""
+    """Items of the active list, by start time. Raises EbayError.
+
+    Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
+    """
     name = "GetMyeBaySelling"
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), _pagination(page, per_page))
     reply = await call(api, name, (("ActiveList", wanted),), [("ActiveList", "ItemArray", "Item")])
@@ -395,8 +408,10 @@ _OF_A_LISTING = (
 
 
 async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int, per_page: int = PAGE) -> ListPage:
-    """Items that end in a span of less than 120 days, with what the active list has of them: no GranularityLevel has a
-    SKU, and ReturnAll alone would bring their descriptions."""
+    """Items that end in a span of less than 120 days, with the elements that the active list has. Raises EbayError.
+
+    No GranularityLevel has a SKU, and ReturnAll alone would also return descriptions.
+    """
     name = "GetSellerList"
     fields: Fields = (
         ("EndTimeFrom", stamp(end_from)),
@@ -439,9 +454,12 @@ _WITHOUT_DURATION = {"BidList"}
 async def my_ebay_buying(
     api: Api, lists: Collection[str], page: int, per_page: int = PAGE, days: int = MOST_DAYS
 ) -> dict[str, ListPage]:
-    """The same page of each of `lists` (of BUYING). Records are {"List", "Item"}, or of the won list {"List", "Order",
-    "Transaction"}: one for each transaction, with its order (less its TransactionArray) where it has one. An order
-    without transactions is one record without "Transaction". A list that is missing or empty is an empty page."""
+    """The same page of each of `lists` (of BUYING). Raises EbayError.
+
+    Records are {"List", "Item"}, or in the won list {"List", "Order", "Transaction"}: one per transaction, with its
+    order (without its TransactionArray) if it has one. An order without transactions is one record without
+    "Transaction". A missing or empty list is an empty page.
+    """
     if not lists or not set(lists) <= set(BUYING):
         raise ValueError(f"GetMyeBayBuying is asked for {', '.join(BUYING)}")
     name = "GetMyeBayBuying"
@@ -477,7 +495,7 @@ class _Transactions(msgspec.Struct, frozen=True):
 
 
 def _transactions(each: str, record: bytes) -> list[bytes]:
-    """Of an OrderTransaction, which has an Order with several or one Transaction by itself."""
+    """The records of an OrderTransaction, which has an Order with several transactions, or one transaction by itself."""
     decode = msgspec.json.decode
     null = msgspec.Raw(b"null")
     try:

@@ -1,17 +1,16 @@
-"""XML as it comes in: bytes to records of JSON, in memory that does not grow with the document.
+"""Decodes XML as it arrives: bytes to JSON records, in memory that does not grow with the document.
 
-Three steps, each fed by the one before, with pieces cut anywhere:
+Three steps, each fed by the one before, with chunks cut anywhere:
 
-- `Cleaner` takes out what XML 1.0 forbids (raw characters and references to them) and puts U+FFFD for what is no
-  UTF-8. One such character in one buyer's name makes a parser refuse the whole page. "Parse, and on failure strip and
-  parse again" is thereby one pass: what is well-formed passes as it is.
-- lxml's pull parser, which expands no entities and loads nothing; a DOCTYPE is refused before it gets there.
-- `Document` turns each record, as soon as its element ends, into JSON and lets go of it; what is beside the records
-  becomes `head`.
+- `Cleaner` removes what XML 1.0 forbids (raw characters and references to them) and puts U+FFFD for invalid UTF-8. One
+  such character in one buyer's name would make a parser refuse the whole page. Well-formed text passes as it is, so
+  that one pass does what "parse, and if that fails, clean and parse again" would do in two.
+- lxml's pull parser, which expands no entities and loads nothing. A DOCTYPE is refused before it.
+- `Document` turns each record into JSON when its element ends, and frees it. Everything else becomes `head`.
 
-JSON of an element: names without their namespace; a leaf is a string, "" a null; attributes are "@name", text beside
-attributes or children is "#text" (white space between children is not text); a name that occurs twice is a list, and
-one of `lists` always. Values stay text: a price keeps its digits.
+JSON of an element: names without their namespace. A leaf is a string, "" a null. Attributes are "@name". Text beside
+attributes or children is "#text" (white space between children is not text). A name that occurs twice is a list, and a
+name in `lists` always. Values stay text, so a price keeps its digits.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from ebaysync.errors import AnswerNotUnderstood, EbayError, EbayUnreachable, Xml
 
 Path = tuple[str, ...]
 
-DEEPEST = 64  # elements inside each other; eBay's types come to about 12
-MOST_HELD = 500_000  # elements of one record, or of all that is beside records
-KEPT = 256 * 2**10  # bytes of a broken document that are kept for the one who looks into it
-TAIL = 200  # bytes in which the root's end tag is looked for
-DIGITS = 64  # of a character reference; more is left to the parser
+DEEPEST = 64  # nesting depth; eBay's types reach about 12
+MOST_HELD = 500_000  # elements of one record, or of everything beside the records
+KEPT = 256 * 2**10  # bytes of a broken document that are kept for diagnosis
+TAIL = 200  # bytes at the end that are searched for the root's end tag
+DIGITS = 64  # bytes of a character reference; longer ones are left to the parser
 
 DOCTYPE = "the XML has a DOCTYPE, which is refused"
 OTHER_CODING = "the XML says that it is not UTF-8"
@@ -44,18 +43,18 @@ _NONCHARACTERS = re.compile("[\ufffe\uffff]")
 _TOKEN = re.compile(
     rf"&#(?:x(?P<hex>[0-9a-fA-F]{{1,{DIGITS}}})|(?P<decimal>[0-9]{{1,{DIGITS}}}));|<!\[CDATA\[|\]\]>|<!DOCTYPE"
 )
-_BEGUN = re.compile(  # a token whose rest may come with the next piece
+_BEGUN = re.compile(  # a token that may continue in the next chunk
     rf"(?:&(?:#(?:x[0-9a-fA-F]{{0,{DIGITS}}}|[0-9]{{0,{DIGITS}}})?)?"
     r"|<(?:!(?:D(?:O(?:C(?:T(?:Y(?:P)?)?)?)?)?|\[(?:C(?:D(?:A(?:T(?:A)?)?)?)?)?)?)?|\]\]?)\Z"
 )
 
 
 class Cleaner:
-    """UTF-8 with everything taken out that XML 1.0 forbids (2.2 Char). In CDATA a reference is text and stays."""
+    """UTF-8 without anything that XML 1.0 forbids (2.2 Char). In CDATA a reference is text and stays."""
 
     def __init__(self) -> None:
         self.doctype = False
-        """one has been seen: the rest is not worth parsing"""
+        """a DOCTYPE was seen: nothing after it is parsed"""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = ""
         self._literal = False
@@ -89,21 +88,23 @@ def _allowed(reference: re.Match[str]) -> bool:
 
 
 class Document:
-    """One answer. `records` are paths below the root, such as ("ActiveList", "ItemArray", "Item"), none of them inside
-    another; a name of `lists` is "Name", or "Parent/Name" where that name is a list in some places only. It is a Feed
-    (ebay/transport); what went wrong is raised by `close`, when the whole body is there:
+    """One answer; a Feed (ebay/body).
 
-    XmlBroken            not well-formed, a DOCTYPE, nested too deeply, not UTF-8 by its own word
-    EbayUnreachable      cut short, which is transient
-    AnswerNotUnderstood  more elements than MOST_HELD in one record or beside them
-    MemoryError          the host's memory, whoever ran out of it: never a fault of the document
+    `records` are paths below the root, such as ("ActiveList", "ItemArray", "Item"), none inside another. A name in
+    `lists` is "Name", or "Parent/Name" if it is a list only there. Errors are raised by `close`, when the whole body
+    has arrived:
+
+        XmlBroken            not well-formed, a DOCTYPE, nested too deeply, or declared with another encoding
+        EbayUnreachable      cut short, which is transient
+        AnswerNotUnderstood  more than MOST_HELD elements in one record or beside the records
+        MemoryError          this host's memory is exhausted, which is not the document's fault
     """
 
     def __init__(self, name: str, records: Collection[Path] = (), lists: Collection[str] = ()) -> None:
         self.name = name
         self.root = ""
         self.records: list[tuple[Path, bytes]] = []
-        """in the order of the document, as JSON objects"""
+        """as JSON objects, in the order of the document"""
         self.head: dict[str, Any] = {}
         """everything else, once closed"""
         self._wanted, self._depths = frozenset(records), {len(path) + 1 for path in records}
@@ -170,9 +171,7 @@ class Document:
     def _start(self, element: etree._Element) -> None:
         if self._tree is None:
             self._tree, self.root = element, _name(element)
-            if (
-                element.getroottree().docinfo.internalDTD is not None
-            ):  # behind a comment that the cleaner took for CDATA
+            if element.getroottree().docinfo.internalDTD is not None:  # after a comment that the cleaner took for CDATA
                 self._fault = DOCTYPE
                 return
         self._path.append(_name(element))
@@ -202,7 +201,7 @@ class Document:
         if parent is not None and parent.text and parent.text.isspace():
             parent.text = None
         element.clear()
-        # Not this element itself: the parser may be writing the text behind it. The one before is surely done with.
+        # Not this element itself: the parser may still be writing the text after it. The one before is complete.
         _remove(self._spent)
         self._spent = element
         self._held = self._before
@@ -225,12 +224,12 @@ class Document:
         self._tree = self._spent = None
 
     def _comes_to_its_end(self) -> bool:
-        """Whether the last thing is the root's end tag, though the parser has not got there: an "&" alone makes it wait
-        for a ";". A document that is cut does not end so."""
+        """Whether the document ends with the root's end tag, although the parser has not got there: an "&" alone makes
+        it wait for a ";". A document that was cut does not end so."""
         return bool(self.root) and self._tail.rstrip().endswith(f"{self.root}>".encode())
 
     def _broken(self, error: etree.XMLSyntaxError | None) -> str:
-        """What is wrong and where, without libxml2's own sentence, which quotes the document. Raises MemoryError."""
+        """What is wrong, and where. Not libxml2's own sentence, which quotes the document. Raises MemoryError."""
         log = self._parser.feed_error_log
         memory = etree.ErrorTypes.ERR_NO_MEMORY
         if getattr(error, "code", None) == memory or any(entry.type == memory for entry in log):
@@ -273,7 +272,7 @@ def _parser() -> etree.XMLPullParser:
 
 @lru_cache(maxsize=4096)
 def _local(name: str | bytes) -> str:
-    """A document of some hundred names may have a million elements."""
+    """A cache of names: a document with a hundred names may have a million elements."""
     return str(name).rpartition("}")[2]
 
 
@@ -282,7 +281,7 @@ def _name(element: etree._Element) -> str:
 
 
 def _text(element: etree._Element) -> str:
-    """Text beside attributes or children, without the white space between children."""
+    """Text beside attributes or children, without white space between children."""
     parts = [element.text, *(child.tail for child in element)]
     if not len(element):
         return element.text or ""
@@ -290,7 +289,7 @@ def _text(element: etree._Element) -> str:
 
 
 def _remove(element: etree._Element | None) -> None:
-    """Take an element out of the tree, and the text behind it, which is white space between records."""
+    """Remove an element from the tree, with the white space after it."""
     parent = None if element is None else element.getparent()
     if element is not None and parent is not None:
         parent.remove(element)

@@ -1,4 +1,4 @@
-"""Reads around a record that breaks the XML of its page: asks for less, down to the single record.
+"""Reads around a record that breaks the XML of its page: asks for smaller pages, down to the single record.
 
 One character that XML forbids, or one unclosed tag in a description, makes a parser refuse a page of 200 listings.
 """
@@ -15,8 +15,7 @@ from ebaysync.errors import PageOutOfRange, XmlBroken
 
 @dataclass(frozen=True)
 class BrokenRecord:
-    """An answer that cannot be read, with one record in it: its bytes, the reason, and the record's key where that can
-    be told."""
+    """An unreadable answer with one record: its bytes, the reason, and the record's key if it can be found."""
 
     document: bytes
     reason: str
@@ -24,20 +23,22 @@ class BrokenRecord:
 
 
 SMALLER = {trading.PAGE: 20, 20: 1}
-MOST_BROKEN = 10  # records of a page; if more seem broken, the reason is another
+MOST_BROKEN = 10  # records per page; if more seem broken, there is another cause
 
 
 async def read_page(
     ask: Callable[[int, int], Awaitable[trading.ListPage]], page: int, size: int = trading.PAGE
 ) -> tuple[trading.ListPage, tuple[BrokenRecord, ...]]:
-    """A page of a list. A page that is not XML is asked for in smaller ones, down to the single record that breaks it.
-    Raises XmlBroken when more than a few records would be to blame, PageOutOfRange, EbayError."""
+    """A page of a list. If it is not XML, it is read in smaller pages, down to the record that breaks it.
+
+    Raises XmlBroken if more than a few records would have to be broken; PageOutOfRange, EbayError.
+    """
     try:
         return await ask(page, size), ()
     except XmlBroken as error:
         whole = error
     if not whole.by_a_record:
-        return await ask(page, size), ()  # once more; asking for less would not help
+        return await ask(page, size), ()  # once more; a smaller page would not help
     if size not in SMALLER:
         if whole.document is None:
             raise whole
@@ -74,18 +75,18 @@ def _number_in(document: bytes, element: str) -> int | None:
 
 
 def broken_record(document: bytes, reason: str) -> BrokenRecord:
-    """What is known of the record in a document that cannot be read."""
+    """What is known of the record in an unreadable document."""
     ids = set(re.findall(rb"<ItemID>([0-9]{1,20})</ItemID>", document))
     return BrokenRecord(record_in(document) or document, reason, ids.pop().decode() if len(ids) == 1 else None)
 
 
 def record_in(document: bytes) -> bytes | None:
-    """The record alone, without the answer's Timestamp, which would make the same record a new one each time."""
+    """The record alone, without the answer's Timestamp, which would make it a new record each time."""
     found = re.search(rb"<((?:\w+:)?(?:OrderTransaction|Item|Message))>.*</\1>", document, re.DOTALL)
     return found[0] if found else None
 
 
 def trimmed(error: XmlBroken) -> XmlBroken:
-    """The error with the record's bytes alone; without bytes where the document has no record to blame."""
+    """The error with only the record's bytes; without bytes if the document contains no record."""
     record = error.document and record_in(error.document)
     return XmlBroken(error.message, document=record, by_a_record=error.by_a_record)

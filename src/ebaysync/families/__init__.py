@@ -1,4 +1,4 @@
-"""The families: one module each, found by looking."""
+"""The families, one module each, discovered."""
 
 from __future__ import annotations
 

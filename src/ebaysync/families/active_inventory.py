@@ -1,7 +1,8 @@
-"""active_inventory: every listing that is on sale, with its variations (Trading GetMyeBaySelling, ActiveList).
+"""active_inventory: every listing on sale, with its variations (Trading GetMyeBaySelling, ActiveList).
 
-What eBay does and this module answers for:
-- At 25,000 listings the list's count is a cap: then GetSellerList gives the listings by their end time instead.
+How eBay behaves, and this module copes:
+
+- At 25,000 listings the list's count is capped. Then GetSellerList gives the listings by their end time instead.
 - TimeLeft, WatchCount and converted prices differ in every answer: alone they are no change.
 - A variation's SKU is optional and not unique; without one it is named by what it varies in.
 """
@@ -19,7 +20,7 @@ from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 
 
 def available(row: Row) -> int | None:
-    """QuantityAvailable; where eBay leaves it out, of a fixed price what is not sold of Quantity."""
+    """QuantityAvailable. If eBay leaves it out for a fixed price, Quantity less the sold ones."""
     left: int | None = row["quantity_available"]
     if left is not None or row["quantity"] is None or row.get("listing_type") == "Chinese":
         return left
@@ -39,7 +40,7 @@ LISTINGS = Table(
         ("ListingDetails", "ConvertedBuyItNowPrice"),
         ("SellingStatus", "ConvertedCurrentPrice"),
     ),
-    elsewhere=("Variations",),
+    in_own_table=("Variations",),
     columns=(
         Column("item_id", path="ItemID", required=True),
         Column("sku", path="SKU"),
@@ -88,7 +89,7 @@ def variations(record: bytes) -> Sequence[bytes]:
 
 
 def specifics(variation: dict[str, Any]) -> str:
-    """`Color=Red;Size=M`, by name."""
+    """`Color=Red;Size=M`, sorted by name."""
     container = variation.get("VariationSpecifics")
     pairs = container.get("NameValueList") if isinstance(container, dict) else None
     named = []
@@ -102,7 +103,7 @@ VARIATIONS = Table(
     "ebay_active_inventory_variations",
     key=("item_id", "variation_key"),
     each=variations,
-    of=("item_id",),
+    parent_key=("item_id",),
     removable=True,
     columns=(
         Column("item_id", path="^ItemID"),

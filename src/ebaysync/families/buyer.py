@@ -1,16 +1,17 @@
 """buyer: what the account itself bids on, makes offers for, has won or lost (Trading GetMyeBayBuying).
 
-What eBay does and this module answers for:
-- It shows the last 60 days, and what is older stops to appear: nothing is ever deleted by absence.
-- Won lines come alone or in orders. The transaction is 0 for an auction, and unknown while one still bids or offers:
-  the line stays one row, whose list changes, when the real one comes.
+How eBay behaves, and this module copes:
+
+- It shows the last 60 days, and older entries simply disappear: absence deletes nothing.
+- Won lines come alone or within orders. The transaction is 0 for an auction, and unknown during a bid or offer. The
+  line stays one row, whose list changes, when the real transaction comes.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, WindowSpec
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 
 NO_TRANSACTION = "0"
@@ -21,14 +22,14 @@ def transaction_id(row: Row) -> str:
 
 
 def either(*names: str) -> str:
-    """Of an item by itself, or of a transaction's."""
+    """The path of a field in an item by itself, or in a transaction's item."""
     return "|".join(f"{way}.{name}" for name in names for way in ("Transaction.Item", "Item"))
 
 
 PURCHASES = Table(
     "ebay_buyer",
     key=("item_id", "transaction_id"),
-    unnamed=("transaction_id", NO_TRANSACTION),
+    stand_in=("transaction_id", NO_TRANSACTION),
     volatile=tuple(
         (*way, *path)
         for way in (("Item",), ("Transaction", "Item"))
@@ -74,6 +75,5 @@ FAMILY = Family(
     cursor_type="rolling",
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(PURCHASES,),
-    first_reach=timedelta(days=60),
-    furthest_reach=timedelta(days=60),
+    window=WindowSpec(first_reach=timedelta(days=60), furthest_reach=timedelta(days=60)),
 )

@@ -1,6 +1,7 @@
 """cancellations: requests to cancel an order (Post-Order cancellation/search).
 
-What eBay does and this module answers for:
+How eBay behaves, and this module copes:
+
 - The search filters by creation alone, so a later state is found by the sweep.
 - The order's id comes in two forms (12-34567-89012, and itemId-transactionId) or not at all.
 - A record may lack the date of its request (eBay's own sample).
@@ -8,7 +9,7 @@ What eBay does and this module answers for:
 
 from __future__ import annotations
 
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, WindowSpec
 from ebaysync.families.post_order import REACH, SCOPES, WIDEST, date
 from ebaysync.store.table import INTEGER, Column, Table, money
 
@@ -54,10 +55,7 @@ FAMILY = Family(
     cursor_type="window",
     scopes=SCOPES,
     tables=(CANCELLATIONS,),
-    first_reach=REACH,
-    furthest_reach=REACH,
-    sweep=WIDEST,
-    widest=WIDEST,
+    window=WindowSpec(first_reach=REACH, furthest_reach=REACH, sweep=WIDEST, widest=WIDEST),
     normal=("cancel_id", "requestor_type", "cancel_state", "cancel_status", "cancel_request_date"),
     absent_in=frozenset({"sandbox"}),
 )

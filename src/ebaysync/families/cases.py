@@ -1,15 +1,16 @@
-"""cases: what became of inquiries and returns that were escalated (Post-Order casemanagement/search, /{id}).
+"""cases: escalated inquiries and returns (Post-Order casemanagement/search, /{id}).
 
-What eBay does and this module answers for:
+How eBay behaves, and this module copes:
+
 - Neither call names the order: item and transaction lead to its line item.
-- No real answer by id was found anywhere; its fields are by eBay's types (CaseDetailsResponse) alone.
+- No real answer by id was found anywhere. Its fields follow eBay's types alone (CaseDetailsResponse).
 - CLOSED and CS_CLOSED end a case, but an appeal may open it again. (Our reading: eBay does not say.)
 - Since September 2025 `buyer` may be an immutable id instead of a user name (note on that field).
 """
 
 from __future__ import annotations
 
-from ebaysync.families.post_order import Pieces, anywhere, date, family, moved_on
+from ebaysync.families.post_order import Composition, anywhere, date, family, moved_on
 from ebaysync.store.table import INTEGER, Column, Table, money
 
 CASES = Table(
@@ -46,7 +47,7 @@ CASES = Table(
 )
 
 FAMILY = family(
-    Pieces(
+    Composition(
         CASES,
         status="case_status_enum",
         final=("CLOSED", "CS_CLOSED"),

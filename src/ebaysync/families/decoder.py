@@ -1,13 +1,13 @@
-"""Turns a record's bytes into rows: each column's path says where its value stands in the record.
+"""Turns a record's bytes into rows. Each column has a path to its value in the record.
 
 A path is a chain of eBay's field names with dots between them, for example `pricingSummary.total.value`.
 
-    name[0], name[-1]    the first or the last element of a list
+    name[0], name[-1]    the first or last element of a list
     name[field=VALUE]    the first element of a list whose `field` has this value
     one|other            the first of several paths that leads to a value
-    ^path                read from the whole record, where a row is made of a part of it
+    ^path                starts at the whole record, for a row made of a part of it
 
-Only the fields that the columns name are decoded, with their types checked. Pure: no I/O.
+Only the fields that the columns name are decoded, and their types are checked. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -24,24 +24,28 @@ from ebaysync.store.payload import Unstorable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Table
 
 EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-MOST_DIGITS = 40  # of an amount
+MOST_DIGITS = 40  # digits of an amount
 LONGEST_KEY = 500  # characters; PostgreSQL's btree stops at 2,704 bytes
 
 
 class Unusable(ValueError):
-    """A record that cannot become a row: it goes to quarantine with this reason, which is logged. It names a field and
-    never its value: anything may stand in the wrong place, a person too."""
+    """A record that cannot become a row. It goes to quarantine with this reason, which is also logged.
+
+    The reason names a field, never its value: anything may stand in the wrong place, even a person's name.
+    """
 
     @classmethod
     def by(cls, error: Exception) -> Unusable:
-        """Of the errors whose texts quote nothing, the text; of any other its kind."""
+        """The error's text if it quotes nothing, else only its type."""
         quotes_nothing = isinstance(error, Unusable | Unstorable | msgspec.MsgspecError)
         return cls(str(error) if quotes_nothing else type(error).__name__)
 
 
 class Decoder:
-    """Turns a record's bytes into a row of one table: the columns' paths make a msgspec type, so that only what
-    the columns need is decoded, with its type checked."""
+    """Turns a record's bytes into a row of one table.
+
+    The columns' paths make a msgspec type, so only what the columns need is decoded, and types are checked.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -53,7 +57,7 @@ class Decoder:
         self._key = _Shape([column for column in own if column.name in table.key])
 
     def key_of(self, raw: bytes) -> str:
-        """The key of a record whose rest may be unusable. Raises ValueError."""
+        """The key of a record whose other fields may be unusable. Raises ValueError."""
         row = self._key.read(raw)
         key = self.table.text_key(row)
         if not all(key) or None in row.values():
@@ -70,7 +74,7 @@ class Decoder:
         for name in self.table.key:
             if not 1 <= len(str(row[name] or "")) <= LONGEST_KEY:
                 raise Unusable(f"{name}: a key must have 1 to {LONGEST_KEY} characters")
-        row["raw_payload"] = _without(raw, self.table.apart) if self.table.apart else msgspec.Raw(raw)
+        row["raw_payload"] = _without(raw, self.table.columns_only) if self.table.columns_only else msgspec.Raw(raw)
         return row
 
 
@@ -85,19 +89,18 @@ _TYPES: dict[str, Any] = {
     TEXT: str | int,  # eBay writes some ids as numbers
     TIME: Annotated[datetime, msgspec.Meta(tz=True)],
     NUMERIC: Decimal,
-    BOOL: bool | str,  # XML knows only text
+    BOOL: bool | str,  # XML has only text
     INTEGER: int | str,
 }
 
 Selector = int | tuple[str, str] | None
-"""Of a step: the first element of a list (0), its last (-1), its first one with that field of that value, or no list
-at all."""
+"""One step of a path: a list's first element (0), its last (-1), the first with that field and value, or no list."""
 Way = Sequence[tuple[str, Selector]]
-"""Attributes of the decoded record that lead to a value."""
+"""The attributes of the decoded record that lead to a value."""
 
 
 class _Node:
-    """A field of a record: a column's value, or an object or list of objects with fields of its own."""
+    """A field of a record: a column's value, or an object or list with fields of its own."""
 
     def __init__(self) -> None:
         self.below: dict[str, _Node] = {}
@@ -106,7 +109,7 @@ class _Node:
 
 
 class _Shape:
-    """A msgspec type for a set of columns, and the ways from it to each value."""
+    """A msgspec type for a set of columns, and the path to each value."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         paths = [(column, [_steps(path) for path in column.path.split("|")]) for column in columns]
@@ -197,7 +200,7 @@ def _selected(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
 
 
 def _is_amount(value: Decimal) -> bool:
-    """PostgreSQL would store 1e9999 as ten thousand digits, which no reader gets back."""
+    """PostgreSQL would store 1e9999 as ten thousand digits, which no client can read back."""
     return value.is_finite() and abs(value.adjusted()) < MOST_DIGITS and len(value.as_tuple().digits) <= MOST_DIGITS
 
 
@@ -219,7 +222,7 @@ def _whole(column: Column, value: int | str) -> int:
 
 
 def _checked(column: Column, value: Any) -> Any:
-    """Refuses what PostgreSQL stores but no eBay record can mean."""
+    """Refuse what PostgreSQL stores but no eBay record can mean."""
     if value is None:
         if column.required:
             raise Unusable(f"{column.path}: missing")

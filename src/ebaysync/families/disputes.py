@@ -1,8 +1,8 @@
-"""disputes: payment disputes (payment_dispute_summary for the list, payment_dispute for the whole of each).
+"""disputes: payment disputes (payment_dispute_summary for the list, payment_dispute for each one's detail).
 
-No filter shows a change, so the trailing horizon is swept and what is not CLOSED is asked for again in every run. Of a
-dispute of one status, what the summary has and the detail leaves out is kept; respondByDate and closedDate come and go
-with the status (PaymentDispute, notes on those fields), so a summary of another status has nothing to add.
+No filter shows a change, so the trailing horizon is swept, and every dispute that is not CLOSED is fetched in every
+run. For the same status, fields that only the summary has are kept. respondByDate and closedDate come and go with the
+status (PaymentDispute, notes on those fields), so a summary of another status adds nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.family import Detail, Family, Parts
+from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Stored, Table, money
 
 STATUS = "paymentDisputeStatus"
@@ -58,12 +58,12 @@ DISPUTES = Table(
 )
 
 
-def compose(parts: Parts) -> bytes:
-    """The detail over the summary of the same status; a part that did not come this time as it is stored."""
-    listed, detail, stored = (_fields(part) for part in (parts.listed, parts.detail, parts.stored))
-    summary = listed if parts.listed else {name: value for name, value in stored.items() if name in SUMMARY}
-    rest = detail if parts.detail else {name: value for name, value in stored.items() if name not in SUMMARY}
-    if parts.detail and summary.get(STATUS) != detail.get(STATUS):
+def compose(versions: RecordVersions) -> bytes:
+    """The detail over the summary of the same status. A part that did not come stays as stored."""
+    listed, detail, stored = (_fields(part) for part in (versions.listed, versions.detail, versions.stored))
+    summary = listed if versions.listed else {name: value for name, value in stored.items() if name in SUMMARY}
+    rest = detail if versions.detail else {name: value for name, value in stored.items() if name not in SUMMARY}
+    if versions.detail and summary.get(STATUS) != detail.get(STATUS):
         summary = {}
     return msgspec.json.Encoder(decimal_format="number").encode(summary | rest)
 
@@ -76,7 +76,7 @@ def _fields(part: bytes | None) -> dict[str, Any]:
 
 
 def is_current(dispute: Row, stored: Stored) -> bool:
-    """A closed dispute is whole when its detail is there and the list says nothing else."""
+    """A closed dispute is complete if its detail is stored and the list shows nothing else."""
     listed, known = _fields(bytes(dispute["raw_payload"])), _fields(stored.raw)
     return (
         dispute["payment_dispute_status"] == "CLOSED"
@@ -95,13 +95,14 @@ FAMILY = Family(
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.payment.dispute",),
     tables=(DISPUTES,),
-    first_reach=timedelta(days=540),  # "up to 18 months"
-    furthest_reach=timedelta(days=540),
-    sweep=timedelta(days=90),
-    widest=timedelta(days=90),
-    detail=Detail(
-        wanted=lambda dispute: True, current=is_current, open_column="payment_dispute_status", final=("CLOSED",)
+    window=WindowSpec(
+        first_reach=timedelta(days=540),  # "up to 18 months"
+        furthest_reach=timedelta(days=540),
+        sweep=timedelta(days=90),
+        widest=timedelta(days=90),
     ),
-    recall=lambda dispute: True,
-    compose=compose,
+    detail=DetailSpec(
+        needed=lambda dispute: True, is_current=is_current, open_column="payment_dispute_status", final=("CLOSED",)
+    ),
+    merge=MergeSpec(needs_stored=lambda dispute: True, compose=compose),
 )

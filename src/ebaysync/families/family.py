@@ -1,8 +1,8 @@
-"""The declaration of a family: how its source is asked and which columns its records fill. Pure: no I/O.
+"""The declaration of a family: how it is read, and which tables its records fill. Pure: no I/O.
 
-record   an element of a page, as eBay's bytes                         (ebay/… delivers it)
-typed    the fields that the columns name, decoded straight from them  (a Decoder, made of the columns)
-rows     what goes into each of the family's tables                    (store/merge takes them)
+record    an element of a page, as eBay's bytes (from ebay/…)
+row       the fields that the columns name, decoded from it (by a Decoder, made of the columns)
+Rows      the rows of each of the family's tables (for store/merge)
 """
 
 from __future__ import annotations
@@ -23,25 +23,44 @@ Rows = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True)
-class Detail:
-    """A second call that completes records.
+class WindowSpec:
+    """How far back a family is read, and in which spans. None stands for the general setting, or for no limit.
 
-    `wanted` says for which records of the list (as rows of the family's table) to ask; `current` whether what is
-    stored already holds the detail of this version, so that no call is spent on it again. `follows` says of which
-    stored records the detail is to be had again with each version, though the list alone does not call for it.
-    `open_column` and `final` tell which stored records are not in a final state: they are asked for again in every run.
+    `sweep` is the trailing horizon that is read again, a slice per run, because no filter shows a change there.
     """
 
-    wanted: Callable[[Row], bool]
-    current: Callable[[Row, Stored], bool]
-    follows: Callable[[Row, Stored], bool] | None = None
+    first_reach: timedelta | None = None
+    """how far the first run goes back; None: EBAYSYNC_INITIAL_BACKFILL_DAYS"""
+    furthest_reach: timedelta | None = None
+    """how far back eBay answers at all"""
+    overlap: timedelta | None = None
+    """None: EBAYSYNC_OVERLAP_MINUTES"""
+    sweep: timedelta | None = None
+    widest: timedelta | None = None
+    """the widest slice to ask for; None: EBAYSYNC_MAX_WINDOW_HOURS"""
+
+
+@dataclass(frozen=True)
+class DetailSpec:
+    """A second call that completes records. All functions take rows of the family's table.
+
+    needed             whether a listed record needs its detail
+    is_current         whether the stored record already has the detail of this version, so that no call is needed
+    refetch_on_change  whether a stored record's detail is fetched with each new version, although the list alone does
+                       not ask for it
+    open_column        a stored record whose value here is not in `final` is fetched again in every run
+    """
+
+    needed: Callable[[Row], bool]
+    is_current: Callable[[Row, Stored], bool]
+    refetch_on_change: Callable[[Row, Stored], bool] | None = None
     open_column: str | None = None
     final: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a record is put together from: as the list has it, its detail, and as it is stored; at least one."""
+class RecordVersions:
+    """The versions of a record that are at hand, at least one: as listed, its detail, and as stored."""
 
     listed: bytes | None = None
     detail: bytes | None = None
@@ -55,92 +74,96 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Family:
-    """One kind of data and how it is kept. `source` names the way it is read (sync/sources).
+class MergeSpec:
+    """How a record is put together from its versions."""
 
-    `cursor_type`: `window` walks spans of time; `snapshot` reads all there is, and what is gone is marked;
-    `rolling` reads all that eBay still shows, and nothing is ever marked as gone.
-    `sweep` is the trailing horizon that is read again, round and round, because no filter shows a change.
-    `widest` is the widest slice that is asked for; None: EBAYSYNC_MAX_WINDOW_HOURS.
-    `mine` says which records of a source are this family's. `recall` says of which records the stored version is
-    needed for `compose`, which makes the record to store of its parts. `absent_in` are environments without it.
+    needs_stored: Callable[[Row], bool] | None = None
+    """whether `compose` needs the stored version of a listed record"""
+    compose: Callable[[RecordVersions], bytes] = lambda versions: versions.newest
+    enrich: str | None = None
+    """SQL at the end of a run (:account): fills columns of this family's table from other tables"""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of data: which source it is read from, when, and which tables it fills.
+
+    `cursor_type` is `window` (spans of time), `snapshot` (everything; what is missing is marked as removed) or
+    `rolling` (everything that eBay still shows; nothing is ever marked as removed).
     """
 
     name: str
     about: str
     source: str
+    """the module in sync/sources"""
     calls: str
     """eBay's names of the calls, for people"""
     every_minutes: int
     costs: Mapping[str, float]
-    """calls of a usual run by API (ebay/limits), until they are measured"""
+    """calls of a usual run by API (ebay/limits), until they have been measured"""
     cursor_type: Literal["window", "snapshot", "rolling"]
     scopes: tuple[str, ...]
     tables: tuple[Table, ...]
-    first_reach: timedelta | None = None
-    furthest_reach: timedelta | None = None
-    overlap: timedelta | None = None
-    sweep: timedelta | None = None
-    widest: timedelta | None = None
-    mine: Callable[[bytes], bool] | None = None
-    detail: Detail | None = None
-    recall: Callable[[Row], bool] | None = None
-    compose: Callable[[Parts], bytes] = lambda parts: parts.newest
+    """the table of the records, then those of their children"""
+    window: WindowSpec = WindowSpec()
+    detail: DetailSpec | None = None
+    merge: MergeSpec = MergeSpec()
+    own_records: Callable[[bytes], bool] | None = None
+    """which records of the source are this family's; None: all"""
     normal: tuple[str, ...] = ()
-    """columns that a fully normalized record has a value in; the run counts"""
-    enrich: str | None = None
-    """SQL at the end of a run (:account): columns of this family's table that come from other tables"""
+    """columns that have a value in a fully normalized record; a run counts the others"""
     absent_in: frozenset[str] = frozenset()
+    """environments that do not have it"""
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
-    parts: type[msgspec.Struct] = field(init=False, repr=False)
+    children: type[msgspec.Struct] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoders", {table.name: Decoder(table) for table in self.tables})
-        object.__setattr__(self, "parts", _parts(self.tables))
+        object.__setattr__(self, "children", _child_lists(self.tables))
 
     @property
     def table(self) -> Table:
-        """The table of the records themselves; the others hold their parts."""
+        """The table of the records; the others hold their children."""
         return self.tables[0]
 
     def key_of(self, raw: bytes) -> str | None:
-        """A record's key, as `ebay_events` names it, where the rest of it may be unusable; None: it has none."""
+        """A record's key as `ebay_events` shows it, even if its other fields are unusable. None: it has no key."""
         try:
             return self.decoders[self.table.name].key_of(raw)
         except ValueError:
             return None
 
-    def composed(self, parts: Parts, cleaned: Callable[[bytes], bytes] = lambda raw: raw) -> Rows:
-        """The rows of a record that is put together from these, and `cleaned`. Raises Unusable with the reason."""
+    def composed(self, versions: RecordVersions, cleaned: Callable[[bytes], bytes] = lambda raw: raw) -> Rows:
+        """The rows of the record that is composed of these versions and `cleaned`. Raises Unusable."""
         try:
-            raw = cleaned(self.compose(parts))
+            raw = cleaned(self.merge.compose(versions))
         except (ValueError, RecursionError) as error:
             raise Unusable.by(error) from None
         return self.rows(raw)
 
     def rows(self, raw: bytes) -> Rows:
-        """The rows of a record. Raises Unusable with the reason."""
+        """The rows of a record. Raises Unusable."""
         try:
             raw = storable(raw)
-            parts = msgspec.json.decode(raw, type=self.parts)
+            children = msgspec.json.decode(raw, type=self.children)
             found: dict[str, Sequence[Row]] = {}
             for table in self.tables:
                 decoder = self.decoders[table.name]
-                found[table.name] = [decoder.row(element, raw) for element in _elements(table, raw, parts)]
+                found[table.name] = [decoder.row(element, raw) for element in _child_records(table, raw, children)]
             return found
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise Unusable.by(error) from None
 
 
-def _parts(tables: tuple[Table, ...]) -> type[msgspec.Struct]:
-    """The lists in a record whose elements are rows of their own, left as bytes."""
+def _child_lists(tables: tuple[Table, ...]) -> type[msgspec.Struct]:
+    """The lists in a record whose elements become rows of child tables, left as bytes."""
     names = tuple(table.each for table in tables if isinstance(table.each, str))
-    return msgspec.defstruct("Parts", [(name, list[msgspec.Raw] | None, None) for name in names])
+    return msgspec.defstruct("Children", [(name, list[msgspec.Raw] | None, None) for name in names])
 
 
-def _elements(table: Table, raw: bytes, parts: msgspec.Struct) -> Sequence[bytes | msgspec.Raw]:
+def _child_records(table: Table, raw: bytes, children: msgspec.Struct) -> Sequence[bytes | msgspec.Raw]:
     if table.each is None:
         return (raw,)
     if isinstance(table.each, str):
-        return getattr(parts, table.each) or ()
+        return getattr(children, table.each) or ()
     return table.each(raw)

@@ -1,11 +1,12 @@
-"""finances: every monetary transaction, with the fees it is made of (Finances getTransactions).
+"""finances: every monetary transaction, with its fees (Finances getTransactions).
 
-What eBay does and this module answers for:
+How eBay behaves, and this module copes:
+
 - A transactionId is unique only together with its transactionType: a SALE's is its order's id.
-- Amounts are positive, and bookingEntry carries the sign: here a DEBIT is negative.
-- A fee names its order in `references`, not in orderId; a fee charged by itself is a transaction with a feeType.
-- transactionStatus and payoutId change weeks later and no filter shows it: hence the sweep.
-- The specification writes eBayCollectedTaxAmount, real answers ebayCollectedTaxAmount.
+- Amounts are positive, and bookingEntry has the sign: here a DEBIT is negative.
+- A fee names its order in `references`, not in orderId. A fee charged by itself is a transaction with a feeType.
+- transactionStatus and payoutId change weeks later, and no filter shows it: hence the sweep.
+- The specification says eBayCollectedTaxAmount, real answers say ebayCollectedTaxAmount.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, WindowSpec
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, money
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.finances",)
@@ -30,13 +31,13 @@ WIDEST = timedelta(days=90)
 
 
 def signed(name: str) -> Any:
-    """A DEBIT of that column as a negative amount."""
+    """That column's value, negative for a DEBIT."""
 
-    def of(row: Row) -> Decimal | None:
+    def parent_key(row: Row) -> Decimal | None:
         amount: Decimal | None = row[name]
         return -amount if amount and row["booking_entry"] == "DEBIT" else amount
 
-    return of
+    return parent_key
 
 
 def reference(kind: str) -> str:
@@ -97,9 +98,11 @@ _read = msgspec.json.Decoder(_Charged, float_hook=Decimal).decode
 
 
 def fee_lines(record: bytes) -> Sequence[bytes]:
-    """The fees of each line item, and the transaction itself where it is a fee. A line is named by the line item, the
-    kind of fee and, where that comes several times, its number, so that one that goes does not rename the others.
-    Raises ValueError for what is no list of fees."""
+    """The fees of each line item, and the transaction itself if it is a fee.
+
+    A line's key is the line item, the fee type and, if that comes several times, its number, so that a line that
+    disappears does not rename the others. Raises ValueError if the list of fees is malformed.
+    """
     found = _read(record)
     fees: list[dict[str, Any]] = [
         {**fee, "lineItemId": item.line_item_id}
@@ -122,7 +125,7 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
 
 
 def cost(row: Row) -> Decimal | None:
-    """What the fee costs the seller: one that is given back, as with a refund, is negative."""
+    """What the fee costs the seller; negative if eBay gives it back, as with a refund."""
     amount: Decimal | None = row["amount"]
     kind, booked = row["transaction_type"], row["booking_entry"]
     is_part = row["line_item_id"] or kind in ("SALE", "REFUND")
@@ -134,7 +137,7 @@ FEES = Table(
     "ebay_finances_fees",
     key=("transaction_id", "transaction_type", "fee_line"),
     each=fee_lines,
-    of=("transaction_id", "transaction_type"),
+    parent_key=("transaction_id", "transaction_type"),
     removable=True,
     columns=(
         Column("transaction_id", path="^transactionId"),
@@ -162,8 +165,5 @@ FAMILY = Family(
     cursor_type="window",
     scopes=SCOPES,
     tables=(TRANSACTIONS, FEES),
-    furthest_reach=FURTHEST,
-    overlap=OVERLAP,
-    sweep=SWEEP,
-    widest=WIDEST,
+    window=WindowSpec(furthest_reach=FURTHEST, overlap=OVERLAP, sweep=SWEEP, widest=WIDEST),
 )

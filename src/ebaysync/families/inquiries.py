@@ -1,16 +1,17 @@
-"""inquiries: buyers who miss an item (Post-Order inquiry/search, inquiry/{id}).
+"""inquiries: buyers who did not receive an item (Post-Order inquiry/search, inquiry/{id}).
 
-What eBay does and this module answers for:
+How eBay behaves, and this module copes:
+
 - Neither call names the order: item and transaction lead to its line item.
-- The answer by id has no last modification; its history's last entry is as new.
-- CLOSED, CS_CLOSED and CLOSED_WITH_ESCALATION end an inquiry (the last goes on as a case, which it does not name),
-  but an appeal may open it again. (Our reading: eBay does not say.)
+- The answer by id has no last modification; the last entry of its history is as new.
+- CLOSED, CS_CLOSED and CLOSED_WITH_ESCALATION end an inquiry, but an appeal may open it again. After the last one a
+  case goes on, which eBay does not name. (Our reading: eBay does not say.)
 - Since September 2025 `buyer` may be an immutable id instead of a user name (note on that field).
 """
 
 from __future__ import annotations
 
-from ebaysync.families.post_order import Pieces, anywhere, date, family, moved_on
+from ebaysync.families.post_order import Composition, anywhere, date, family, moved_on
 from ebaysync.store.table import INTEGER, Column, Table, money
 
 _LAST_ENTRY = "detail.inquiryHistoryDetails.history[-1]"
@@ -51,7 +52,7 @@ INQUIRIES = Table(
 
 
 FAMILY = family(
-    Pieces(
+    Composition(
         INQUIRIES,
         status="inquiry_status_enum",
         final=("CLOSED", "CS_CLOSED", "CLOSED_WITH_ESCALATION"),

@@ -1,4 +1,4 @@
-"""inventory: the items of the Inventory API (getInventoryItems), all of them in each run: there is no filter.
+"""inventory: the items of the Inventory API (getInventoryItems), all of them in each run, because there is no filter.
 
 Listings made on eBay's pages or by the Trading API are not among them.
 """

@@ -1,11 +1,12 @@
 """messages: the seller's mailbox, all folders, with bodies (Trading GetMyMessages).
 
-What eBay does and this module answers for:
-- Headers come by the time of sending, without any total. A change of Read, Flagged, Replied or Folder moves no time:
+How eBay behaves, and this module copes:
+
+- Headers come by the time of sending, without a total. A change of Read, Flagged, Replied or Folder moves no time:
   hence the sweep.
-- Bodies (Text up to 2 MB, Content) come by at most ten ids, and only where they are missing. They are kept in columns
-  of their own, so that reading headers again neither loses nor moves them. ItemID is documented for headers alone.
-- What expires after a year or is deleted simply stops to appear: what is stored stays.
+- Bodies (Text up to 2 MB, Content) come for at most ten ids per call, and only missing ones are fetched. They have
+  columns of their own, so that a header that is read again does not lose them. ItemID is documented for headers alone.
+- A message that expires after a year or is deleted simply disappears: the stored row stays.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import timedelta
 
 import msgspec
 
-from ebaysync.families.family import Detail, Family, Parts
+from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
 from ebaysync.store.table import BOOL, TIME, Column, Row, Stored, Table
 
 _BODY = ("Text", "Content")
@@ -22,7 +23,7 @@ _BODY = ("Text", "Content")
 MESSAGES = Table(
     "ebay_messages",
     key=("message_id",),
-    apart=_BODY,
+    columns_only=_BODY,
     columns=(
         Column("message_id", path="MessageID", required=True),
         Column("external_message_id", path="ExternalMessageID"),
@@ -54,13 +55,13 @@ def has_body(message: Row, stored: Stored) -> bool:
     return stored.has_kept
 
 
-def compose(parts: Parts) -> bytes:
-    """The header with the body, where one has come now."""
-    if parts.detail is None:
-        return parts.newest
-    body = msgspec.json.decode(parts.detail, type=dict[str, msgspec.Raw])
-    header = msgspec.json.decode(parts.listed or parts.stored or b"{}", type=dict[str, msgspec.Raw])
-    # A body may be an empty element: that it came is then all there is to keep.
+def compose(versions: RecordVersions) -> bytes:
+    """The header, with the body if one has come now."""
+    if versions.detail is None:
+        return versions.newest
+    body = msgspec.json.decode(versions.detail, type=dict[str, msgspec.Raw])
+    header = msgspec.json.decode(versions.listed or versions.stored or b"{}", type=dict[str, msgspec.Raw])
+    # A body may be an empty element. Then all there is to store is that it came.
     found = {name: msgspec.Raw(b'""') if bytes(body[name]) == b"null" else body[name] for name in _BODY if name in body}
     return msgspec.json.encode(body | header | (found or {"Text": msgspec.Raw(b'""')}))
 
@@ -75,10 +76,12 @@ FAMILY = Family(
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(MESSAGES,),
-    furthest_reach=timedelta(days=365),
-    overlap=timedelta(minutes=60),
-    sweep=timedelta(days=90),
-    widest=timedelta(days=90),
-    detail=Detail(wanted=lambda message: True, current=has_body),
-    compose=compose,
+    window=WindowSpec(
+        furthest_reach=timedelta(days=365),
+        overlap=timedelta(minutes=60),
+        sweep=timedelta(days=90),
+        widest=timedelta(days=90),
+    ),
+    detail=DetailSpec(needed=lambda message: True, is_current=has_body),
+    merge=MergeSpec(compose=compose),
 )

@@ -1,7 +1,7 @@
-"""offers: what the Inventory API's items are offered for, and where (getOffers, for one SKU at a time).
+"""offers: where and for how much the Inventory API's items are offered (getOffers, one SKU per call).
 
-A SKU can have an offer on each of several marketplaces, so the key is the offerId. Withdrawing and publishing again
-gives the same offer another listingId.
+A SKU can have an offer on each of several marketplaces, so the key is the offerId. An offer that is withdrawn and
+published again gets another listingId.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """orders: every order that was modified, with its line items (Fulfillment getOrders, getOrder).
 
-What eBay does and this module answers for:
-- `cancelStatus.cancelRequests` is always empty in getOrders; getOrder fills it (Fulfillment API, CancelStatus), so
-  cancelled orders are asked for one by one, and with each later version those that once had a request.
-- 90 days after its creation an order comes without name, street, phone and gift details, and without e-mail even
-  earlier (notes on those fields); what was stored before is kept.
+How eBay behaves, and this module copes:
+
+- `cancelStatus.cancelRequests` is always empty in getOrders, and filled in getOrder (Fulfillment API, CancelStatus). So
+  cancelled orders are fetched one by one, and those that once had a request again with each later version.
+- 90 days after its creation an order comes without name, street, phone and gift details, and even earlier without
+  e-mail (notes on those fields). What was stored before is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ebaysync.families.family import Detail, Family, Parts
+from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
 from ebaysync.store.table import BOOL, INTEGER, TIME, Column, Row, Stored, Table, money
 
 _INSTRUCTION = "fulfillmentStartInstructions[0]"
@@ -27,8 +28,8 @@ ORDERS = Table(
     "ebay_orders",
     key=("order_id",),
     version="last_modified_date",
-    elsewhere=("lineItems",),
-    dated="creation_date",
+    in_own_table=("lineItems",),
+    dated_by="creation_date",
     personal=(
         ("buyerCheckoutNotes",),
         ("buyer", "buyerRegistrationAddress"),
@@ -82,7 +83,7 @@ LINE_ITEMS = Table(
     "order_line_items",
     key=("line_item_id",),
     each="lineItems",
-    of=("order_id",),
+    parent_key=("order_id",),
     removable=True,
     personal=(("giftDetails",),),
     columns=(
@@ -111,13 +112,15 @@ def was_cancelled(order: Row) -> bool:
 
 
 def same_version(order: Row, stored: Stored) -> bool:
-    """Whether the stored order is getOrder's answer for the version that the list shows now. While a cancellation
-    is going on it never is: nobody could verify that each step of it moves lastModifiedDate."""
+    """Whether the stored order is getOrder's answer for the version that the list shows now.
+
+    During a cancellation it never is: nobody could verify that each step of it moves lastModifiedDate.
+    """
     return _is_current(order, stored.raw)
 
 
 def had_requests(order: Row, stored: Stored) -> bool:
-    """A rejected request is as invisible in the list as an accepted one, and the list has no cancelState for it."""
+    """A rejected request is as invisible in the list as an accepted one, and the list shows no cancelState for it."""
     return bool(_cancellation(stored.raw).get("cancelRequests"))
 
 
@@ -137,8 +140,8 @@ def _cancellation(stored: bytes) -> dict[str, Any]:
     return msgspec.json.decode(stored).get("cancelStatus") or {}
 
 
-# What eBay leaves out of old orders, and what must be gone with it: a second address line that is missing beside a
-# first one was taken out by the buyer.
+# Fields that eBay leaves out of old orders, and fields that must go with them. If the first address line is there and
+# the second is not, the buyer removed the second.
 _PERSONAL = {
     "fullName": "fullName",
     "companyName": "fullName",
@@ -153,30 +156,37 @@ _PERSONAL = {
 }
 
 
-# What holds such fields; where eBay leaves out the whole of it, the whole of it is kept.
+# Objects that hold such fields. If eBay leaves out the whole object, the whole object is kept.
 _CONTACTS = {"fulfillmentStartInstructions", "shippingStep", "shipTo", "contactAddress", "buyerRegistrationAddress"}
 
 
 def may_lack(order: Row) -> bool:
-    """Whether what is stored may hold more than what was sent: personal fields of an old order, or the requests of a
-    cancelled one whose detail could not be had."""
+    """Whether the stored order may hold more than the list shows: personal fields of an old order, or the requests of a
+    cancelled one whose detail could not be fetched."""
     personal = ("full_name", "address_line1", "email", "primary_phone")
     return was_cancelled(order) or any(_masked(order[f"ship_to_{name}"]) for name in personal)
 
 
-def compose(parts: Parts) -> bytes:
-    """getOrder's answer where there is one: of now, or the stored one of this version; with what eBay no longer
-    shows as it was stored."""
-    if parts.stored is None:
-        return parts.newest
-    if parts.listed and not parts.detail and _is_current(FAMILY.rows(parts.listed)[ORDERS.name][0], parts.stored):
-        return parts.stored
-    return keep_personal(parts.stored, parts.newest)
+def compose(versions: RecordVersions) -> bytes:
+    """getOrder's answer if there is one (new, or stored for this version), with what eBay no longer shows as it was
+    stored."""
+    if versions.stored is None:
+        return versions.newest
+    if (
+        versions.listed
+        and not versions.detail
+        and _is_current(FAMILY.rows(versions.listed)[ORDERS.name][0], versions.stored)
+    ):
+        return versions.stored
+    return keep_personal(versions.stored, versions.newest)
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
-    """The order as it is sent now, with name, street, phone, e-mail and gift details as they were stored before
-    where it comes without them or with asterisks. Everything else is what is sent now."""
+    """The order as sent now, with stored personal fields.
+
+    Name, street, phone, e-mail and gift details are taken from the stored order if they are missing now, or come with
+    asterisks.
+    """
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
     order = decode(raw)
     _restore(decode(stored), order)
@@ -215,8 +225,7 @@ FAMILY = Family(
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
     tables=(ORDERS, LINE_ITEMS),
-    furthest_reach=timedelta(days=730),
-    detail=Detail(wanted=was_cancelled, current=same_version, follows=had_requests),
-    recall=may_lack,
-    compose=compose,
+    window=WindowSpec(furthest_reach=timedelta(days=730)),
+    detail=DetailSpec(needed=was_cancelled, is_current=same_version, refetch_on_change=had_requests),
+    merge=MergeSpec(needs_stored=may_lack, compose=compose),
 )

@@ -1,13 +1,13 @@
-"""payouts: what eBay paid out to the seller's bank (Finances getPayouts).
+"""payouts: what eBay paid to the seller's bank (Finances getPayouts).
 
-payoutStatus changes after payoutDate (a failed one is tried again, a sent one comes back) and no filter shows it: hence
-the sweep. `ebay_payout_check` compares transactionCount with the transactions that are stored.
+payoutStatus changes after payoutDate (a failed payout is tried again, a sent one comes back), and no filter shows it:
+hence the sweep. `ebay_payout_check` compares transactionCount with the stored transactions.
 """
 
 from __future__ import annotations
 
 from ebaysync.families import finances
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, WindowSpec
 from ebaysync.store.table import INTEGER, NUMERIC, TIME, Column, Table, money
 
 PAYOUTS = Table(
@@ -44,7 +44,5 @@ FAMILY = Family(
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(PAYOUTS,),
-    furthest_reach=finances.FURTHEST,
-    sweep=finances.SWEEP,
-    widest=finances.WIDEST,
+    window=WindowSpec(furthest_reach=finances.FURTHEST, sweep=finances.SWEEP, widest=finances.WIDEST),
 )

@@ -1,11 +1,11 @@
-"""What cases, inquiries and returns have in common: two calls tell of one record, and either may be the newer one.
+"""What cases, inquiries and returns share: two calls show one record, and either may be newer.
 
-raw_payload has what came under names: of a case or inquiry `summary`, as the search shows it, and `detail`, as the
-call by its id answers; of a return `listed`, as the search shows it, and `summary` and `detail`, the two parts of
-that answer. Part by part, what did not come this time stays as it was stored. A part that is known to be of an older
-version than those beside it stands in `earlier`: columns whose value may change or end do not look there.
+raw_payload holds each part under a name. A case or inquiry has `summary` (from the search) and `detail` (from the call
+by id). A return has `listed` (from the search), and `summary` and `detail` (the two parts of the answer by id). A part
+that did not come this time stays as stored. A part that is known to be older than those beside it moves to `earlier`;
+columns whose value may change or end do not read from there.
 
-A row that is open is asked for by its id in every run; the search shows those of the last 90 days besides.
+An open row is fetched by id in every run. The search also shows the last 90 days.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Any
 import msgspec
 
 from ebaysync.families.decoder import Decoder, Unusable
-from ebaysync.families.family import Detail, Family, Parts
+from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
 from ebaysync.store.table import TIME, Column, Row, Stored, Table
 
 EARLIER = "earlier"
 REACH = timedelta(days=545)
-"""eBay goes back 18 months of the calendar: 546 days at the least, from the first of March."""
+"""eBay goes back 18 months of the calendar: at least 546 days, from the first of March."""
 WIDEST = timedelta(days=90)
-"""What eBay itself completes a half-open window to; a wider one is nowhere documented."""
+"""The width to which eBay completes a half-open window. No wider one is documented."""
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",)
-"""eBay documents none for this API; tokens with sell.fulfillment were seen to open it."""
+"""eBay documents none for this API; tokens with sell.fulfillment were seen to work."""
 
 Named = dict[str, msgspec.Raw]
 
 
 def anywhere(*places: str) -> str:
-    """The path of what never changes or ends: at the first of these places that has it, be it in an older part."""
+    """The path of a value that never changes or ends: the first of these places that has it, also in an older part."""
     return "|".join((*places, *(f"{EARLIER}.{place}" for place in places)))
 
 
@@ -49,7 +49,7 @@ def differ(*names: str) -> Callable[[Row, Row], bool]:
 
 
 def moved_on(status: str) -> Callable[[Row, Row], bool]:
-    """Whether a row is of another status than another one, or of a later modification."""
+    """Whether a row has another status than the other one, or a later modification."""
 
     def later(summary: Row, detail: Row) -> bool:
         then, now = summary["last_modified_date"], detail["last_modified_date"]
@@ -59,12 +59,12 @@ def moved_on(status: str) -> Callable[[Row, Row], bool]:
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """How a record of one of the three families is put together.
+class Composition:
+    """How a record of one of the three families is composed.
 
-    `listed` is the name of the search's record, `version` those of its fields that tell one version from another
-    (none: all of it). `unpacked`: the answer by id has parts of its own. `outdated` says of two rows, one of the
-    search's record and one of an answer by id alone, whether the record is of another version than the answer.
+    `listed` names the search's record; `version` are its fields that tell versions apart (none: all of it). `unpacked`:
+    the answer by id has parts of its own. `outdated` compares two rows, one from the search's record and one from the
+    answer by id, and says whether the record is of another version than the answer.
     """
 
     table: Table
@@ -79,11 +79,11 @@ class Pieces:
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoder", Decoder(self.table))
 
-    def compose(self, parts: Parts) -> bytes:
-        """The newest of each part, with those that are older than the others put aside."""
-        known, earlier = _stored(parts.stored)
-        listed = {self.listed: msgspec.Raw(parts.listed)} if parts.listed else {}
-        answer = self._answer(parts.detail) if parts.detail else {}
+    def compose(self, versions: RecordVersions) -> bytes:
+        """The newest of each part; those that are older than the others go to `earlier`."""
+        known, earlier = _stored(versions.stored)
+        listed = {self.listed: msgspec.Raw(versions.listed)} if versions.listed else {}
+        answer = self._answer(versions.detail) if versions.detail else {}
         everything = {**earlier, **known, **listed, **answer}
         aside = self._aside(known, earlier, listed, answer) & everything.keys()
         document: dict[str, Any] = {name: raw for name, raw in everything.items() if name not in aside}
@@ -92,7 +92,7 @@ class Pieces:
         return msgspec.json.encode(document)
 
     def _aside(self, known: Named, earlier: Named, listed: Named, answer: Named) -> set[str]:
-        """The names of the parts that are older than what came now, or than what stands beside them as stored."""
+        """The names of the parts that are older than what came now, or than what is stored beside them."""
         came = {**listed, **answer}
         if listed and answer:
             return {*known, *earlier} - came.keys()
@@ -109,7 +109,7 @@ class Pieces:
         try:
             return self.outdated(self._row({self.listed: listed}), self._row(answer))
         except ValueError:
-            return False  # an answer that does not say by itself whose it is
+            return False  # an answer that does not say which record it belongs to
 
     def _row(self, named: Named) -> Row:
         raw = msgspec.json.encode(named)
@@ -122,8 +122,8 @@ class Pieces:
         record = msgspec.json.decode(listed)
         return {name: record.get(name) for name in self.version} if self.version else record
 
-    def current(self, row: Row, stored: Stored) -> bool:
-        """Whether the row that the search shows is in a final state and stored with the detail of this version."""
+    def is_current(self, row: Row, stored: Stored) -> bool:
+        """Whether the listed row is final and stored with the detail of this version."""
         known, _ = _stored(stored.raw)
         shown, _ = _stored(bytes(row["raw_payload"]))
         return (
@@ -134,8 +134,8 @@ class Pieces:
         )
 
 
-def family(pieces: Pieces, *, name: str, api: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
-    """What the three families do alike."""
+def family(composition: Composition, *, name: str, api: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
+    """The declaration that the three families share."""
     return Family(
         name=name,
         about=about,
@@ -145,21 +145,19 @@ def family(pieces: Pieces, *, name: str, api: str, about: str, calls: str, norma
         costs={api: 3},
         cursor_type="window",
         scopes=SCOPES,
-        tables=(pieces.table,),
-        first_reach=REACH,
-        furthest_reach=REACH,
-        sweep=WIDEST,
-        widest=WIDEST,
-        detail=Detail(lambda row: True, pieces.current, open_column=pieces.status, final=pieces.final),
-        recall=lambda row: True,
-        compose=pieces.compose,
+        tables=(composition.table,),
+        window=WindowSpec(first_reach=REACH, furthest_reach=REACH, sweep=WIDEST, widest=WIDEST),
+        detail=DetailSpec(
+            lambda row: True, composition.is_current, open_column=composition.status, final=composition.final
+        ),
+        merge=MergeSpec(needs_stored=lambda row: True, compose=composition.compose),
         normal=normal,
         absent_in=frozenset({"sandbox"}),
     )
 
 
 def _stored(raw: bytes | None) -> tuple[Named, Named]:
-    """The parts of a stored record, and those that were put aside."""
+    """The parts of a stored record, and its older ones."""
     known = _object(raw) if raw else {}
     aside = known.pop(EARLIER, None)
     return known, _object(bytes(aside)) if aside is not None else {}

@@ -1,7 +1,7 @@
-"""refunds: what was given back, and for which order, return, case, dispute or cancellation (getTransactions, REFUND).
+"""refunds: money given back, and the order, return, case, dispute or cancellation it belongs to (getTransactions,
+REFUND).
 
-eBay gives a refund no reason; the one of the return or of the cancellation that it refers to is looked up in what is
-stored of them.
+eBay gives a refund no reason. The reason of its return or cancellation is looked up in the stored ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from ebaysync.families import finances
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, MergeSpec, WindowSpec
 from ebaysync.families.finances import reference
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table
 
@@ -24,11 +24,11 @@ def is_refund(record: bytes) -> bool:
     try:
         return msgspec.json.decode(record, type=_Type).transaction_type == "REFUND"
     except ValueError:
-        return False  # the family finances says what is wrong with it
+        return False  # the family finances reports what is wrong with it
 
 
 def refunded(row: Row) -> Decimal | None:
-    """Positive; a refund that came back to the seller (CREDIT) is negative."""
+    """The amount, positive; a refund that came back to the seller (CREDIT) is negative."""
     amount: Decimal | None = row["refund_amount"]
     return -amount if amount and row["booking_entry"] == "CREDIT" else amount
 
@@ -54,7 +54,7 @@ REFUNDS = Table(
     ),
 )
 
-# The reason of the return or cancellation that is referred to; else that of the order's only cancellation.
+# The reason of the referenced return or cancellation; else of the order's only cancellation.
 _REASONS = """
 WITH found AS (
     SELECT f.refund_id, coalesce(
@@ -86,10 +86,9 @@ FAMILY = Family(
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(REFUNDS,),
-    furthest_reach=finances.FURTHEST,
-    overlap=finances.OVERLAP,
-    sweep=finances.SWEEP,
-    widest=finances.WIDEST,
-    mine=is_refund,
-    enrich=_REASONS,
+    window=WindowSpec(
+        furthest_reach=finances.FURTHEST, overlap=finances.OVERLAP, sweep=finances.SWEEP, widest=finances.WIDEST
+    ),
+    own_records=is_refund,
+    merge=MergeSpec(enrich=_REASONS),
 )

@@ -1,23 +1,24 @@
-"""returns: what buyers want to send back (Post-Order return/search, return/{id}).
+"""returns: items that buyers want to send back (Post-Order return/search, return/{id}).
 
-What eBay does and this module answers for:
-- FULL answers with `summary` and `detail` (eBay's sample) or with `detail` alone (seen), which names no state: then the
+How eBay behaves, and this module copes:
+
+- FULL answers with `summary` and `detail` (eBay's sample) or with `detail` alone (seen), which has no state. Then the
   search's record, or a second call, has the summary (ebay/postorder).
-- The two summaries of a return need not be alike: the search's is kept as `listed`, to see whether it has changed.
-- There is no last modification: the history's last entry is as new.
-- `closeInfo` comes for open returns, too (seen): its close date alone says that one is closed.
-- The state CLOSED ends a return, but it may be opened again. (Our reading: eBay does not say.) What is ESCALATED goes
-  on as a case.
+- The two summaries of a return may differ. The search's is kept as `listed`, to notice a change.
+- There is no last modification; the last entry of the history is as new.
+- `closeInfo` also comes for open returns (seen). Only its close date says that a return is closed.
+- CLOSED ends a return, but it may be opened again. (Our reading: eBay does not say.) An ESCALATED return goes on as a
+  case.
 """
 
 from __future__ import annotations
 
-from ebaysync.families.post_order import Pieces, anywhere, date, differ, family
+from ebaysync.families.post_order import Composition, anywhere, date, differ, family
 from ebaysync.store.table import INTEGER, Column, Table, money
 
 
 def shown(path: str) -> str:
-    """Of the newest summary."""
+    """The path of a field in the newest summary."""
     return f"summary.{path}|listed.{path}"
 
 
@@ -71,7 +72,7 @@ RETURNS = Table(
 )
 
 FAMILY = family(
-    Pieces(
+    Composition(
         RETURNS,
         status="state",
         final=("CLOSED",),

@@ -1,9 +1,9 @@
-"""transactions: the seller's money in and out, one line each, for those who need no fees (the same getTransactions)."""
+"""transactions: the seller's money in and out, one row each, for those who need no fees (getTransactions)."""
 
 from __future__ import annotations
 
 from ebaysync.families import finances
-from ebaysync.families.family import Family
+from ebaysync.families.family import Family, WindowSpec
 from ebaysync.families.finances import reference
 from ebaysync.store.table import TIME, Column, Table
 
@@ -34,8 +34,7 @@ FAMILY = Family(
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(TRANSACTIONS,),
-    furthest_reach=finances.FURTHEST,
-    overlap=finances.OVERLAP,
-    sweep=finances.SWEEP,
-    widest=finances.WIDEST,
+    window=WindowSpec(
+        furthest_reach=finances.FURTHEST, overlap=finances.OVERLAP, sweep=finances.SWEEP, widest=finances.WIDEST
+    ),
 )

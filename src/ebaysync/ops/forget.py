@@ -24,7 +24,7 @@ from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import Family, Rows
-from ebaysync.families.persons import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
+from ebaysync.families.personal_data import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
 from ebaysync.store.database import Database
 from ebaysync.sync import erased_people

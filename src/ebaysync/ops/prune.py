@@ -54,7 +54,7 @@ ROWS = 5000  # looked at per transaction
 BLOCKS = 256  # blocks of 8 kB per transaction, for tables whose rows are emptied or erased
 PAUSE = 0.05  # seconds after a transaction that changed something
 
-SWEPT_DAYS = max(family.sweep.days for family in discover().values() if family.sweep)
+SWEPT_DAYS = max(family.window.sweep.days for family in discover().values() if family.window.sweep)
 """Younger payloads are needed, because the sweep compares with them."""
 
 _TURN = "SELECT pg_advisory_xact_lock(1700946298)"  # the next number after the lock of the migrations
@@ -282,7 +282,7 @@ def _persons(keep: Keep) -> list[tuple[str, Aged]]:
     found = []
     for family in discover().values():
         for one in family.tables:
-            if one.personal and one.dated:
+            if one.personal and one.dated_by:
                 found.append(("addresses", age.persons_older(one, keep.addresses)))
             elif one.personal:
                 found.append(("gift_details", age.persons_older(one, keep.addresses, family.table)))

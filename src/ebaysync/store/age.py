@@ -1,5 +1,7 @@
-"""What is old, taken out of tables: payloads of rows that nothing will be put together from any more, what tells of a
-person; and an account's rows. Composes SQL from names, as `merge` and `erase` do, and needs the owner's rights."""
+"""Removes old data: payloads that nothing needs any more, personal data, and an account's rows.
+
+It composes SQL from names, as `merge` and `erase` do, and needs the owner's rights.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
-from ebaysync.store.merge import impersonal, of
+from ebaysync.store.merge import columns_of, impersonal
 from ebaysync.store.table import Table
 
 
 @dataclass(frozen=True)
 class Aged:
-    """Which rows are old enough for something, and are not needed for anything else any more."""
+    """Which rows are old enough, and not needed any more."""
 
     table: Table
     condition: sql.Composable
@@ -33,9 +35,11 @@ def payloads_older(
     final: tuple[str, Sequence[str]] | None = None,
     waiting: str | None = None,
 ) -> Aged:
-    """Rows that have a payload and were not updated for so many days. `removed`: those alone that are marked as such;
-    `final`: a column, and the values of which it must have one; `waiting`: a family, of whose records those are left
-    out that lack their detail."""
+    """Rows with a payload that were not updated for so many days.
+
+    `removed`: only removed ones. `final`: only rows whose column has one of these values. `waiting`: a family whose
+    records without their detail are left out.
+    """
     parts: list[sql.Composable] = [
         sql.SQL("t.updated_at < clock_timestamp() - make_interval(days => %(days)s)"),
         sql.SQL("jsonb_typeof(t.raw_payload) <> 'null'"),
@@ -56,17 +60,22 @@ def payloads_older(
 
 
 def persons_older(table: Table, days: int, record: Table | None = None) -> Aged:
-    """Rows that tell of a person and are dated before so many days; of a part's table those whose `record` was
-    erased."""
+    """Rows with personal data, dated before so many days; in a child table, rows whose `record` was erased."""
     due: sql.Composable
     if record is None:
-        assert table.dated
-        due = sql.SQL("t.{} < clock_timestamp() - make_interval(days => %(days)s)").format(sql.Identifier(table.dated))
+        assert table.dated_by
+        due = sql.SQL("t.{} < clock_timestamp() - make_interval(days => %(days)s)").format(
+            sql.Identifier(table.dated_by)
+        )
     else:
         due = sql.SQL(
             "EXISTS (SELECT FROM {record} m WHERE m.ebay_account_id = t.ebay_account_id AND ({key}) = ({of})"
             " AND m.personal_erased_at IS NOT NULL)"
-        ).format(record=sql.Identifier(record.name), key=of("m", record.key), of=of("t", table.of))
+        ).format(
+            record=sql.Identifier(record.name),
+            key=columns_of("m", record.key),
+            of=columns_of("t", table.parent_key),
+        )
     return Aged(table, sql.SQL("t.personal_erased_at IS NULL AND {}").format(due), {"days": days})
 
 
@@ -88,7 +97,8 @@ async def blocks(connection: AsyncConnection, table: Table) -> int:
 
 
 async def empty_payloads(connection: AsyncConnection, aged: Aged, start: int, end: int) -> int:
-    """Take the payloads out of the rows in some blocks; how many. A row that somebody else writes is left for later."""
+    """Remove the payloads from the rows in some blocks; return the number. Rows that somebody else is writing are left
+    for later."""
     pg = await driver(connection)
     query = sql.SQL("UPDATE {table} t SET raw_payload = 'null' FROM ({rows}) old WHERE t.ctid = old.ctid").format(
         table=sql.Identifier(aged.table.name), rows=_in_blocks(aged)
@@ -97,7 +107,7 @@ async def empty_payloads(connection: AsyncConnection, aged: Aged, start: int, en
 
 
 async def erase_personal(connection: AsyncConnection, aged: Aged, start: int, end: int) -> int:
-    """Erase what tells of a person from the rows in some blocks, and from their events; how many rows."""
+    """Erase personal data from the rows in some blocks, and from their events; return the number of rows."""
     pg, table = await driver(connection), aged.table
     personal = [column.name for column in table.columns if column.personal]
     query = sql.SQL(
@@ -115,7 +125,7 @@ async def erase_personal(connection: AsyncConnection, aged: Aged, start: int, en
     ).format(
         table=sql.Identifier(table.name),
         rows=_in_blocks(aged),
-        key=of("t", table.key),
+        key=columns_of("t", table.key),
         assigned=_without_person(table),
     )
     values = {
@@ -131,21 +141,22 @@ async def erase_personal(connection: AsyncConnection, aged: Aged, start: int, en
 
 
 def _without_person(table: Table) -> sql.Composed:
-    """What erases a person from a row `t`, as the assignments of an UPDATE."""
+    """The assignments of an UPDATE that erase personal data from a row `t`."""
     nothing = [sql.SQL("{} = NULL").format(sql.Identifier(column.name)) for column in table.columns if column.personal]
     raw = sql.SQL("raw_payload = {}").format(impersonal(table, sql.SQL("t.raw_payload")))
     return sql.SQL(", ").join([*nothing, raw, sql.SQL("personal_erased_at = clock_timestamp()")])
 
 
 def _in_blocks(aged: Aged) -> sql.Composed:
-    """By the rows' place on disk: what is old needs no index of its own, which every write would have to keep."""
+    """Select rows by their place on disk. Old rows then need no index of their own, which every write would have to
+    maintain."""
     return sql.SQL(
         "SELECT t.ctid FROM {} t WHERE t.ctid >= %(start)s::tid AND t.ctid < %(end)s::tid AND {} FOR UPDATE SKIP LOCKED"
     ).format(sql.Identifier(aged.table.name), aged.condition)
 
 
 async def account_tables(connection: AsyncConnection, account_id: UUID) -> dict[str, int]:
-    """The tables that hold rows of an account, and how many; what a row carries with it (a run its log) not counted."""
+    """The tables with rows of an account, and their numbers. Rows that go with others (a run's log) are not counted."""
     pg = await driver(connection)
     query = (
         "SELECT relname FROM pg_constraint JOIN pg_class c ON c.oid = conrelid"
@@ -162,7 +173,7 @@ async def account_tables(connection: AsyncConnection, account_id: UUID) -> dict[
 
 
 async def delete_of_account(connection: AsyncConnection, table: str, account_id: UUID, limit: int) -> int:
-    """Delete some rows of an account; how many."""
+    """Delete some rows of an account; return the number."""
     pg = await driver(connection)
     query = sql.SQL(
         "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE ebay_account_id = %s LIMIT %s))"

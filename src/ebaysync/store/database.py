@@ -1,10 +1,10 @@
-"""The way to PostgreSQL: the engine, transactions that are retried where that is right, one seam for its errors.
+"""The connection to PostgreSQL: the engine, transactions with retry, and one place that translates its errors.
 
-PostgreSQL's own texts are never passed on: DETAIL and CONTEXT quote rows, a connection error may quote a piece of
-the URL. What is said instead: SQLSTATE, table, column, constraint, host.
+PostgreSQL's own texts are never passed on: DETAIL and CONTEXT quote rows, and a connection error may quote a part of
+the URL. Messages have SQLSTATE, table, column, constraint and host instead.
 
-Works behind PgBouncer in transaction mode: no prepared statements, no session state; time-outs are set with
-SET LOCAL in each transaction.
+It works behind PgBouncer in transaction mode: no prepared statements, no session state; timeouts are set with SET LOCAL
+in each transaction.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from ebaysync.errors import ConfigError, DatabaseError
 from ebaysync.log import Secret
 
 OLDEST = 14
-LONGEST_COMMIT = 60.0  # seconds: behind a peer that is alive and silent, nothing else would end the wait
+LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
 CONTROL = MetaData()
-"""The control tables: each is declared in the module that owns it."""
+"""The control tables. Each is declared in the module that owns it."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _TIMEOUTS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'; SET LOCAL TimeZone = 'UTC'; "
 _IDLE = "SET LOCAL idle_in_transaction_session_timeout = '90s'; "  # longer than the deadline of a token request
-_SILENCE = "SET LOCAL log_parameter_max_length_on_error = 0"  # or the server's log may quote rows and tokens
+_SILENCE = "SET LOCAL log_parameter_max_length_on_error = 0"  # otherwise the server's log may quote rows and tokens
 
-# Asking again can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection,
-# too many connections or disk full for the moment.
+# A retry can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection, too many
+# connections, a full disk.
 _RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08", "53")
 
 
 class TransientDatabaseError(DatabaseError):
-    """Worth another try of the whole transaction."""
+    """The whole transaction may be retried."""
 
 
 class PermissionRefused(DatabaseError):
@@ -55,13 +55,13 @@ class PermissionRefused(DatabaseError):
 
 
 class RowRefused(DatabaseError):
-    """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is at fault, or what it belongs to is gone."""
+    """PostgreSQL refused a value (SQLSTATE 22…, 23…, 54…): the record is to blame, or its parent row is gone."""
 
     hint = "was the account removed meanwhile?"
 
 
 class Database:
-    """One engine. `transact` runs a unit of work that may be repeated as a whole; `read` is the same for reading."""
+    """One engine. `transact` runs a unit of work that may be repeated as a whole."""
 
     def __init__(self, url: Secret, *, embedded: bool = False, pool_size: int = 5) -> None:
         self.url = url
@@ -81,8 +81,8 @@ class Database:
             ) from None
 
         async def connect() -> psycopg.AsyncConnection[Any]:
-            """Cancelled meanwhile, it is closed as soon as it is there; else PostgreSQL would keep it until the next
-            garbage collection of Python."""
+            """Open a connection. If cancelled meanwhile, close it once it is open; otherwise PostgreSQL keeps it until
+            Python's next garbage collection."""
             connecting = asyncio.ensure_future(
                 psycopg.AsyncConnection.connect(
                     conninfo,
@@ -114,11 +114,10 @@ class Database:
         await self._engine.dispose()
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], *, commit: bool = True) -> T:
-        """Run `work` in a transaction and commit (or undo it all, for a dry run). Repeated as a whole when the
-        connection or a lock was lost, so every write in it must be absolute: after a lost COMMIT the work may
-        already be stored.
+        """Run `work` in a transaction and commit (or roll back, for a dry run). Raises DatabaseError, RowRefused.
 
-        Raises DatabaseError, RowRefused.
+        It is repeated as a whole when the connection or a lock was lost. Every write in it must be absolute, because
+        after a lost COMMIT the work may already be stored.
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientDatabaseError),
@@ -136,7 +135,7 @@ class Database:
         raise AssertionError("tenacity re-raises")
 
     async def execute(self, statement: str | Executable, **values: Any) -> int:
-        """Run a statement in a transaction of its own; the number of rows it touched. Raises DatabaseError."""
+        """Run a statement in a transaction of its own; return the number of rows it changed. Raises DatabaseError."""
 
         async def write(connection: AsyncConnection) -> int:
             return int((await connection.execute(_fixed(statement), values)).rowcount)
@@ -153,7 +152,7 @@ class Database:
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
-        """The seam where the driver's errors become ours."""
+        """Translates the driver's errors into ours."""
         try:
             yield
         except DBAPIError as error:
@@ -215,7 +214,7 @@ def _fixed(statement: str | Executable) -> Executable:
 _REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"
 
 
-# libpq keeps the SQLSTATE of a refused connection to itself: of its text, only these words are looked at.
+# libpq does not expose the SQLSTATE of a refused connection. Only these words of its text are looked at.
 _REFUSALS = (
     ("28P01", "authentication failed"),
     ("28P01", "no password supplied"),
@@ -229,7 +228,7 @@ _REFUSALS = (
 
 
 def _state_of_refusal(said: str) -> str:
-    """The SQLSTATE of a connection refused for good; empty: unknown, and another try may help."""
+    """The SQLSTATE of a connection that was refused for good; empty if unknown, so that a retry may help."""
     lines = [line for line in said.splitlines() if "FATAL" in line or "no password supplied" in line]
     return next((state for state, words in _REFUSALS if any(words in line for line in lines)), "")
 
@@ -245,7 +244,7 @@ def _place(url: str) -> str:
 
 
 async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    """psycopg's connection beneath, in the same transaction: for SQL composed from names."""
+    """The psycopg connection of the same transaction, for SQL composed from names."""
     raw = await connection.get_raw_connection()
     found = raw.driver_connection
     assert isinstance(found, psycopg.AsyncConnection)
@@ -254,7 +253,7 @@ async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
 
 @asynccontextmanager
 async def opened(url: Secret | None, home: Path) -> AsyncIterator[Database]:
-    """The database of the settings: the one named, or the embedded PostgreSQL in `home`."""
+    """The configured database, or the embedded PostgreSQL in `home`. Raises ConfigError, DatabaseError."""
     with ExitStack() as server:
         if url is None:
             from ebaysync.store.embedded import server as embedded  # the extra may not be installed

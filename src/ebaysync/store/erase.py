@@ -1,5 +1,7 @@
-"""Takes people out of what is stored: reads rows that mention them, writes them back without, and tells nobody: no
-event, no version. Beside `merge` the only module that composes SQL from names; it needs the owner's rights."""
+"""Erases people from stored data, without events or new versions.
+
+Like `merge` it composes SQL from names. It needs the owner's rights.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ BATCH = 200
 async def mentioning(
     db: Database, table: Table, names: Collection[str]
 ) -> AsyncIterator[list[tuple[UUID, bytes, dict[str, Any]]]]:
-    """Batches of rows in which one of the names occurs, be it as a part of a word: account, raw_payload, and the
-    columns that are not made of raw_payload alone."""
+    """Yields batches of rows that contain one of the names, also as part of a word: account, raw_payload, and columns
+    that do not come from raw_payload."""
     kept = [column.name for column in table.columns if column.kept]
     key = [*table.key]
     after: tuple[Any, ...] | None = None
@@ -56,7 +58,7 @@ async def mentioning(
 
 
 async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:
-    """Set every column of known rows, without an event; the number of rows that were there."""
+    """Overwrite all columns of known rows without an event; return the number of rows found."""
     pg = await driver(connection)
     names = [column.name for column in table.columns if column.name not in table.key] + ["raw_payload"]
     types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
@@ -80,8 +82,8 @@ async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, r
 async def erase_emptied(
     db: Database, table: Table, names: Collection[str], columns: Sequence[str], erased: str
 ) -> list[tuple[UUID, str]]:
-    """Of rows without a payload (store/age) one of whose columns is one of the names: `erased` into all of these
-    columns that have a value, but where that is a seller of ours. Account and key of each."""
+    """In rows without a payload (store/age) with a name in one of these columns, put `erased` into all of them, except
+    those of a seller of ours. Returns account and key of each."""
     query = sql.SQL(
         """
         WITH ours AS (
@@ -111,7 +113,7 @@ async def erase_emptied(
 
 
 async def erase_columns(db: Database, table: Table, columns: Sequence[str], names: Collection[str], erased: str) -> int:
-    """Of rows whose raw_payload was pruned: what tells of a person, where one of these columns is one of the names."""
+    """In rows whose raw_payload was pruned, erase personal data if one of these columns is one of the names."""
     own = {column.name for column in table.columns if column.type == TEXT and column.name not in table.key}
     some = [name for name in columns if name in own]
     if not some:
@@ -133,7 +135,7 @@ async def erase_columns(db: Database, table: Table, columns: Sequence[str], name
 
 
 async def columns_of_text(db: Database) -> list[tuple[str, str, str]]:
-    """Table, column and type of everything in which a name could stand: text, jsonb, text[], bytea."""
+    """Table, column and type of everything that could contain a name: text, jsonb, text[], bytea."""
     rows = await db.rows(_COLUMNS)
     return [(row.relname, row.attname, row.kind) for row in rows]
 
@@ -151,8 +153,10 @@ ORDER BY 1, 2
 
 
 async def occurring(db: Database, found_in: Callable[[bytes, bool], set[str]]) -> set[str]:
-    """What `found_in(value, is_json)` finds in everything in which a name could stand, quarantine included: one walk,
-    each table as of one moment."""
+    """Everything that `found_in(value, is_json)` finds in all columns that could contain a name, quarantine included.
+
+    One pass, each table as of one moment.
+    """
     columns: dict[str, list[tuple[str, bool]]] = {"ebay_quarantine": [("payload", False)]}
     for table, column, kind in await columns_of_text(db):
         columns.setdefault(table, []).append((column, kind == "jsonb"))
@@ -184,7 +188,8 @@ async def occurring(db: Database, found_in: Callable[[bytes, bool], set[str]]) -
 async def replace(
     db: Database, table: str, column: str, kind: str, names: Collection[str], changed: Callable[[str], str]
 ) -> int:
-    """Each value of a column in which a name occurs, as `changed` makes it (of jsonb: as text); how many there were."""
+    """Replace each value of a column in which a name occurs with the result of `changed` (jsonb as text); return their
+    number."""
     find = sql.SQL(
         "SELECT ctid::text, {column}::text FROM {table} WHERE {column}::text ILIKE ANY(%s) FOR UPDATE"
     ).format(column=sql.Identifier(column), table=sql.Identifier(table))
@@ -205,7 +210,7 @@ async def replace(
 
 
 async def drop_quarantined(db: Database, mentions: Callable[[bytes], bool]) -> int:
-    """Delete what is in quarantine and mentions someone: its bytes cannot be mended with certainty."""
+    """Delete quarantined records that mention somebody: their bytes cannot be cleaned with certainty."""
 
     async def work(connection: AsyncConnection) -> int:
         pg = await driver(connection)

@@ -1,14 +1,13 @@
-"""Hop 5: rows into their table, and what changed into `ebay_events`. The only module that composes SQL from names.
+"""Hop 5: merges rows into their table, and writes changes to `ebay_events`.
 
-One statement per table and batch: the rows travel as one JSON parameter (`raw_payload` as eBay's own bytes), what
-is unchanged is dropped, the rest is upserted in the order of the key (so that two writers cannot deadlock), and
-the statement's answer is the old and new version of each row that was touched: old, because the outer SELECT of a
-data-modifying CTE sees the table as it was before. Unlike a temporary stage table this leaves no dead rows in the
-catalogue, which a timer firing for years would pile up.
+One statement per table and batch. The rows travel as one JSON parameter (`raw_payload` as eBay's own bytes). Unchanged
+rows are dropped; the others are upserted in the order of their keys, so that two writers cannot deadlock. The statement
+returns the old and the new version of each changed row: the outer SELECT of a data-modifying CTE sees the table as it
+was before. A temporary table instead would leave dead rows in the catalogue at every run.
 
-A row whose raw_payload was taken out (JSON null: store/age) is compared by its typed columns alone, and what
-does not come now, or comes with asterisks, stays as it is: what it would be put together from is gone. One whose
-personal data was erased (store/age) stays without them, whatever comes.
+A row whose raw_payload was removed (JSON null, see store/age) is compared by its typed columns alone. Values that do
+not come now, or come with asterisks, stay, because the payload they came from is gone. A row whose personal data was
+erased (store/age) stays without it, whatever comes.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from ebaysync.store.table import Column, Row, Stored, Table
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
-STATEMENT_BYTES = 4 * 2**20  # of rows in one statement, roughly: they are in memory several times on their way
+STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement, roughly; they are in memory several times
 
 Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Whose rows are written, and by which run; the connection has the caller's transaction open."""
+    """Account and run whose rows are written. The caller's transaction is open on the connection."""
 
     connection: AsyncConnection
     account_id: UUID
@@ -61,10 +60,9 @@ class Merged:
 
 
 async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
-    """Store rows; changes of known rows become events, and a row that was marked as removed has returned.
+    """Store rows. Changes of known rows become events; a removed row that comes again has returned.
 
-    Where a key comes twice, the newest version wins, then the later row. Raises RowRefused through the
-    transaction's seam when PostgreSQL refuses a value.
+    If a key comes twice, the newest version wins, then the later row. Raises RowRefused if PostgreSQL refuses a value.
     """
     inserted: set[Key] = set()
     updated: set[Key] = set()
@@ -72,7 +70,7 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
     pg = await driver(writer.connection)
     for portion in _portions(_newest(table, rows)):
         values = {"account": writer.account_id, "rows": msgspec.json.encode(portion).decode()}
-        if table.unnamed:
+        if table.stand_in:
             await pg.execute(_naming(table), values)
         cursor = await pg.execute(_statement(table), values)
         events: list[tuple[Key, str, dict[str, Any]]] = []
@@ -90,14 +88,14 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
 
 
 async def merge_parts(writer: Writer, table: Table, parents: Iterable[Sequence[str]], rows: Sequence[Row]) -> None:
-    """Store the parts of some records; those that a record no longer has are marked as removed."""
+    """Store the children of some records. Children that a record no longer has are marked as removed."""
     await merge(writer, table, rows)
     if table.removable:
         await remove_parts(writer, table, parents, keep=[table.text_key(row) for row in rows])
 
 
 async def remove(writer: Writer, table: Table, keys: Iterable[Key], parts: Iterable[Table] = ()) -> int:
-    """Mark records, and their parts, as removed. The number of records that were not yet."""
+    """Mark records and their children as removed; return how many records were not removed yet."""
     keys = list(keys)
     for part in parts:
         await remove_parts(writer, part, keys)
@@ -107,8 +105,8 @@ async def remove(writer: Writer, table: Table, keys: Iterable[Key], parts: Itera
 async def remove_parts(
     writer: Writer, table: Table, parents: Iterable[Sequence[str]], keep: Iterable[Key] = ()
 ) -> None:
-    """Mark the parts of these records as removed, but for those to keep."""
-    await _mark(writer, table, _removal(table, table.of), parents, keep)
+    """Mark the children of these records as removed, except those to keep."""
+    await _mark(writer, table, _removal(table, table.parent_key), parents, keep)
 
 
 async def _mark(
@@ -160,9 +158,11 @@ def _told(
 
 
 def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """{field: [old, new]} of two stored versions of a row: the typed columns, and of raw_payload, where there was one,
-    those top-level fields that neither a column nor a table of their own stands for. What moves by itself is left
-    out."""
+    """{field: [old, new]} for two versions of a row.
+
+    It covers the typed columns, and the top-level fields of raw_payload that have neither a column nor a table of their
+    own. Volatile values are left out.
+    """
     names = [column.name for column in table.columns]
     kept = {column.name for column in table.columns if column.kept}
     found = {
@@ -173,7 +173,7 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
     if old.get("raw_payload") is None:
         return found
     before, after = _steady(table, old["raw_payload"]), _steady(table, new["raw_payload"])
-    columns = {name.replace("_", "") for name in names} | {name.lower() for name in table.elsewhere}
+    columns = {name.replace("_", "") for name in names} | {name.lower() for name in table.in_own_table}
     for name in {**before, **after}:
         if before.get(name) != after.get(name) and name.replace("_", "").lower() not in columns:
             found[name] = [before.get(name), after.get(name)]
@@ -181,7 +181,7 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
 
 
 def _steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload without what moves by itself."""
+    """The payload without its volatile values."""
     steady: dict[str, Any] = dict(payload)
     for path in table.volatile:
         node = steady
@@ -196,7 +196,7 @@ def _steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
-    """What is stored of rows, by key (of tables with a one-column key); of a row whose payload was taken out, `{}`."""
+    """The stored rows by key, for tables with a one-column key. The payload of a pruned row is `{}`."""
     pg = await driver(connection)
     kept = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in table.columns if column.kept]
     query = sql.SQL(
@@ -214,7 +214,7 @@ async def stored(connection: AsyncConnection, table: Table, account_id: UUID, ke
 async def unfinished(
     connection: AsyncConnection, table: Table, account_id: UUID, column: str, final: Sequence[str]
 ) -> list[str]:
-    """The keys of the rows whose column has none of the final values, those that were written last first."""
+    """The keys of rows whose column has none of the final values, the last written first."""
     pg = await driver(connection)
     query = sql.SQL(
         "SELECT {key} FROM {table} WHERE ebay_account_id = %s AND ({column} = ANY(%s)) IS NOT TRUE"
@@ -224,7 +224,7 @@ async def unfinished(
 
 
 async def present(connection: AsyncConnection, table: Table, account_id: UUID, after: Key | None) -> list[Key]:
-    """Keys of the rows that are not marked as removed, in their order, some at a time: those after one."""
+    """Yields keys of rows that are not removed, in order, some at a time, after the given one."""
     pg = await driver(connection)
     key = sql.SQL(", ").join(map(sql.Identifier, table.key))
     query = sql.SQL(
@@ -266,7 +266,7 @@ def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def _record(table: Table) -> sql.Composed:
-    """The rows' shape, for json_to_recordset."""
+    """The column definition list for json_to_recordset."""
     types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
     return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in types.items())
 
@@ -281,7 +281,7 @@ def _statement(table: Table) -> sql.Composed:
     changed = sql.SQL("CASE WHEN {emptied} THEN {some} ELSE ({old}) IS DISTINCT FROM ({new}) END").format(
         emptied=_EMPTIED,
         some=sql.SQL("({}) IS DISTINCT FROM ({})").format(
-            of("t", typed), sql.SQL(", ").join(_remaining(name, table) for name in typed)
+            columns_of("t", typed), sql.SQL(", ").join(_remaining(name, table) for name in typed)
         )
         if typed
         else sql.SQL("false"),
@@ -325,27 +325,27 @@ def _statement(table: Table) -> sql.Composed:
         else sql.SQL(""),
         stale=sql.SQL("s.{0} < o.{0}").format(sql.Identifier(table.version)) if table.version else sql.SQL("false"),
         key_text=sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in table.key),
-        old_key=of("o", table.key),
-        s_key=of("s", table.key),
+        old_key=columns_of("o", table.key),
+        s_key=columns_of("s", table.key),
     )
 
 
 _EMPTIED = sql.SQL("jsonb_typeof(t.raw_payload) = 'null'")
 
 
-def of(alias: str, names: Sequence[str]) -> sql.Composed:
+def columns_of(alias: str, names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) for name in names)
 
 
 def _incoming(name: str, table: Table) -> sql.Composable:
-    """What a column is set to: what comes; or of one that is kept, where nothing comes, what is there."""
+    """The new value of a column: the incoming one, or for a kept column the stored one if nothing comes."""
     column = next((column for column in table.columns if column.name == name), None)
     form = "coalesce(excluded.{0}, t.{0})" if column and column.kept else "excluded.{0}"
     return _unless_erased(table, column, sql.SQL(form).format(sql.Identifier(name)))
 
 
 def _remaining(name: str, table: Table) -> sql.Composable:
-    """The same of a row whose payload was taken out."""
+    """The new value of a column in a row whose payload was removed."""
     column = next((column for column in table.columns if column.name == name), None)
     if column is None:
         return _incoming(name, table)
@@ -367,15 +367,14 @@ def _unless_erased(table: Table, column: Column | None, value: sql.Composable) -
 
 
 def impersonal(table: Table, document: sql.Composable) -> sql.Composable:
-    """A payload without what tells of a person."""
+    """A payload without personal data."""
     for path in table.personal:
         document = sql.SQL("ebay_without({}, {})").format(document, sql.Literal(list(path)))
     return document
 
 
 def _compared(alias: str, names: Sequence[str], table: Table) -> sql.Composed:
-    """The columns whose change counts (of what comes, without an alias), with the paths that move by themselves taken
-    out of raw_payload."""
+    """The columns whose change counts, with volatile paths removed from raw_payload."""
     parts: list[sql.Composable] = []
     for name in names:
         part = sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) if alias else _incoming(name, table)
@@ -388,8 +387,8 @@ def _compared(alias: str, names: Sequence[str], table: Table) -> sql.Composed:
 
 @cache
 def _removal(table: Table, names: tuple[str, ...]) -> sql.Composed:
-    """Mark the rows whose columns `names` are among %(keys)s, and whose key is not among %(keep)s: lists of lists of
-    text. Rows are locked in the order of the key."""
+    """Mark rows whose columns `names` are among %(keys)s and whose key is not among %(keep)s (lists of lists of text).
+    Rows are locked in the order of the key."""
     return sql.SQL(
         """
         WITH gone AS (
@@ -409,8 +408,8 @@ def _removal(table: Table, names: tuple[str, ...]) -> sql.Composed:
         elements=_elements(len(names)),
         key_text=_texts(table.key),
         key_elements=_elements(len(table.key)),
-        t_key=of("t", table.key),
-        gone_key=of("gone", table.key),
+        t_key=columns_of("t", table.key),
+        gone_key=columns_of("gone", table.key),
     )
 
 
@@ -424,9 +423,9 @@ def _elements(count: int) -> sql.Composed:
 
 @cache
 def _naming(table: Table) -> sql.Composed:
-    """Give rows whose key has a stand-in the real one, where a row with it comes and none with the stand-in."""
-    assert table.unnamed
-    column, stand_in = table.unnamed
+    """Give the real key to rows that have the stand-in, if a row with the real one comes and none with the stand-in."""
+    assert table.stand_in
+    column, stand_in = table.stand_in
     others = [name for name in table.key if name != column]
     return sql.SQL(
         """
@@ -445,8 +444,8 @@ def _naming(table: Table) -> sql.Composed:
         column=sql.Identifier(column),
         stand_in=sql.Literal(stand_in),
         others=sql.SQL(", ").join(map(sql.Identifier, others)),
-        t_others=of("t", others),
-        n_others=of("n", others),
-        s_others=of("s", others),
-        o_others=of("o", others),
+        t_others=columns_of("t", others),
+        n_others=columns_of("n", others),
+        s_others=columns_of("s", others),
+        o_others=columns_of("o", others),
     )

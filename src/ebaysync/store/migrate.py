@@ -1,7 +1,7 @@
-"""Brings the schema up to date from the numbered files in `sql/`, each once, in its own transaction.
+"""Migrates the schema with the numbered files in `sql/`, each once, in its own transaction.
 
-Files are recorded with a checksum; one that was changed after it had been applied is refused. The lock is taken
-inside each transaction, so that it works behind PgBouncer and dies with the client.
+Files are recorded with a checksum; a file that changed after it was applied is refused. The lock is taken inside each
+transaction, so that it works behind PgBouncer and is released when the client dies.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _folder() -> Path:
 
 
 def available() -> list[Migration]:
-    """The files that this version of the program knows, in order."""
+    """The files of this version of the program, in order."""
     folder = _folder()
     found = [
         Migration(int(path.stem[:4]), path.stem, path.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def available() -> list[Migration]:
 
 
 async def pending(db: Database) -> list[Migration]:
-    """What is not applied yet. Raises DatabaseError when server or schema do not fit this program."""
+    """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
     async def read(connection: AsyncConnection) -> list[Migration]:
         await _check_version(db, connection)
@@ -71,7 +71,8 @@ async def pending(db: Database) -> list[Migration]:
 
 
 async def require_current(db: Database) -> None:
-    """Every command's first question. The embedded database migrates itself."""
+    """Check that the schema is current; migrate the embedded database. Every command does this first. Raises
+    SchemaBehind."""
     missing = await pending(db)
     if missing and db.embedded:
         await migrate(db)
@@ -81,7 +82,7 @@ async def require_current(db: Database) -> None:
 
 
 async def migrate(db: Database) -> list[Migration]:
-    """Apply what is missing; returns what was applied."""
+    """Apply missing migrations; return what was applied. Raises DatabaseError."""
     applied = []
     for _ in available():
         one = await db.transact(lambda connection: _apply_next(db, connection))
@@ -93,7 +94,7 @@ async def migrate(db: Database) -> list[Migration]:
 
 
 async def grant(db: Database) -> None:
-    """Create the roles and give each its rights (sql/roles.sql). Raises DatabaseError where this login may not."""
+    """Create the roles and grant their rights (sql/roles.sql). Raises DatabaseError if this login may not do so."""
     sql = (_folder() / "roles.sql").read_text(encoding="utf-8")
 
     async def work(connection: AsyncConnection) -> None:
@@ -110,7 +111,7 @@ async def grant(db: Database) -> None:
 
 
 async def granted(db: Database) -> bool:
-    """Whether the roles have been given their rights in this database: then new tables need theirs as well."""
+    """Whether the roles have rights in this database. Then new tables need rights too."""
     rows = await db.rows(_GRANTED)
     return bool(rows[0].granted)
 

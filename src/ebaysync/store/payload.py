@@ -1,7 +1,7 @@
-"""Makes a JSON document fit for PostgreSQL, or says why it cannot be.
+"""Makes a JSON document fit for PostgreSQL, or says why that is impossible.
 
-jsonb refuses U+0000, and takes numbers of any length that most readers then choke on (CPython stops at 4,300 digits).
-Clean documents, which is nearly all, pass untouched after three searches.
+jsonb refuses U+0000, and accepts numbers of any length, which most clients then cannot read (CPython stops at 4,300
+digits). Almost all documents are clean, and pass unchanged after three searches.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import re
 
 LONGEST_NUMBER = 64  # characters; eBay's longest ids have 19 digits, its amounts fewer
 
-# Every escape, one by one, so that the u0000 behind an escaped backslash (\\\\u0000) is left alone.
+# Match every escape, so that the u0000 after an escaped backslash (\\\\u0000) is left alone.
 _ESCAPE = re.compile(rb"\\(?:(?P<nul>u0000)|.)")
-# Long numbers are looked for where every digit is a 0: a pattern that begins with any digit takes ten times as long.
+# Search for long numbers with every digit replaced by 0: a pattern that begins with any digit takes ten times as long.
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG, _EXPONENT = b"0" * LONGEST_NUMBER, re.compile(rb"0e[+-]?000")
 
 
 class Unstorable(ValueError):
-    """A document that PostgreSQL or its readers could not hold; the message is the reason."""
+    """A document that PostgreSQL or its clients cannot hold. The message is the reason."""
 
 
 def storable(document: bytes) -> bytes:
-    """The document, with U+FFFD for what PostgreSQL cannot hold. Raises Unstorable."""
+    """The document with U+FFFD for what PostgreSQL cannot store. Raises Unstorable."""
     digits = document.translate(_DIGITS)
     if _LONG in digits or _EXPONENT.search(digits):
         json.loads(document, parse_int=_short, parse_float=_short)
@@ -33,6 +33,6 @@ def storable(document: bytes) -> bytes:
 
 
 def _short(number: str) -> None:
-    """Refuses a number that is too long; the search before may also have met a long string of digits."""
+    """Refuse a number that is too long. The search before may also have matched a long string of digits."""
     if len(number) > LONGEST_NUMBER or re.search("[eE][+-]?[0-9]{3}", number):
         raise Unstorable(f"a number of {len(number)} characters")

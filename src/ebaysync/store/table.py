@@ -1,6 +1,6 @@
-"""What a family declares of a table: its key, its typed columns and where in eBay's record each is found.
+"""A family's declaration of a table: its key, its typed columns, and where each is in eBay's record.
 
-Pure facts. `families/decoder` makes a typed decoder of them, `merge` makes the SQL.
+Pure facts. `families/decoder` makes a decoder from it, `merge` makes the SQL.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 TEXT, TIME, NUMERIC, BOOL, INTEGER = "text", "timestamptz", "numeric", "boolean", "bigint"
 
 Row = Mapping[str, Any]
-"""Column name to value: str, int, bool, Decimal, aware datetime, None; `raw_payload` a msgspec.Raw of JSON."""
+"""Column name to value: str, int, bool, Decimal, aware datetime, None. `raw_payload` is a msgspec.Raw of JSON."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored of a record: raw_payload, and whether any of the columns that are kept has a value."""
+    """A stored record: raw_payload, and whether one of the kept columns has a value."""
 
     raw: bytes
     has_kept: bool = False
@@ -26,15 +26,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Column:
-    """A typed column. `path` leads to its value in the record: `a.b` is field b of a, `a[0]` the first element of
-    the list a, `a[-1]` its last, `a[b=c]` its first one whose field b is c, `^a` field a of the record that this one
-    is a part of; `x|y` is what x leads to, or where that is nothing, y. Default: the column's name in camelCase.
+    """A typed column. `path` leads to its value in the record (families/decoder); default: the name in camelCase.
 
-    `derived` makes its value of the row as it was read and of the derived columns before it.
-    `kept`: what is stored stays where a record brings nothing.
-    `personal`: erased with the table's `personal` paths.
-    `private`: it tells of a person, so the reader role may not see it. The family's SQL names it in
-    `ebay_private_columns`; a test compares the two.
+    derived computes the value from the decoded row and the derived columns before it kept the stored value stays if a
+    record brings none personal erased together with the table's `personal` paths private tells of a person, so that the
+    reader role may not see it; the family's SQL lists it in ebay_private_columns, and a test compares both
     """
 
     name: str
@@ -53,7 +49,7 @@ class Column:
 
 
 def money(name: str, path: str = "", *, value: str = "value", currency: str = "currency") -> tuple[Column, Column]:
-    """An amount and its currency, as every amount is stored. `path` may name alternatives."""
+    """An amount and its currency, as every amount is stored. `path` may have alternatives."""
     paths = (path or Column(name).path).split("|")
     return (
         Column(name, NUMERIC, "|".join(f"{one}.{value}" for one in paths)),
@@ -62,47 +58,42 @@ def money(name: str, path: str = "", *, value: str = "value", currency: str = "c
 
 
 def xml_money(name: str, path: str) -> tuple[Column, Column]:
-    """The same of the Trading API: `<X currencyID="USD">1.0</X>`."""
+    """An amount of the Trading API: `<X currencyID="USD">1.0</X>`."""
     return money(name, path, value="#text", currency="@currencyID")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A domain table. `columns` are the typed ones, the key's among them; every table has `ebay_account_id`,
-    `raw_payload`, `first_seen_at` and `updated_at` besides.
-
-    `each` names the list in the record whose elements are this table's rows, or is a function that takes them out
-    of it; without it the record is the row. Such parts name in `of` the columns that hold the record's key: what
-    a record no longer has is marked as removed.
-    `removable` tables have `removed_at`: parts, and the records of snapshots.
-    `version` names a column by which an older version of a record never replaces a newer one.
-    `volatile` lists paths in raw_payload that move by themselves: alone they make no write and no event.
-    `elsewhere` lists top-level fields of raw_payload that have a table of their own: its events tell their changes.
-    `apart` lists top-level fields of the record that are kept in columns alone and not in raw_payload.
-    `unnamed` is a key column and the value that stands in it until eBay gives the real one: a row with that real one
-    takes the place of the row without.
-    `personal` lists paths in raw_payload to what tells of a person, '*' being every element of a list; such tables
-    have `personal_erased_at`. `dated` is the column by which the age of what is personal counts; of parts, it is that
-    of their record.
-    """
+    """A domain table. `columns` are the typed ones, including the key. Each table also has `ebay_account_id`,
+    `raw_payload`, `first_seen_at` and `updated_at`."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     each: str | Callable[[bytes], Sequence[bytes]] | None = None
-    of: tuple[str, ...] = ()
+    """the list in the record whose elements are this table's rows, or a function that returns them; None: the record"""
+    parent_key: tuple[str, ...] = ()
+    """in a table of children, the columns with the record's key; children that a record no longer has are removed"""
     removable: bool = False
+    """has `removed_at`: children, and the records of snapshots"""
     version: str | None = None
+    """the column by which an older version never replaces a newer one"""
     volatile: tuple[tuple[str, ...], ...] = ()
-    elsewhere: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-    unnamed: tuple[str, str] | None = None
+    """paths in raw_payload that change by themselves: alone they cause no write and no event"""
+    in_own_table: tuple[str, ...] = ()
+    """top-level fields of raw_payload that have a table of their own, whose events show their changes"""
+    columns_only: tuple[str, ...] = ()
+    """top-level fields of the record that are stored in columns, and not in raw_payload"""
+    stand_in: tuple[str, str] | None = None
+    """a key column, and its value until eBay sends the real one; then the row is renamed"""
     personal: tuple[tuple[str, ...], ...] = ()
-    dated: str | None = None
+    """paths to personal data in raw_payload ('*': every element of a list); the table has `personal_erased_at`"""
+    dated_by: str | None = None
+    """the column that dates personal data; in a table of children, a column of the record"""
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self.key)
 
     def text_key(self, row: Row) -> tuple[str, ...]:
-        """The key as `merge` and `ebay_events` name it."""
+        """The key as `merge` and `ebay_events` show it."""
         return tuple(str(part) for part in self.key_of(row))

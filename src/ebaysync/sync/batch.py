@@ -1,7 +1,7 @@
-"""Hops 3 and 4: records become rows, and a batch of them is stored in one transaction.
+"""Hops 3 and 4: turns records into rows, and stores a batch of them in one transaction.
 
-A record that cannot be stored goes to quarantine, with its bytes and the reason, in that same transaction; a record
-without its detail is stored as the list has it, and noted, so that a later run asks again.
+A record that cannot be stored goes to quarantine in the same transaction, with its bytes and the reason. A record whose
+detail is missing is stored as listed; a note makes a later run fetch the detail.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ebaysync.families.decoder import Unusable
-from ebaysync.families.family import Family, Parts, Rows
-from ebaysync.families.persons import Forgotten
+from ebaysync.families.family import Family, RecordVersions, Rows
+from ebaysync.families.personal_data import ErasedPeople
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
@@ -21,34 +21,36 @@ from ebaysync.sync.state.pending_details import Pending
 
 @dataclass(frozen=True)
 class Record:
-    """What eBay sent of a record, and its rows as far as they are known without what is stored. With `needs_stored`
-    it is composed again from what is stored."""
+    """What eBay sent of a record, and its rows as far as they are known without the stored version.
+
+    With `needs_stored` it is composed again from the stored version.
+    """
 
     key: str
-    parts: Parts
+    versions: RecordVersions
     rows: Rows
     needs_stored: bool = False
 
 
 @dataclass(frozen=True)
 class Composer:
-    """Makes rows of one family's records, without the people who were erased."""
+    """Turns one family's records into rows, without erased people."""
 
     family: Family
-    erased: Forgotten = Forgotten()
+    erased: ErasedPeople = ErasedPeople()
 
-    def record(self, parts: Parts, *, follows: bool = False) -> Record:
-        """A record from what eBay sent of it. `follows`: its detail is stored and tells more than the list. Raises
+    def record(self, versions: RecordVersions, *, refetch_on_change: bool = False) -> Record:
+        """A record from what eBay sent. `refetch_on_change`: its stored detail tells more than the list. Raises
         Unusable."""
-        rows = self.family.composed(parts, self.erased.cleaned)
-        main, recall = self.main_row(rows), self.family.recall
-        needs_stored = follows or parts.listed is None or (recall is not None and recall(main))
-        return Record("/".join(self.family.table.text_key(main)), parts, rows, needs_stored)
+        rows = self.family.composed(versions, self.erased.cleaned)
+        main, recall = self.main_row(rows), self.family.merge.needs_stored
+        needs_stored = refetch_on_change or versions.listed is None or (recall is not None and recall(main))
+        return Record("/".join(self.family.table.text_key(main)), versions, rows, needs_stored)
 
-    def composed(self, record: Record, stored_document: bytes) -> Record:
-        """The record with what eBay does not send this time as it is stored. Raises Unusable."""
-        parts = replace(record.parts, stored=stored_document)
-        return replace(record, rows=self.family.composed(parts, self.erased.cleaned))
+    def composed(self, record: Record, document: bytes) -> Record:
+        """The record with its stored version filled in. Raises Unusable."""
+        versions = replace(record.versions, stored=document)
+        return replace(record, rows=self.family.composed(versions, self.erased.cleaned))
 
     def main_row(self, rows: Rows) -> Row:
         """The row of the family's first table."""
@@ -57,10 +59,10 @@ class Composer:
 
 @dataclass
 class Batch:
-    """What is stored together: records, and what cannot be used. Reasons are sentences.
+    """Records that are stored together, and those that cannot be. Reasons are sentences.
 
-    unusable: records that cannot become rows. damaged: details that cannot be used. incomplete: why a record, by its
-    key, has no detail. pending: details that earlier runs could not get.
+    unusable: records that cannot become rows. damaged: details that cannot be used. incomplete: by a record's key, why
+    it has no detail. pending: details that earlier runs could not fetch.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -76,8 +78,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchCounts:
-    """What became of a batch. `full` records have a value in each column that the family wants normalized, `partial`
-    records lack one."""
+    """The numbers of a stored batch. A `full` record has a value in each `normal` column of its family, a `partial` one
+    lacks some."""
 
     stored: int
     unchanged: int
@@ -87,8 +89,10 @@ class BatchCounts:
 
 
 async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, *, one_by_one: bool) -> BatchCounts:
-    """Store a batch inside the caller's transaction. With `one_by_one` each record has a savepoint of its own, and a
-    record that PostgreSQL refuses goes to quarantine. Raises RowRefused without it: roll back, and call again with it.
+    """Store a batch inside the caller's transaction.
+
+    Raises RowRefused if PostgreSQL refuses a record: roll back, and call again with `one_by_one`. Then each record has
+    a savepoint, and the refused one goes to quarantine.
     """
     unusable = list(batch.unusable)
     records = await _with_stored(writer, composer, batch, unusable)
@@ -96,16 +100,16 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     if one_by_one:
         for record in list(records):
             try:
-                # PostgreSQL refuses the whole statement for one bad value; a savepoint keeps the others.
+                # PostgreSQL refuses the whole statement because of one bad value. A savepoint saves the others.
                 async with db.translated(), writer.connection.begin_nested():
                     touched |= await _merge(writer, composer, [record])
             except RowRefused as error:
                 records.remove(record)
-                unusable.append((record.parts.newest, str(error)))
+                unusable.append((record.versions.newest, str(error)))
     else:
         touched = await _merge(writer, composer, records)
     await _note_details(writer, batch, touched)
-    # Quarantine keeps documents as they came: an erased person must not come back that way.
+    # Quarantine keeps documents as they came, and must not bring an erased person back.
     kept = [(composer.erased.cleaned(raw), reason) for raw, reason in (*unusable, *batch.damaged)]
     await quarantine.keep(writer, kept)
     full = sum(_is_full(composer, record) for record in records)
@@ -126,7 +130,7 @@ def _is_full(composer: Composer, record: Record) -> bool:
 async def _with_stored(
     writer: Writer, composer: Composer, batch: Batch, unusable: list[tuple[bytes, str]]
 ) -> list[Record]:
-    """The records as they are to be stored: those that need it with what is stored of them."""
+    """The records to store, those that need it merged with their stored version."""
     needed = [record.key for record in batch.records if record.needs_stored]
     if not needed:
         return list(batch.records)
@@ -137,21 +141,21 @@ async def _with_stored(
         try:
             records.append(composer.composed(record, before.raw) if before else record)
         except Unusable as error:
-            unusable.append((record.parts.newest, str(error)))
+            unusable.append((record.versions.newest, str(error)))
     return records
 
 
 async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> set[str]:
-    """Merge the newest version of each record; the keys of those that are new or changed."""
+    """Merge the newest version of each record. Returns the keys of new and changed ones."""
     family = composer.family
-    # One INSERT ... ON CONFLICT must not meet a key twice, and a page may show a record in two versions.
+    # One INSERT ... ON CONFLICT must not contain a key twice, but a page may show a record in two versions.
     newest: dict[str, Record] = {}
     for record in records:
         if not _is_older(composer, record, newest.get(record.key)):
             newest[record.key] = record
     merged = await merge(writer, family.table, [composer.main_row(record.rows) for record in newest.values()])
     touched = {"/".join(key) for key in merged.touched}
-    # Child rows can have changed only where their record has: those of an older version are as old as it is.
+    # Child rows change only with their record, so those of an older version are skipped with it.
     for table in family.tables[1:] if touched else ():
         children = [row for key in touched for row in newest[key].rows[table.name]]
         await merge_parts(writer, table, merged.touched, children)
@@ -166,12 +170,12 @@ def _is_older(composer: Composer, record: Record, other: Record | None) -> bool:
 
 
 async def _note_details(writer: Writer, batch: Batch, touched: Collection[str]) -> None:
-    """Note which details are still due. A detail that failed is asked for again after a while; a new version of its
-    record begins to count anew."""
+    """Note which details are still due. A failed detail is fetched again later; a new version of its record starts the
+    count again."""
     notes: dict[str, tuple[int, str | None]] = {}
     for record in batch.records:
         before = batch.pending.get(record.key)
-        if before and record.parts.detail:
+        if before and record.versions.detail:
             notes[record.key] = (0, None)
         elif before and record.key in touched and record.key not in batch.incomplete:
             notes[record.key] = (1, before.reason)

@@ -1,8 +1,9 @@
-"""What a run's end means for the next one: the back-off after a failure, and what a run costs on average.
+"""What the end of a run means for the next one: the back-off after a failure, and the average cost of a run.
 
-A family that failed waits for about its interval, then twice as long each time, up to six hours; success ends that. A
-seller who must consent is no reason to wait, it costs no call; nor are wrong settings, which are mended at any moment.
-First imports do not enter the average, and a run that was cut short only when it has cost more than that.
+A failed family waits for about its interval, then twice as long each time, up to six hours; a success ends that. There
+is no back-off if the seller must consent, because that costs no call, or if the settings are wrong, because they can be
+fixed at any time. A first import does not count in the average. A run that was cut short counts only if it cost more
+than the average.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncE
 from ebaysync.families.family import Family
 from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, update
 
-LONGEST_BACKOFF = 360  # minutes; of a family whose interval is longer, its interval
+LONGEST_BACKOFF = 360  # minutes; a family with a longer interval waits for its interval
 JITTER = (0.8, 1.2)
-WEIGHT = 0.3  # of the newest run in the average
+WEIGHT = 0.3  # weight of the newest run in the average
 
 
 async def failed(connection: AsyncConnection, account_id: UUID, family: Family, error: EbaysyncError | None) -> None:
-    """Let run-all wait before it tries again."""
+    """Make run-all wait before it runs this family again."""
     if isinstance(error, ConsentNeeded | ConfigError | DatabaseError):
         return
     own = SYNC_STATE.c
@@ -42,7 +43,7 @@ async def failed(connection: AsyncConnection, account_id: UUID, family: Family, 
 async def succeeded(
     connection: AsyncConnection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
 ) -> None:
-    """End the back-off, and count the run in. `spent`: its calls by API; `whole`: it came to its end."""
+    """End the back-off and update the average. `spent` is the run's calls by API; `whole`: the run was not cut short."""
     row = mine(account_id, family.name)
     recovered = SYNC_STATE.update().where(row, SYNC_STATE.c.failures > 0)
     await connection.execute(recovered.values(failures=0, retry_at=None))
@@ -52,7 +53,7 @@ async def succeeded(
 
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
-    """An exponential moving average; the first run is its beginning."""
+    """An exponential moving average. The first run sets it."""
     ours = {api: calls for api, calls in spent.items() if not api.startswith("oauth.")}
     if not known:
         return {api: float(calls) for api, calls in ours.items()}
@@ -61,5 +62,5 @@ def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, 
 
 
 def at_least(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
-    """For a run that was cut short: the average, or what it has cost where that is more."""
+    """The average after a run that was cut short: its own cost if that is higher."""
     return {api: max(known.get(api, 0.0), float(spent.get(api, 0))) for api in sorted({*known, *spent})}

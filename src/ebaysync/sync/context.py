@@ -1,4 +1,4 @@
-"""What a run is asked to do, and what it works with."""
+"""What a command asks of a run, and what the run works with."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ebaysync.sync.summary import Summary
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a command asks of a run. `trigger` names the command."""
+    """Options of a run. `trigger` is the command's name."""
 
     trigger: str
     walk: Walk = "live"
     days: int = 0
-    """of a backfill"""
+    """for a backfill"""
     sweep: bool = False
-    """the whole sweep horizon in this run"""
+    """read the whole sweep horizon in this run"""
     dry_run: bool = False
-    """roll every transaction back"""
+    """roll back every transaction"""
     force: bool = False
-    """although the family or the account is disabled"""
+    """run although the family or the account is disabled"""
     accept_removals: bool = False
     deadline: float | None = None
     """time.monotonic() after which no new slice starts"""
@@ -35,7 +35,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run works with. `progress` is called after every stored slice."""
+    """What a run works with. `progress` is called after each stored slice."""
 
     settings: Settings
     db: Database

@@ -1,7 +1,7 @@
-"""Decides which records want a detail, and asks eBay for it.
+"""Decides which records need a detail, and fetches it.
 
-eBay is asked before the transaction begins, never in it. One detail that cannot be had does not hold back its
-neighbours: its record goes into the batch as the list has it.
+eBay is called before the transaction begins, never in it. If a detail cannot be fetched, its record is stored as
+listed, and the other records are not affected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ebaysync.errors import EbayError, XmlBroken
 from ebaysync.families.decoder import Unusable
-from ebaysync.families.family import Parts
+from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class Details:
     """The details of one family's records in one run.
 
-    tried: keys that this run has asked for. pending: details that earlier runs could not get. followed: keys of the
-    list whose stored detail tells more than the list.
+    tried: keys that this run has asked for. pending: details that earlier runs could not fetch. with_detail: listed
+    keys whose stored detail tells more than the list.
     """
 
     db: Database
@@ -39,26 +39,27 @@ class Details:
     progressed: Callable[[], None]
     pending: Mapping[str, Pending] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
-    followed: set[str] = field(default_factory=set)
+    with_detail: set[str] = field(default_factory=set)
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
     ) -> AsyncIterator[tuple[Batch, bool]]:
-        """Listed records in as many batches as their details want, at least one; each with whether it is the last.
-        Raises EbayError, DatabaseError."""
+        """Split listed records into batches by the details they need; at least one batch. Yields each batch, and
+        whether it is the last. Raises EbayError, DatabaseError."""
         batch = Batch(unusable=list(broken), pending=self.pending)
         listed: list[Record] = []
         for raw in records:
             try:
-                listed.append(self.composer.record(Parts(listed=raw)))
+                listed.append(self.composer.record(RecordVersions(listed=raw)))
             except Unusable as error:
                 batch.unusable.append((raw, str(error)))
-        wanted = await self._wanted(listed)
-        listed = [replace(each, needs_stored=each.needs_stored or each.key in self.followed) for each in listed]
-        batch.records = [record for record in listed if record.key not in wanted]
-        waiting = {record.key: record for record in listed if record.key in wanted}
+        needed = await self._wanted(listed)
+        listed = [replace(each, needs_stored=each.needs_stored or each.key in self.with_detail) for each in listed]
+        batch.records = [record for record in listed if record.key not in needed]
+        waiting = {record.key: record for record in listed if record.key in needed}
         keys = list(waiting)
-        # Where details are slow or scarce (messages: ten a call), each batch is stored before the next is asked for.
+        # If details are slow or scarce (messages: ten per call), each batch is stored before the next details are
+        # fetched.
         size = self.calls.details_at_once or len(keys)
         for start in range(0, len(keys), size or 1):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
@@ -68,7 +69,7 @@ class Details:
         yield batch, True
 
     async def refetch(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
-        """Stored records, by their keys, with their details. Raises EbayError, DatabaseError."""
+        """Stored records, by their keys, with newly fetched details. Raises EbayError, DatabaseError."""
         size = self.calls.details_at_once or 50
         for start in range(0, len(keys), size):
             batch = Batch(pending=self.pending)
@@ -76,44 +77,46 @@ class Details:
             yield batch, False
 
     async def _stored(self, keys: Sequence[str]) -> dict[str, Record]:
-        """Records as they are stored, because a detail may not say by itself whose it is."""
+        """The stored versions. A detail alone may not say which record it belongs to."""
         account_id, table = self.account_id, self.composer.family.table
         known = await self.db.transact(lambda connection: stored(connection, table, account_id, keys))
-        return {key: Record(key, Parts(stored=known[key].raw if key in known else None), {}) for key in keys}
+        return {key: Record(key, RecordVersions(stored=known[key].raw if key in known else None), {}) for key in keys}
 
     async def _wanted(self, records: Sequence[Record]) -> set[str]:
-        """The keys of the records whose detail is to be asked for."""
+        """The keys of the records whose detail must be fetched."""
         family = self.composer.family
         detail = family.detail
         if detail is None or self.calls.details is None:
             return set()
         listed = {each.key: self.composer.main_row(each.rows) for each in records if each.key not in self.tried}
-        wanted = {key: row for key, row in listed.items() if detail.wanted(row)}
-        looked_at = listed if detail.follows else wanted
+        needed = {key: row for key, row in listed.items() if detail.needed(row)}
+        looked_at = listed if detail.refetch_on_change else needed
         if not looked_at:
             return set()
         account_id, table = self.account_id, family.table
         known = await self.db.transact(lambda connection: stored(connection, table, account_id, list(looked_at)))
-        if follows := detail.follows:
-            self.followed |= {key for key, before in known.items() if follows(listed[key], before)}
+        if refetch_on_change := detail.refetch_on_change:
+            self.with_detail |= {key for key, before in known.items() if refetch_on_change(listed[key], before)}
         return {
             key
             for key, row in looked_at.items()
-            if (key in wanted or key in self.followed)
-            and not (key in known and detail.current(row, known[key]))
+            if (key in needed or key in self.with_detail)
+            and not (key in known and detail.is_current(row, known[key]))
             and not (key in self.pending and self.pending[key].waits)
         }
 
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
-        """Ask for details, and put the records into the batch: with what came, or as they were listed."""
+        """Fetch details, and add the records to the batch: with the detail, or as listed if it did not come."""
         answers = await _fetch(self.calls, list(waiting), self.progressed)
         self.tried.update(waiting)
         for key, record in waiting.items():
             answer = answers[key]
             if isinstance(answer, bytes):
-                parts = replace(record.parts, detail=answer)
+                versions = replace(record.versions, detail=answer)
                 try:
-                    batch.records.append(replace(self.composer.record(parts, follows=key in self.followed), key=key))
+                    batch.records.append(
+                        replace(self.composer.record(versions, refetch_on_change=key in self.with_detail), key=key)
+                    )
                     continue
                 except Unusable as error:
                     reason = f"the detail: {error}"
@@ -122,19 +125,19 @@ class Details:
                 reason = answer.message
                 if isinstance(answer, XmlBroken) and answer.document is not None:
                     batch.damaged.append((answer.document, reason))
-            # The record is stored as the list has it; the note makes a later run ask again.
+            # The record is stored as listed, and this note makes a later run fetch the detail.
             batch.incomplete[key] = reason
             log.warning("%s %s: %s", self.composer.family.name, key, reason)
-            if record.parts.listed is not None:
+            if record.versions.listed is not None:
                 batch.records.append(record)
 
 
 async def _fetch(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
-    """Each record's detail by its key, or why it cannot be had. Raises EbayError when all of them failed for a reason
-    that is not a record's."""
+    """Each record's detail, or the error, by key. Raises EbayError if all failed for a reason that is not a record's."""
     calls_made = (_fetch_together(calls, some, progressed) for some in _split(keys, calls.details_per_call))
     found = {key: answer for answers in await gather(calls_made) for key, answer in answers.items()}
-    # All of them failed for a passing reason: that is eBay's state, not the records'. Nothing is noted against them.
+    # All failed for a transient reason. That is the state of eBay, not of the records, so nothing is noted against
+    # them.
     failed = [answer for answer in found.values() if isinstance(answer, EbayError) and answer.transient]
     if len(failed) == len(found) > 1:
         raise failed[0]
@@ -148,8 +151,10 @@ def _split(keys: Sequence[str], size: int) -> list[Sequence[str]]:
 async def _fetch_together(
     calls: Calls, keys: Sequence[str], progressed: Callable[[], None]
 ) -> dict[str, bytes | EbayError]:
-    """The details of one call. A call that fails for several records is repeated for each, to find the one that fails.
-    Raises EbayError where the reason is not a record's."""
+    """The details from one call. If a call for several records fails, it is repeated for each, to find the bad one.
+
+    Raises EbayError if the reason is not a record's.
+    """
     assert calls.details
     try:
         answers = await calls.details(keys)

@@ -1,4 +1,4 @@
-"""The list of people who were erased: who is on it is asked before a record is stored."""
+"""Erased people; checked before every store."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.families.persons import HEAD, Forgotten
+from ebaysync.families.personal_data import HEAD_BYTES, ErasedPeople
 from ebaysync.store.database import Database
 
-_known: WeakKeyDictionary[Database, tuple[int, Forgotten]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Database, tuple[int, ErasedPeople]] = WeakKeyDictionary()
 
 
-async def load(db: Database) -> Forgotten:
-    """The list as it is now."""
+async def load(db: Database) -> ErasedPeople:
+    """Load the list."""
     [row] = await db.rows("SELECT version FROM ebay_forgotten_salt")
     known = _known.get(db)
     if known is None or known[0] != row.version:
-        [row] = await db.rows(_LOAD, head=HEAD)
-        # The first 8 bytes of each digest, big-endian and sorted by PostgreSQL: one array, searched by bisection.
+        [row] = await db.rows(_LOAD, head=HEAD_BYTES)
+        # The first 8 bytes of each digest, big-endian, sorted by PostgreSQL: one array, searched by bisection.
         heads = array("Q", bytes(row.heads))
         if sys.byteorder == "little":
             heads.byteswap()
-        known = _known[db] = row.version, Forgotten(bytes(row.salt), heads)
+        known = _known[db] = row.version, ErasedPeople(bytes(row.salt), heads)
     return known[1]
 
 
@@ -39,7 +39,7 @@ FROM ebay_forgotten_salt
 
 
 async def note(db: Database, names: Collection[str]) -> datetime:
-    """Put people on the list; when that was done, by the database's clock: whoever begins later knows."""
+    """Add people to the list. Returns the time by the database's clock: runs that begin later know of them."""
     known = await load(db)
     digests = [known.digest(name) for name in names]
 

@@ -1,6 +1,6 @@
-"""One family's share of a run: its state, its summary, and how its records are stored.
+"""One family within a run: its state, its summary, and how its records are stored.
 
-Families that are read from the same source run together; each keeps its own cursor and commits it with its rows.
+Families with the same source run together. Each has its own cursor and commits it with its rows.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Move:
-    """A position that is written in the transaction of the records that justify it; `stored` is called after it."""
+    """A position to commit in the transaction of the records that justify it; `stored` is called afterwards."""
 
     write: Callable[[AsyncConnection], Awaitable[None]]
     stored: Callable[[], None]
 
 
 class FamilyRun:
-    """A family in a run. `sink` is a dry one until the run holds the family's lease."""
+    """One family within a run. `sink` is a dry one until the run holds the family's lease."""
 
     def __init__(self, context: RunContext, family: Family, state: State, *, force: bool = False) -> None:
         self.context, self.family, self.state, self._force = context, family, state, force
@@ -50,14 +50,14 @@ class FamilyRun:
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
         self.is_import = state.cursor is None and family.cursor_type == "window"
-        """a first import, or one that goes on: it costs what no later run does"""
+        """a first import, begun or continued: its cost says nothing about later runs"""
         self.stopped = False
-        """paused, disabled, or the account was removed; the summary has the reason"""
+        """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)
         self._details: Details | None = None
 
     async def open(self, calls: Calls) -> None:
-        """Get ready to store what these calls bring."""
+        """Prepare to store what these calls bring."""
         context, family = self.context, self.family
         pending = await pending_details.load(context.db, context.account.id, family.name) if family.detail else {}
         erased = await erased_people.load(context.db)
@@ -65,33 +65,33 @@ class FamilyRun:
         self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, pending)
 
     async def reason_to_stop(self, connection: AsyncConnection) -> str | None:
-        """Why this family may not run, or not any further; None while it may."""
+        """Why this family may not run, or may not go on. None if it may."""
         return await sync_state.halted(connection, self.context.account.id, self.family.name, force=self._force)
 
     def stop_for(self, reason: str | None) -> None:
-        """Let nothing more begin, if there is a reason."""
+        """Stop the family if there is a reason."""
         if reason and not self.stopped:
             self.stopped, self.summary.reason = True, reason
             log.info("%s %s stops: %s", self.context.account.name, self.family.name, reason)
 
     def own_records(self, records: Sequence[bytes]) -> Sequence[bytes]:
-        """The records of a source that are this family's."""
-        return records if self.family.mine is None else [record for record in records if self.family.mine(record)]
+        """The records of the source that are this family's."""
+        return records if self.family.own_records is None else list(filter(self.family.own_records, records))
 
     async def announce(self, span: Slice) -> None:
-        """Say in the summary and in the run's log what is going to be read."""
+        """Write the window to the summary and to the run's log."""
         self.summary.window_from, self.summary.window_to, self.summary.reached = span.start, span.end, span.start
         facts = {"from": sync_state.iso(span.start), "to": sync_state.iso(span.end)}
         if self.sink.keeps:
             await self.sink.transact(lambda connection: self.sink.note(connection, "start", facts))
 
     def progress(self, reached: datetime | None = None) -> None:
-        """Tell the command how far this run has come."""
+        """Report progress to the command."""
         self.summary.reached = reached or self.summary.reached
         self.context.progress(self.summary)
 
     def cursor_stored(self, cursor: datetime) -> None:
-        """Note a cursor that was committed."""
+        """Note a committed cursor."""
         if self.sink.keeps:
             self.state = replace(self.state, cursor=cursor)
             self.summary.cursor = cursor
@@ -103,18 +103,20 @@ class FamilyRun:
         move: Move | None = None,
         broken: Sequence[tuple[bytes, str]] = (),
     ) -> None:
-        """Store records, as many at a time as their details allow, and `move` with the last of them. Raises LeaseLost,
-        StopRequested, EbayError, DatabaseError; what was stored before stays."""
+        """Store records in batches, as their details come, and commit `move` with the last batch.
+
+        Raises LeaseLost, StopRequested, EbayError, DatabaseError. Stored batches stay.
+        """
         await self._store_all(self._opened.batches(self.own_records(records), broken), slice_, move)
 
     async def refetch_open(self) -> None:
-        """Ask again for the stored records that are not in a final state or lack their detail. Raises as `store`."""
+        """Fetch again, by id, stored records that are not final or lack their detail. Raises what `store` raises."""
         detail, details = self.family.detail, self._opened
         if detail is None or details.calls.details is None:
             return
         due = {key for key, pending in details.pending.items() if not pending.waits}
         waiting = details.pending.keys() - due
-        keys: dict[str, None] = {}  # a set that keeps the order
+        keys: dict[str, None] = {}  # a set that keeps its order
         if column := detail.open_column:
             table, account_id = self.family.table, self.context.account.id
             unfinished_keys = self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
@@ -125,9 +127,9 @@ class FamilyRun:
 
     async def enrich(self) -> None:
         """Fill the columns that come from other families' tables. Raises LeaseLost, DatabaseError."""
-        if self.family.enrich is None or not self.sink.keeps:
+        if self.family.merge.enrich is None or not self.sink.keeps:
             return
-        query, values = text(self.family.enrich), {"account": self.context.account.id}
+        query, values = text(self.family.merge.enrich), {"account": self.context.account.id}
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(query, values)
@@ -135,7 +137,7 @@ class FamilyRun:
         await self.sink.transact(work)
 
     def writer(self, connection: AsyncConnection) -> Writer:
-        """What merges rows of this family inside a transaction."""
+        """The writer that merges this family's rows inside a transaction."""
         return Writer(connection, self.context.account.id, self.family.name, self.sink.run_id)
 
     @property
@@ -146,16 +148,16 @@ class FamilyRun:
     async def _store_all(
         self, prepared: AsyncIterator[tuple[Batch, bool]], slice_: Slice | None = None, move: Move | None = None
     ) -> None:
-        """Each batch in a transaction of its own, and `move` in that of the last."""
+        """Store each batch in a transaction of its own; `move` goes into the last."""
         while (found := await self.context.stop.race(anext(prepared, None))) is not None:
             batch, last = found
             await self._store_batch(batch, slice_, move if last else None)
-            # After the last batch the run ends by itself; before it, what is not stored must not be taken for stored.
+            # After the last batch the run ends by itself. Before it, unstored records must not be taken for stored.
             if self.stopped and not last:
                 raise StopRequested
 
     async def _store_batch(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
-        """The batch's records, its log line and the position after it: one transaction."""
+        """Store the records, the log line and the position in one transaction."""
 
         async def work(connection: AsyncConnection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
             writer = self.writer(connection)
@@ -164,14 +166,15 @@ class FamilyRun:
             if move:
                 await move.write(connection)
             await self.sink.note(connection, "page", _page_facts(slice_, batch, counts))
-            # In the same transaction: a pause that was committed before this batch is seen here, without a round trip
-            # to a second connection.
+            # In the same transaction, so that a pause that was committed before this batch is seen, without a second
+            # connection.
             return counts, await self.reason_to_stop(connection)
 
         try:
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
-            # The transaction is rolled back: the same batch again, each record in a savepoint, finds the bad one.
+            # The transaction was rolled back. Store the same batch again with a savepoint per record, to find the bad
+            # one.
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
         self.stop_for(reason)

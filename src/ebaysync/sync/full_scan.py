@@ -1,7 +1,7 @@
-"""Reads all there is of a source without windows, and marks what is missing from a snapshot.
+"""Reads a source without windows completely, and marks what a snapshot no longer has.
 
-Nothing is marked as removed but after a complete scan; before that the list is read a second time, because a row may
-have slipped from one page to another while it was read.
+Nothing is marked as removed without a complete scan. Even then the list is read a second time, because a row may have
+moved between pages during the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """What a scan has met so far, for one family. `incomplete`: why a scan that came to its end is not all there is."""
+    """What a scan has found so far, for one family. `incomplete`: why a scan that reached the end is not complete."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
@@ -35,11 +35,11 @@ class ScanResult:
         self._key = family.key_of
 
     def new_broken(self, found: ScanPage) -> Sequence[BrokenRecord]:
-        """Records that cannot be read, each told of once, however often the list is read."""
+        """Records that cannot be decoded, each reported once, however often the list is read."""
         return [each for each in found.broken if each.key is None or each.key not in self._broken]
 
     def add(self, found: ScanPage) -> None:
-        """Count these records as seen; one that cannot be read, too, where its key can be told."""
+        """Count these records as seen, including one that cannot be decoded but has a key."""
         self.incomplete = self.incomplete or found.incomplete
         self._broken.update(each.key for each in found.broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
@@ -47,13 +47,14 @@ class ScanResult:
 
 
 async def scan(group: SourceRun) -> None:
-    """Read and store all there is. Raises EbayError, DatabaseError; what was stored stays."""
+    """Read and store everything. Raises EbayError, DatabaseError. Stored batches stay."""
     clock, started = group.context.api.transport.clock, time.monotonic()
     results = {family_run.family.name: ScanResult(family_run.family) for family_run in group.active}
     for is_second in (False, True):
         if not await _read_once(group, results):
             return
-        # The cursor becomes the time by eBay's clock at which the scan began: a change made while it ran is newer.
+        # The cursor becomes the time, by eBay's clock, at which the scan began, so that changes during the scan are
+        # newer.
         began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
         if is_second or group.options.dry_run or not await _any_missing(group, results):
             break
@@ -61,12 +62,12 @@ async def scan(group: SourceRun) -> None:
         try:
             await group.guarded(family_run, partial(_finish, group, results[family_run.family.name], began))
             family_run.summary.caught_up = True
-        except EbayError as error:  # of this family alone: the others' scan was complete
+        except EbayError as error:  # only this family's scan is incomplete
             outcome.fail(family_run.summary, error)
 
 
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
-    """Whether all of it was read."""
+    """Whether everything was read."""
     assert group.calls.scan
     pages = group.calls.scan(list(results))
     async with aclosing(pages):
@@ -89,7 +90,7 @@ async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> 
 
 
 async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool:
-    """Whether a snapshot knows anything that was not seen."""
+    """Whether a snapshot has stored records that were not seen."""
     db, account_id = group.context.db, group.context.account.id
     for family_run in group.active:
         family = family_run.family
@@ -101,8 +102,10 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
 
 
 async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_run: FamilyRun) -> None:
-    """Mark what is missing, and move the cursor to the scan's beginning. Raises EbayError when the scan was not
-    complete, or brought too little to be believed."""
+    """Mark missing records as removed, and move the cursor to the start of the scan.
+
+    Raises EbayError if the scan was incomplete or too many records are missing.
+    """
     if result.incomplete:
         raise result.incomplete
     family, seen = family_run.family, result.seen
@@ -111,12 +114,12 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
 
     async def work(connection: AsyncConnection) -> int | MassRemoval:
         removed: int | MassRemoval = 0
-        # A record whose key cannot be read may be any of those that seem to be missing.
+        # A record without a readable key could be any of the missing ones.
         if is_snapshot and not seen.nameless:
             missing, known = await snapshot.missing(connection, group.context.account.id, family, seen)
             writer, accept = family_run.writer(connection), group.options.accept_removals
             removed = await snapshot.settle(writer, family, missing, known, accept=accept)
-        # A mass removal is returned, not raised: raising would roll back the note that counts such scans.
+        # A mass removal is returned, not raised: raising would roll back the row that counts such scans.
         if is_live and not isinstance(removed, MassRemoval):
             await move.write(connection)
         return removed

@@ -1,9 +1,9 @@
-"""One run per account, family and walk at a time: a lease row, by the database's clock, with a fencing token.
+"""One run per account, family and walk at a time: a lease row with a fencing token, by the database's clock.
 
-A lease lasts 120 seconds and is renewed by a heartbeat while there is progress. Another run takes it over when it
-has run out, or at once when its holder was a process of this host that is gone. Whoever lost it finds out at its
-next write: every data transaction asks for its token first (`fence`), and the row lock that this takes makes a
-take-over wait for a commit that is under way. No session lock anywhere, so PgBouncer may stand in between.
+A lease lasts 120 seconds, and a heartbeat renews it while there is progress. Another run takes it over when it has
+expired, or at once if its holder was a process of this host that no longer exists. The old holder notices at its next
+write: every data transaction checks its token first (`fence`). The row lock of that check makes a take-over wait for a
+running commit. There is no session lock, so PgBouncer may stand in between.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 LASTS = 120  # seconds
 BEAT = 30.0
-NO_PROGRESS = 900.0  # a run that neither read nor stored anything for so long lets its lease run out
+NO_PROGRESS = 900.0  # seconds without reading or storing anything, after which a run lets its lease expire
 
 Walk = Literal["live", "backfill"]
 
@@ -68,8 +68,7 @@ LEASE = Table(
 
 
 def holder() -> str:
-    """This process, so that another on the same host can see whether it is still there: host, boot, pid namespace,
-    pid and start time (pids are used again)."""
+    """Identifies this process for other processes of this host: host, boot, pid namespace, pid, start time."""
     pid = os.getpid()
     return "|".join([platform.node(), *_here(), str(pid), _started(pid) or ""])
 
@@ -85,7 +84,7 @@ _HIDDEN = ""
 
 
 def _started(pid: int) -> str | None:
-    """When a process started. None: it is dead; _HIDDEN: we may not see it."""
+    """The start time of a process; None if it is dead, _HIDDEN if we may not see it."""
     found = proc.stat(pid)
     if found is None:
         return _HIDDEN
@@ -93,8 +92,8 @@ def _started(pid: int) -> str | None:
 
 
 def is_gone(other: str) -> bool:
-    """Whether that holder was a process of this host, boot and pid namespace that no longer exists. A stopped one
-    does."""
+    """Whether that holder was a process of this host, boot and pid namespace that no longer exists. A stopped process
+    exists."""
     try:
         node, boot, namespace, pid, started = other.split("|")
         if not boot or (node, boot, namespace) != (platform.node(), *_here()):
@@ -105,7 +104,7 @@ def is_gone(other: str) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    """Asked of the kernel, because /proc may hide other users' processes (hidepid, systemd's ProtectProc)."""
+    """Ask the kernel, because /proc may hide other users' processes (hidepid, systemd's ProtectProc)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -117,7 +116,7 @@ def _exists(pid: int) -> bool:
 
 @dataclass
 class Lease:
-    """A lease that is held. `progressed` is called whenever the run got somewhere."""
+    """A lease that this run holds. Call `progressed` whenever the run got somewhere."""
 
     account_id: UUID
     family: str
@@ -130,9 +129,12 @@ class Lease:
         self._progress = time.monotonic()
 
     async def fence(self, connection: AsyncConnection, mark: UUID | None = None) -> bool:
-        """Renew inside the caller's transaction, and mark it. True when a transaction with this mark has been committed
-        before: the answer to its COMMIT was lost. Raises LeaseLost when another run has taken over."""
-        # The row before the update, locked: its mark tells whether this transaction was committed before.
+        """Renew the lease inside the caller's transaction, and mark it.
+
+        True if a transaction with this mark was committed before, and only the answer to its COMMIT was lost. Raises
+        LeaseLost if another run has taken over.
+        """
+        # The locked row before the update. Its mark tells whether this transaction was committed before.
         before = select(LEASE.c.walk, LEASE.c.mark).where(self.is_own).with_for_update().cte("own")
         renewal: dict[str, Any] = {"lease_until": _until()} | ({"mark": mark} if mark else {})
         statement = LEASE.update().where(self.is_own, before.c.walk == LEASE.c.walk)
@@ -145,8 +147,11 @@ class Lease:
         return mark is not None and renewed.before == mark
 
     async def transact(self, db: Database, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Do it in a transaction under this lease. One that the database may have committed without our hearing of it
-        is looked for before it is repeated: then the first outcome is the result. Raises LeaseLost, DatabaseError."""
+        """Run `work` in a transaction under this lease. Raises LeaseLost, DatabaseError.
+
+        If the answer to a COMMIT is lost, the transaction is repeated only if it was not committed; else the first
+        result counts.
+        """
         mark, outcomes = uuid4(), list[T]()
 
         async def fenced(connection: AsyncConnection) -> T:
@@ -164,11 +169,11 @@ class Lease:
 
     @property
     def is_own(self) -> ColumnElement[bool]:
-        """The same row, while this run holds it."""
+        """The lease's row while this run holds it."""
         return and_(self.row, LEASE.c.token == self.token)
 
     async def beat(self, db: Database) -> None:
-        """Renew, whenever there is progress."""
+        """Renew the lease while there is progress."""
         while True:
             await asyncio.sleep(BEAT)
             if time.monotonic() - self._progress > NO_PROGRESS:
@@ -188,20 +193,20 @@ def _until() -> ColumnElement[Any]:
 
 @asynccontextmanager
 async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: UUID) -> AsyncIterator[Lease]:
-    """Hold the lease and keep it alive. Raises LeaseHeld when another run has it."""
+    """Hold the lease and keep it alive. Raises LeaseHeld if another run has it."""
     lease = Lease(account_id, family, walk, run_id)
     await db.transact(lambda connection: _take(connection, lease))
     try:
         async with beside(lease.beat(db)):
             yield lease
     finally:
-        with suppress(DatabaseError):  # it runs out by itself, and a later run sees that we are gone
+        with suppress(DatabaseError):  # it expires by itself, and a later run sees that this process is gone
             await db.execute(LEASE.update().where(lease.is_own).values(token=null(), holder=null(), lease_until=null()))
 
 
 async def _take(connection: AsyncConnection, lease: Lease) -> None:
     own = LEASE.c
-    # Without the EXISTS it would wait for a transaction that has the row in work, which may be a stopped process's.
+    # Without the EXISTS, this would wait for a transaction that holds the row, perhaps of a stopped process.
     values = select(literal(lease.account_id), literal(lease.family), literal(lease.walk))
     missing = values.where(~exists(select(own.token).where(lease.row)))
     new = insert(LEASE).from_select(["ebay_account_id", "api_family", "walk"], missing)
@@ -209,9 +214,9 @@ async def _take(connection: AsyncConnection, lease: Lease) -> None:
     held = (own.lease_until > func.clock_timestamp()).label("held")
     current = select(own.token, own.holder, own.run_id, held).where(lease.row).with_for_update(skip_locked=True)
     row = (await connection.execute(current)).one_or_none()
-    if row is None:  # its row is locked: somebody is taking it, or storing
+    if row is None:  # its row is locked: another run is taking it, or storing
         raise LeaseHeld(f"{lease.family}: another run holds this account and family")
-    if row.token == lease.token:  # the transaction is repeated after a lost COMMIT
+    if row.token == lease.token:  # this is the repeat of a transaction whose COMMIT was lost
         return
     if row.token and row.held and not is_gone(row.holder):
         raise LeaseHeld(f"{lease.family}: another run holds this account and family", hint=f"it is run {row.run_id}")
@@ -219,14 +224,16 @@ async def _take(connection: AsyncConnection, lease: Lease) -> None:
     await connection.execute(LEASE.update().where(lease.row).values(taken))
     if row.token:
         log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
-    if row.run_id:  # also where it could let its lease go but not tell how it ended
+    if row.run_id:  # also if it released its lease but could not store its end
         unfinished = WORKER_RUN.update().where(WORKER_RUN.c.id == row.run_id, WORKER_RUN.c.status == "running")
         await connection.execute(unfinished.values(status="interrupted", finished_at=func.clock_timestamp()))
 
 
 async def revoke_leases(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
-    """Take every lease of an account and hold it for an hour: runs that are at work write nothing more, and none
-    begins. Waits for a commit that is under way."""
+    """Take all leases of an account for an hour: running work writes nothing more, and none begins.
+
+    Waits for a commit that is under way.
+    """
     family, walk = each("family", Text, sorted(families)), each("walk", Text, ["backfill", "live"])
     an_hour = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 1)
     rows = (

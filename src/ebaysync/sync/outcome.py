@@ -1,7 +1,7 @@
-"""What an error means for the families of a run, and how the run's end is recorded.
+"""What an error means for the families of a run, and how the end of the run is recorded.
 
-An error ends up in the summaries. It is also remembered where it would only come again: a refused scope or consent
-costs no further call, a spent quota makes a family wait, any other failure backs off (sync/cadence).
+An error goes into the summaries. It is also remembered if it would only come again: a refused scope or consent costs no
+further calls, a spent quota makes a family wait, and any other failure backs off (sync/cadence).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def fail(summary: Summary, error: EbaysyncError) -> None:
-    """Say in a summary that its family failed, was held by another run, or was interrupted."""
+    """Write to a summary that its family failed, was held by another run, or was interrupted."""
     summary.failure = error
     if isinstance(error, LeaseHeld):
         summary.status, summary.reason = "skipped", "held by another run"
@@ -48,16 +48,16 @@ def fail(summary: Summary, error: EbaysyncError) -> None:
 
 
 def skip(summary: Summary, reason: str, failure: EbaysyncError | None = None) -> None:
-    """Say in a summary why its family is not read."""
+    """Write to a summary why its family is not read."""
     summary.status, summary.reason, summary.failure = "skipped", reason, failure
 
 
 async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: Exception) -> None:
-    """Turn the error that ended a run into the summaries of its families."""
+    """Write the error that ended a run to the summaries of its families."""
     if isinstance(error, StopRequested):
-        return  # each family's summary has the reason
+        return  # each family's summary already has the reason
     if isinstance(error, QuotaSpent):
-        # eBay counts calls for the whole keyset: the account did nothing wrong, so nothing backs off.
+        # eBay counts calls per keyset. The account did nothing wrong, so there is no back-off.
         _quota_spent(family_runs, error)
         return
     if isinstance(error, EbaysyncError):
@@ -70,7 +70,7 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
 
 
 def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
-    """The day's calls are used up: no failure. What was stored stays, and so does the cursor."""
+    """The quota is spent, which is no failure. Stored data and the cursor stay."""
     for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
         moved = summary.window_from and summary.reached and summary.reached > summary.window_from
         summary.status = "completed" if summary.fetched or moved else "skipped"
@@ -78,7 +78,7 @@ def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
 
 
 async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncError) -> EbaysyncError:
-    """Store what an error says about the account's consent, so that no further call is spent on it. The error to
+    """Store what an error says about the account's consent, so that no further call is wasted. Returns the error to
     report."""
     account, family = context.account, family_run.family
     if not family_run.sink.keeps:
@@ -96,18 +96,20 @@ async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncE
 
 
 def unexpected(error: Exception) -> EbaysyncError:
-    """An error that is a bug, without its text, which may quote a record. The log gets the place."""
+    """Turn a bug into an error without its text, which may quote a record. The log gets the place."""
     if isinstance(error, MemoryError):
         return OutOfMemory("the memory that an account's process may take is not enough")
-    # An exception's text may quote a record, and so a person; frames quote only our own source.
+    # An exception's text may quote a record, and so a person. Frames quote only our own source.
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected %s\n%s", type(error).__name__, frames)
     return EbaysyncError(f"unexpected {type(error).__name__}", hint="this is a bug of ebaysync; the log has the place")
 
 
 def count(context: RunContext, summaries: Sequence[Summary], started: float) -> None:
-    """Put calls and seconds into the summaries. Families that are read together share their calls: the first has the
-    number, the others say so. `started` is time.monotonic()."""
+    """Write calls and seconds to the summaries. `started` is time.monotonic().
+
+    Families that are read together share their calls: the first summary has the number, the others refer to it.
+    """
     read = [summary for summary in summaries if summary.status != "skipped" or summary.run_id]
     for summary in read:
         summary.seconds = time.monotonic() - started
@@ -118,8 +120,7 @@ def count(context: RunContext, summaries: Sequence[Summary], started: float) -> 
 
 
 async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None:
-    """Record the end of a family's run: its log, its row, the family's state. A run that lost its lease records
-    nothing, because the run that took over has done so."""
+    """Record the end of a family's run: log, row, state. A run that lost its lease records nothing."""
     summary, error = family_run.summary, family_run.summary.failure
     summary.caught_up &= not family_run.stopped
     if not family_run.sink.keeps or isinstance(error, LeaseLost):
@@ -131,7 +132,7 @@ async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None
     try:
         await family_run.sink.transact(work)
     except LeaseLost as lost:
-        # The run that took over has closed this run's row; ours must not write over it.
+        # The run that took over has closed this run's row, so it must not be overwritten.
         if error is None and not family_run.stopped:
             fail(summary, lost)
     except DatabaseError as not_stored:
@@ -150,7 +151,7 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     facts = summary.facts()
     await family_run.sink.note(connection, "error" if failed else "done", facts)
     message = summary.failure.message if summary.failure and failed else None
-    # A run that began and found the quota spent is complete, and its family stays due.
+    # A run that found the quota spent is completed, and its family stays due.
     quota_spent = summary.status == "skipped"
     status = "completed" if quota_spent else summary.status
     due_again = live and not quota_spent

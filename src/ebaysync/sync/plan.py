@@ -1,8 +1,8 @@
-"""Decides which span of time a run reads. Pure: eBay's now, states and settings go in, a span comes out.
+"""Decides which time span a run reads. Pure: eBay's now, states and settings go in, a span comes out.
 
-A live window begins at the oldest of its families' cursors, less the overlap, and ends at eBay's now less the settle
-time, because eBay's index lags behind. No span begins before eBay's reach. Every bound is a whole second, as eBay's
-stamps are.
+A live window begins at the oldest cursor of its families, less the overlap. It ends at eBay's now, less the settle
+time, because eBay's index lags behind. No span begins before eBay's reach. Every bound is a whole second, like eBay's
+times.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ebaysync.settings import Settings
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.walk import Slice
 
-REACH_MARGIN = timedelta(hours=1)  # so that a long walk's first slice does not slip out of eBay's reach
-ROOMY = 3  # a sweep's slice may get wider when it fills less than this fraction of a page
+REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stays within eBay's reach
+ROOMY = 3  # a sweep's slice may widen if it fills less than this fraction of a page
 
 
 def live(settings: Settings, families: Sequence[tuple[Family, datetime | None]], now: datetime) -> Slice:
-    """The window of families that share a source, each with its cursor (None: it never ran)."""
+    """The window of families that share a source, from each one's cursor (None: it never ran)."""
     end = _end(settings, now)
-    # eBay lists a change some time after it happened, with the earlier stamp: the overlap reads that time again.
+    # eBay may list a change late, with its earlier time. The overlap reads that time again.
     start = min(_start(settings, family, cursor, now, end) for family, cursor in families)
     return Slice(whole_seconds(_within_reach(families[0][0], start, now)), end)
 
 
 def _start(settings: Settings, family: Family, cursor: datetime | None, now: datetime, end: datetime) -> datetime:
     if cursor is None:
-        return now - (family.first_reach or timedelta(days=settings.initial_backfill_days))
-    return min(cursor, end) - (family.overlap or timedelta(minutes=settings.overlap_minutes))
+        return now - (family.window.first_reach or timedelta(days=settings.initial_backfill_days))
+    return min(cursor, end) - (family.window.overlap or timedelta(minutes=settings.overlap_minutes))
 
 
 def backfill(settings: Settings, family: Family, days: int, now: datetime) -> Slice:
@@ -44,17 +44,17 @@ def sweep(
 ) -> tuple[Slice, timedelta] | None:
     """The part of the trailing horizon to read again before a live window, and the width of its first slice.
 
-    The part begins at the position that is furthest behind, or at the horizon's start when the last round is complete
-    or the `whole` horizon is wanted. None: the family has no sweep, or the window covers the horizon.
+    It begins at the position that is furthest behind, or at the start of the horizon if the last round is complete or
+    the `whole` horizon is wanted. None if the family has no sweep, or the window covers the horizon.
     """
-    if family.sweep is None:
+    if family.window.sweep is None:
         return None
-    horizon, end = _within_reach(family, window.end - family.sweep, window.end), window.start
+    horizon, end = _within_reach(family, window.end - family.window.sweep, window.end), window.start
     if horizon >= end:
         return None
     if whole:
         return Slice(whole_seconds(horizon), end), widest(settings, family)
-    # Families of one source share the sweep's calls: the slowest decides, the others skip what they have.
+    # Families of one source share the sweep's calls. The slowest one decides; the others skip what they have.
     furthest_behind = min(states, key=lambda state: state.sweep or horizon)
     start = max(horizon, furthest_behind.sweep or horizon)
     width = min(furthest_behind.sweep_width or widest(settings, family), widest(settings, family))
@@ -62,12 +62,12 @@ def sweep(
 
 
 def widest(settings: Settings, family: Family) -> timedelta:
-    """The widest slice that is asked for at once."""
-    return family.widest or timedelta(hours=settings.max_window_hours)
+    """The widest slice to ask for at once."""
+    return family.window.widest or timedelta(hours=settings.max_window_hours)
 
 
 def next_sweep_width(settings: Settings, family: Family, width: timedelta, records: int, page_size: int) -> timedelta:
-    """Twice the width where a slice left most of its page empty, up to the widest."""
+    """The next width: doubled if a slice left most of its page empty, up to the widest."""
     return min(width * 2 if records * ROOMY < page_size else width, widest(settings, family))
 
 
@@ -80,6 +80,6 @@ def _end(settings: Settings, now: datetime) -> datetime:
 
 
 def _within_reach(family: Family, start: datetime, now: datetime) -> datetime:
-    if family.furthest_reach is None:
+    if family.window.furthest_reach is None:
         return start
-    return max(start, whole_seconds(now - family.furthest_reach + REACH_MARGIN))
+    return max(start, whole_seconds(now - family.window.furthest_reach + REACH_MARGIN))

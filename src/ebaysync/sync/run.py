@@ -1,19 +1,20 @@
-"""One run of the families of one source of one account. `run` is the place to begin reading ebaysync: from top to
-bottom it is the order of steps.
+"""One run: the families of one source of one account.
 
-    refuse    paused, disabled, not in this environment, no quota left: the summary says so, nothing is done
+Start reading ebaysync at `run`. From top to bottom it is the order of the steps:
+
+    refuse    paused, disabled, not in this environment, no quota left: only the summary says so
     lease     one run per account, family and walk at a time
     plan      the window: from the cursor less the overlap (or the first reach) to eBay's now less the settle time
-    read      slices of it, read ahead while the ones before are stored; or a scan, where eBay has no window
-    sweep     a slice of the trailing horizon, where rows change without any filter showing it
-    refetch   by their ids, the records that are not in a final state, and those that lack their detail
+    read      the window in slices, read ahead while earlier ones are stored; or a scan, if eBay has no window
+    sweep     a slice of the trailing horizon, because no filter shows a change there
+    refetch   by id: records that are not in a final state, and records that lack their detail
     report    the run's row, the family's state, a summary
 
 Hop 4 of a record: a batch of records and the cursor they justify are stored in one transaction, fenced by the lease.
 
-Invariants: the cursor moves in the transaction of the rows that justify it, never past a slice that is not wholly
-stored, never beyond eBay's now; no transaction waits for eBay; every write is absolute, so a repeated one does
-no harm; nothing is marked as removed but after a complete scan.
+Invariants: the cursor moves in the transaction of the rows that justify it, never past a slice that is not completely
+stored, never beyond eBay's now. No transaction waits for eBay. Every write is absolute, so repeating it does no harm.
+Nothing is marked as removed without a complete scan.
 """
 
 from __future__ import annotations
@@ -41,8 +42,7 @@ from ebaysync.sync.watch import watched
 
 
 async def run(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[Summary]:
-    """Bring families of one source of one account up to date. Errors, bugs too, end up in the summaries, whose status
-    says so."""
+    """Bring the families of one source of one account up to date. Errors and bugs end up in the summaries."""
     started = time.monotonic()
     share = limits.usable_share(min(family.every_minutes for family in families))
     context = replace(context, api=context.api.counted(share), stop=context.stop.derived())
@@ -59,7 +59,7 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
             await stack.enter_async_context(watched(context.db, held, context.stop))
             try:
                 await _read(SourceRun(context, held, options))
-            except Exception as error:  # a bug of one account must not end its other families
+            except Exception as error:  # a bug here must not end the account's other families
                 await outcome.settle(context, held, error)
             outcome.count(context, [family_run.summary for family_run in held], started)
             for family_run in held:
@@ -69,7 +69,7 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
 
 
 async def _refuse(context: RunContext, family: Family, options: RunOptions) -> tuple[Summary, FamilyRun | None]:
-    """A family's summary, and its run unless there is a reason against it, which is in the summary then."""
+    """A family's summary, and its run; no run if there is a reason against it, which the summary then has."""
     summary = Summary(context.account.name, family.name)
     try:
         state = await sync_state.load(context.db, context.account, family)
@@ -96,7 +96,7 @@ async def _reason_to_refuse(context: RunContext, family_run: FamilyRun) -> str |
 
 
 async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions, stack: AsyncExitStack) -> bool:
-    """Take the family's lease until the stack is closed, and begin a run; whether that went well."""
+    """Take the family's lease until the stack is closed, and begin a run. False if another run holds the lease."""
     family, account, run_id = family_run.family, context.account, uuid4()
     try:
         held = leases.held(context.db, account.id, family.name, options.walk, run_id)
@@ -104,7 +104,7 @@ async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions
         family_run.summary.run_id = str(run_id)
         await sync_state.ensure(context.db, account, family)
         await run_log.begin_run(context.db, account, family.name, run_id, options.trigger)
-        # Loaded again under the lease: a run that ended meanwhile may have moved the cursor.
+        # Load the state again under the lease: a run that has just ended may have moved the cursor.
         family_run.state = await sync_state.load(context.db, account, family)
         family_run.summary.cursor = family_run.state.cursor
     except EbaysyncError as error:
@@ -114,8 +114,8 @@ async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions
 
 
 async def _read(group: SourceRun) -> None:
-    """Read what is due, store it. Raises EbaysyncError; what was stored stays."""
-    # A dead refresh token is found here, before the first call of any family is spent.
+    """Read and store what is due. Raises EbaysyncError. Stored batches stay."""
+    # A dead refresh token is found here, before any family wastes a call.
     await group.race(group.context.api.credentials.access_token())
     for family_run in group.active:
         await family_run.open(group.calls)
@@ -130,7 +130,7 @@ async def _read(group: SourceRun) -> None:
 
 
 async def _read_windows(group: SourceRun, reader: PageReader) -> None:
-    """The live window, then a part of the sweep; or a backfill."""
+    """Read the live window, then a part of the sweep; or a backfill."""
     context, options, in_future = group.context, group.options, group.calls.in_future
     window: windows.Window
     if options.walk == "backfill":
@@ -149,10 +149,10 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
 
 
 async def _refetch(group: SourceRun) -> None:
-    """By their ids: what is not in a final state or lacks its detail. Then what other families' tables fill in."""
+    """Fetch by id what is not final or lacks its detail. Then fill in columns from other families' tables."""
     for family_run in list(group.active):
         if group.go_on() and family_run in group.active:
             await group.guarded(family_run, FamilyRun.refetch_open)
-        # A family that lost its lease while it refetched is no longer active: ask again before each step.
+        # A family may have lost its lease meanwhile, so check again before each step.
         if group.go_on() and family_run in group.active:
             await group.guarded(family_run, FamilyRun.enrich)

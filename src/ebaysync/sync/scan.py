@@ -1,8 +1,8 @@
-"""Reads a list that has no window: page after page, until it can be believed that nothing was missed.
+"""Reads a list without a window, page by page, until nothing can have been missed.
 
-Rows that vanish or appear while we read shift the others over the pages' edges. A pass is believed when every page
-told the same total and as many different records came; else the list is read again, at most PASSES times. What is
-no longer there is decided from such passes alone (sync/snapshot).
+Rows that vanish or appear during the reading shift others across page boundaries. A pass counts as complete if every
+page reported the same total and that many different records came; otherwise the list is read again, at most PASSES
+times. Only complete passes decide what is missing (sync/snapshot).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PASSES = 4
 
 @dataclass(frozen=True)
 class ScanPage:
-    """Records of a scan, and those that cannot be read. `incomplete`: why this is not all there is."""
+    """Records of a scan, and those that cannot be read. `incomplete`: why this is not everything."""
 
     records: Sequence[bytes]
     broken: Sequence[BrokenRecord] = ()
@@ -27,8 +27,8 @@ class ScanPage:
 
 @dataclass(frozen=True)
 class NumberedPage:
-    """A page of a list: its records, how many the whole list is said to have (None: not said), and the next page's
-    name (None: none). `incomplete`: why this is not all of the page."""
+    """A page of a list. `total` is the number of records in the whole list (None: unknown), `next` names the next page
+    (None: there is none). `incomplete`: why this is not the whole page."""
 
     records: tuple[bytes, ...]
     total: int | None
@@ -38,14 +38,16 @@ class NumberedPage:
 
 
 BEHIND_THE_LAST = NumberedPage((), None, None)
-"""There is no such page: the list ended with the one before. Whether that was all, the pages' totals say."""
+"""There is no such page: the list ended with the page before. The totals tell whether that was everything."""
 
 
 async def numbered(
     ask: Callable[[str], Awaitable[NumberedPage]], key: Callable[[bytes], str | None], first: str
 ) -> AsyncGenerator[ScanPage]:
-    """The list's pages; a record that comes a second time in a pass is left out. Raises AnswerNotUnderstood when no
-    pass was whole."""
+    """Yields the list's pages without records that came before in the same pass.
+
+    Raises AnswerNotUnderstood if no pass was complete.
+    """
     for _ in range(PASSES):
         seen: set[str | bytes] = set()
         totals: set[int] = set()
@@ -65,9 +67,9 @@ async def numbered(
                 page.incomplete,
             )
             came = fresh.keys() | broken.keys()
-            # A list that never ends: its next page was read already, or brings only what came before.
+            # An endless list: its next page was read already, or brings only known records.
             if page.next in names or (came and came <= seen):
-                totals.add(-1)  # a page that leads back, or repeats what came before it: this pass is worth nothing
+                totals.add(-1)  # a page that leads back or repeats earlier records: this pass does not count
                 break
             seen |= came
             name = page.next

@@ -1,4 +1,4 @@
-"""Where a family's run writes: transactions under its lease, or, in a dry run, transactions that are rolled back."""
+"""Where a family's run writes: transactions under its lease; in a dry run, transactions that are rolled back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Sink(Protocol):
-    """`keeps`: whether what is written stays."""
+    """`keeps`: whether writes stay."""
 
     keeps: bool
 
@@ -24,22 +24,22 @@ class Sink(Protocol):
     def run_id(self) -> UUID | None: ...
 
     def progressed(self) -> None:
-        """Note that the run got somewhere, so that its lease stays alive."""
+        """Keep the lease alive, because the run got somewhere."""
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Do `work` in a transaction. Raises LeaseLost, RowRefused, DatabaseError."""
+        """Run `work` in a transaction. Raises LeaseLost, RowRefused, DatabaseError."""
 
     async def note(self, connection: AsyncConnection, kind: str, facts: Mapping[str, Any]) -> None:
         """Add a line to the run's log, inside a transaction of this sink."""
 
 
 class LeasedSink:
-    """Commits, fenced by the lease: a run that lost it writes nothing more."""
+    """Commits under the lease: a run that lost it writes nothing more."""
 
     keeps = True
 
-    # Every transaction asks for the lease's token first: a process that was stopped for an hour and wakes up must not
-    # write over its successor.
+    # Check the lease's token first. A process that was stopped for an hour must not overwrite its successor when it
+    # wakes up.
 
     def __init__(self, db: Database, lease: Lease) -> None:
         self._db = db
@@ -60,7 +60,7 @@ class LeasedSink:
 
 
 class DrySink:
-    """Rolls every transaction back, and has no run to log for."""
+    """Rolls back every transaction, and has no run to log to."""
 
     keeps = False
     run_id = None
@@ -69,7 +69,7 @@ class DrySink:
         self._db = db
 
     def progressed(self) -> None:
-        """There is no lease to keep alive."""
+        """A dry run has no lease."""
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         return await self._db.transact(work, commit=False)

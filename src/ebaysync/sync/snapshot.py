@@ -1,8 +1,8 @@
-"""Decides which records a snapshot no longer has: those that a complete scan has not seen, unless too many are missing.
+"""Decides which records a snapshot no longer has: those that a complete scan has not seen.
 
-A scan that would remove more than half of what is known (and more than 50) removes nothing and is an error, until
-three complete scans in a row agree, or the operator says so. Keys are held as eight-byte digests, so that the
-memory of a scan hardly grows with a seller's listings.
+A scan that would remove more than half of the known records (and more than 50) removes nothing and is an error, until
+three complete scans in a row agree, or the operator accepts it. Keys are held as eight-byte digests, so that a scan
+needs little memory even for very many listings.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SCANS_THAT_CONVINCE = 3
 
 
 class Seen:
-    """The keys that a scan has met."""
+    """The keys that a scan has seen."""
 
     def __init__(self) -> None:
         self._digests: set[bytes] = set()
         self.nameless = 0
-        """records whose key could not be read: while there are any, nothing is removed"""
+        """records without a readable key; if there are any, nothing is removed"""
 
     def add(self, keys: Iterable[str | None]) -> None:
         for key in keys:
@@ -47,11 +47,11 @@ def digest(key: str) -> bytes:
 
 
 async def missing(connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen) -> tuple[list[Key], int]:
-    """The known keys that a scan has not seen, and how many are known at all."""
+    """The known keys that a scan has not seen, and the number of known keys."""
     unseen: list[Key] = []
     known = 0
     after: Key | None = None
-    # Page by page over the primary key, so that memory stays flat for a seller with very many listings.
+    # Page over the primary key, so that memory stays small for a seller with very many listings.
     while keys := await present(connection, family.table, account_id, after):
         known += len(keys)
         after = keys[-1]
@@ -60,8 +60,10 @@ async def missing(connection: AsyncConnection, account_id: UUID, family: Family,
 
 
 async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, *, accept: bool) -> int | MassRemoval:
-    """Mark unseen records as removed, inside the caller's transaction: their number, or why none is removed. How many
-    scans in a row missed so many is kept in the same transaction."""
+    """Mark unseen records as removed, inside the caller's transaction. Returns their number, or why none is removed.
+
+    The same transaction counts how many scans in a row missed so many.
+    """
     account_id = writer.account_id
     missed = await mass_removals.load(writer.connection, account_id, family.name)
     if len(unseen) > FEW and len(unseen) * 2 > known and not accept:
@@ -72,7 +74,7 @@ async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, 
                 f"{family.name}: a complete scan no longer has {len(unseen)} of {known} records "
                 f"({missed.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
             )
-        # Only what every one of these scans missed is removed: a listing that came back in one of them stays.
+        # Remove only what all of these scans missed: a listing that came back in one of them stays.
         agreed = set(_split(missed.missing))
         unseen = [key for key in unseen if digest("/".join(key)) in agreed]
     if missed.scans:
@@ -81,7 +83,7 @@ async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, 
 
 
 def _deepened(missed: MissedBefore, unseen: list[Key]) -> MissedBefore:
-    """One more scan that misses so much; what counts is what all of them miss."""
+    """Count one more scan that misses too much. Only keys that all of them miss count."""
     digests = {digest("/".join(key)) for key in unseen}
     if missed.scans:
         common = digests & set(_split(missed.missing))

@@ -1,7 +1,6 @@
 """The families of one source that a run reads together.
 
-What happens to one of them does not affect the others: a family that lost its lease, or is to stop, is left behind,
-and the run goes on for the rest.
+A family that loses its lease or must stop does not affect the others: the run goes on for the rest.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ T = TypeVar("T")
 
 
 class SourceRun:
-    """`active` are the families that go on; `reader` asks for windows (None: eBay has none here, there is a scan)."""
+    """`active` are the families that go on. `reader` asks for windows; None: eBay has none here, so there is a scan."""
 
     def __init__(self, context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
         self.context, self.options = context, options
         self.active = list(family_runs)
-        self.family = family_runs[0].family  # families of one source declare the same of it
+        self.family = family_runs[0].family  # families of one source declare the same value
         self.calls: Calls = open_source(self.family, context.api)
         self.reader = self._windows()
 
     async def race(self, work: Awaitable[T]) -> T:
-        """Wait for eBay until the run is to stop. Raises Interrupted, StopRequested."""
+        """Wait for eBay, but not longer than until the run is to stop. Raises Interrupted, StopRequested."""
         return await self.context.stop.race(work)
 
     def go_on(self) -> bool:
-        """Whether to begin something new. Families that are to stop are left behind."""
+        """Whether to begin something new. Drops families that are to stop."""
         late = self.options.deadline is not None and time.monotonic() >= self.options.deadline
         self.active = [family_run for family_run in self.active if not family_run.stopped]
         return self.context.stop.signum is None and not late and bool(self.active)
@@ -50,16 +49,16 @@ class SourceRun:
             family_run.sink.progressed()
 
     async def each(self, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
-        """Do it for every active family. Raises LeaseLost when none is left, and what `work` raises beside that."""
+        """Call `work` for every active family. Raises LeaseLost if none is left, and what else `work` raises."""
         for family_run in list(self.active):
             await self.guarded(family_run, work)
 
     async def guarded(self, family_run: FamilyRun, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
-        """Do it for one family, as `each` does."""
+        """Call `work` for one family, like `each`."""
         try:
             await work(family_run)
         except LeaseLost as lost:
-            # `accounts remove` revokes leases, too: then the reason says so.
+            # `accounts remove` revokes leases too. Then the reason says so.
             family_run.stop_for(await self.context.db.transact(family_run.reason_to_stop))
             if not family_run.stopped:
                 outcome.fail(family_run.summary, lost)
@@ -70,12 +69,14 @@ class SourceRun:
             self._leave(family_run)
 
     async def walk(self, window: Window) -> bool:
-        """Read a window's slices, store each with the position that it justifies; whether the end was reached. Raises
-        EbayError, DatabaseError; what was stored stays."""
+        """Read a window's slices and store each with the position it justifies. Returns whether the end was reached.
+
+        Raises EbayError, DatabaseError. Stored slices stay.
+        """
         assert self.reader
         reached = window.span.start
         slices = read(self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead)
-        # Without aclosing, the tasks that read ahead would go on after an error until the garbage collector comes.
+        # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:
                 await self._store(read_slice, window)
@@ -92,7 +93,7 @@ class SourceRun:
             await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
 
         await self.each(store)
-        # eBay said that this is not all of the slice: its records are stored, its position is not.
+        # eBay said that this is not the whole slice: store its records, but not its position.
         if read_slice.partial:
             raise read_slice.partial
 

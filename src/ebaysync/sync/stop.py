@@ -1,7 +1,8 @@
-"""The wish to stop: a signal, or a pause, a disabled family or account, a removed account.
+"""Requests to stop: a signal, a pause, a disabled family or account, a removed account.
 
-A process has one Stop; each run derives its own from it, because a pause may end one run and not its neighbours.
-Batches are stored whole: a run looks at its Stop between them, and no wait for eBay outlasts it.
+A process has one Stop. Each run derives its own from it, because a pause may end one run but not the others. A run
+checks its Stop between batches, so batches are always stored completely, and no wait for eBay lasts longer than until
+the request.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ T = TypeVar("T")
 
 
 class StopRequested(Exception):
-    """Nobody wants this work any more. The summary of each family has the reason."""
+    """The work is no longer wanted. Each family's summary has the reason."""
 
 
 class Stop:
-    """Whether to stop, and waits that end when it is time to."""
+    """Whether to stop, and waits that end when a stop is requested."""
 
     def __init__(self) -> None:
         self._cause: Interrupted | StopRequested | None = None
         self._requested = asyncio.Event()
-        self._derived: WeakSet[Stop] = WeakSet()  # weak: runs come and go, the process's Stop stays
+        self._derived: WeakSet[Stop] = WeakSet()  # weak references: runs come and go, the process's Stop stays
 
     @property
     def signum(self) -> int | None:
-        """The signal that asked for the end."""
+        """The signal that requested the stop."""
         return self._cause.signum if isinstance(self._cause, Interrupted) else None
 
     def derived(self) -> Stop:
-        """A Stop that follows this one, and can be stopped alone."""
+        """A Stop that follows this one, and can also be stopped alone."""
         child = Stop()
         self._derived.add(child)
         if self._cause:
@@ -43,11 +44,11 @@ class Stop:
         return child
 
     def request(self, signum: int) -> None:
-        """Ask for the end because of a signal."""
+        """Request a stop because of a signal."""
         self._stop(Interrupted(signum))
 
     def end(self) -> None:
-        """Ask for the end because the work is not wanted any more."""
+        """Request a stop because the work is no longer wanted."""
         self._stop(StopRequested())
 
     def _stop(self, cause: Interrupted | StopRequested) -> None:
@@ -61,10 +62,9 @@ class Stop:
         await self._requested.wait()
 
     async def race(self, work: Awaitable[T]) -> T:
-        """The result of `work`. Raises Interrupted or StopRequested as soon as it is time to stop, and cancels `work`
-        then."""
+        """The result of `work`. On a request to stop, cancels `work` and raises Interrupted or StopRequested."""
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._requested.wait())
-        # asyncio.wait does not cancel its tasks: whoever leaves here, by a signal or by cancellation, does it.
+        # asyncio.wait does not cancel its tasks, so do it here, whether we leave by a signal or by cancellation.
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -74,7 +74,7 @@ class Stop:
         raise self._error()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep. Raises Interrupted or StopRequested as soon as it is time to stop."""
+        """Sleep. On a request to stop, raises Interrupted or StopRequested at once."""
         try:
             async with asyncio.timeout(seconds):
                 await self._requested.wait()
@@ -83,6 +83,6 @@ class Stop:
         raise self._error()
 
     def _error(self) -> Exception:
-        # A new one each time: one exception raised by several tasks would collect all of their tracebacks.
+        # A new exception each time: one that several tasks raise would collect all of their tracebacks.
         cause = self._cause
         return Interrupted(cause.signum) if isinstance(cause, Interrupted) else StopRequested()

@@ -14,7 +14,7 @@ Status = Literal["completed", "error", "skipped", "interrupted"]
 
 @dataclass
 class Summary:
-    """The result of one family's run. `run --json` prints it, and the run's row keeps it as `summary_json`."""
+    """The result of one family's run: printed by `run --json`, and stored as `summary_json` in the run's row."""
 
     account: str
     family: str
@@ -67,7 +67,7 @@ class Summary:
         } | self._normalized()
 
     def facts(self) -> dict[str, Any]:
-        """`summary_json`: the same, and how many records still lack their detail."""
+        """The object stored as `summary_json`: also the number of records that still lack their detail."""
         return self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
 
     def _normalized(self) -> dict[str, int]:

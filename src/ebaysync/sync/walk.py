@@ -1,17 +1,17 @@
-"""Reads a span of time in slices that can be stored one after the other.
+"""Reads a time span in slices that can be stored one after the other.
 
-A slice is only taken when its whole content came in one answer. One answer is one moment of eBay's index, so rows
-that move while we read cannot shift anything: there is no second page for them to slip through, whatever the order
-of rows, and whether rows leave the window, enter it, or both at once. A row that leaves was modified, and is found
-in a later slice; a row that enters late is found by the next run's overlap. Reading pages last to first is not
-enough: a row that enters near the start pushes another over a page's edge into what was already read.
+A slice counts only if its whole content came in one answer. One answer shows one moment of eBay's index, so there is no
+second page that rows could slip past while they move, whatever their order, and whether they enter or leave the window.
+A row that leaves was modified, and a later slice finds it; a row that enters late is found by the next run's overlap.
+Reading pages from last to first would not be enough: a row that enters near the start pushes another one across a page
+boundary into what was already read.
 
-A slice that holds more than a page is cut by its density and asked for again. Neighbours share their common
-boundary, so it does not matter which end of a filter is inclusive. Up to IN_FLIGHT slices are asked for at once,
-and they are handed out in order.
+A slice that holds more than a page is cut by its density and asked for again. Neighbouring slices share their boundary,
+so it does not matter which end of a filter is inclusive. Up to IN_FLIGHT slices are requested at once, and delivered in
+order.
 
-Where one second alone holds more than a page (eBay's stamps are whole seconds), nothing can be cut: then the pages
-are read, in turn from either end, until two passes in a row have brought nothing new.
+If one second alone holds more than a page (eBay's times are whole seconds), it cannot be cut. Then its pages are read,
+in turn from either end, until two passes in a row bring nothing new.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ebaysync.tasks import cancel
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 4
-FULL = 0.7  # cut so that a slice is expected to fill this share of a page
+FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12
 COUNT_RETRIES = 3
-UNREADABLE = 200  # answers of one walk that are not XML; one record that breaks its page costs about twenty
+UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Slice:
         return self.end - self.start
 
     def cut(self, parts: int) -> list[Slice]:
-        """Parts of equal width, on whole seconds, each beginning where the one before it ends."""
+        """Slices of equal width on whole seconds, each beginning where the one before it ends."""
         step = max(FINEST, timedelta(seconds=math.ceil(self.width.total_seconds() / parts)))
         edges = [self.start]
         while edges[-1] + step < self.end:
@@ -57,22 +57,22 @@ class Slice:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer: what eBay says the whole window holds, the records of this page, and whether another follows."""
+    """One answer: the total that eBay states for the window, the page's records, and whether another page follows."""
 
     total: int
     records: tuple[bytes, ...]
     more: bool
     partial: EbayError | None = None
-    """eBay says itself that this is not all: the records are good, the cursor stays"""
+    """eBay says that this is not everything: the records are good, but the cursor stays"""
 
     def is_all(self, page_size: int) -> bool:
-        """Whether this is the whole window: as many as counted, and no page behind a full one."""
+        """Whether this is the whole window: as many records as stated, and no page after a full one."""
         return len(self.records) >= self.total and not (self.more and len(self.records) >= page_size)
 
 
 @dataclass(frozen=True)
 class PageReader:
-    """How pages of a window are asked for. `key` tells records apart (of one that has no key: its bytes)."""
+    """How to ask for a window's pages. `key` tells records apart; a record without a key is told apart by its bytes."""
 
     ask: Callable[[Slice, int], Awaitable[Page]]
     key: Callable[[bytes], str | bytes]
@@ -81,8 +81,8 @@ class PageReader:
 
 @dataclass(frozen=True)
 class SliceRecords:
-    """A slice with everything in it. `broken` are answers that cannot be read even for one second, with the reason;
-    `width` is how wide the next slice may be."""
+    """A slice with all of its records. `broken` are answers that cannot be read even for one second, each with the
+    reason. `width` is how wide the next slice may be."""
 
     slice: Slice
     records: tuple[bytes, ...]
@@ -92,7 +92,7 @@ class SliceRecords:
 
 
 class _Query:
-    """A slice in line, and the task that asks for it once it is near the head of the line."""
+    """A slice in the queue, with the task that asks for it once it is near the front."""
 
     def __init__(self, slice_: Slice, page: Page | None = None) -> None:
         self.slice = slice_
@@ -121,10 +121,10 @@ async def read(
     known: Page | None = None,
     ahead: int = IN_FLIGHT,
 ) -> AsyncGenerator[SliceRecords]:
-    """The span's slices with their records, in the order of time. When `go_on` says no, no further slice is asked for.
+    """Yields the span's slices with their records, in order of time. Stops asking when `go_on` returns false.
 
-    `known` is the answer for the span's first clamp, where it has been asked for already; `ahead` is how many slices
-    are asked for at once. Raises EbayError; what was handed out before stays valid.
+    `known` is the answer for the span's first slice, if there is one already. `ahead` is how many slices are requested
+    at once. Raises EbayError. Slices delivered before stay valid.
     """
     line: deque[_Query] = deque()
     position, width, unreadable = span.start, clamp, 0
@@ -156,7 +156,7 @@ async def read(
             elif page.partial:
                 yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
-            # One answer is one moment of eBay's index; a slice that needs a second page is cut, never paged.
+            # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)
                 yield SliceRecords(done.slice, page.records, width)
@@ -175,20 +175,20 @@ def first(span: Slice, clamp: timedelta) -> Slice:
 
 
 def _wider(done: Slice, page: Page, reader: PageReader, width: timedelta, clamp: timedelta) -> timedelta:
-    """The width for what comes next: doubled while slices are less than half as full as they may be."""
+    """The next width: doubled while slices are less than half as full as they may be."""
     if done.width >= width and page.total * 2 < reader.page_size * FULL:
         return min(width * 2, clamp)
     return width
 
 
 async def _whole(reader: PageReader, slice_: Slice) -> Page:
-    """The first page of a slice. One that brings less than its own total says, without being full, is asked for
-    again: eBay's count and list may be of different moments."""
+    """The first page of a slice. If it has fewer records than its own total, although it is not full, ask again: eBay's
+    count and list may be of different moments."""
     for _ in range(COUNT_RETRIES):
         page = await reader.ask(slice_, 0)
         if len(page.records) >= min(page.total, reader.page_size) or page.more or page.partial:
             return page
-    # eBay's counter lags behind its list: fewer rows than counted, on a page that is not full.
+    # eBay's counter lags behind its list: fewer rows than stated on a page that is not full.
     if len({reader.key(record) for record in page.records}) < page.total:
         raise AnswerNotUnderstood(
             f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
@@ -198,11 +198,12 @@ async def _whole(reader: PageReader, slice_: Slice) -> Page:
 
 
 async def _dense(reader: PageReader, slice_: Slice) -> tuple[bytes, ...]:
-    """Every record of a slice that cannot be cut: pages, until two passes in a row have brought nothing new."""
+    """All records of a slice that cannot be cut: read its pages until two passes in a row bring nothing new."""
     found: dict[str | bytes, bytes] = {}
     quiet = 0
     log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
-    # Rows move between pages while we read. Two passes that bring nothing new, and as many as counted: that is all.
+    # Rows move between pages during the reading. It is complete after two passes with nothing new and as many records
+    # as stated.
     for turn in range(PASSES):
         before = len(found)
         total = await _one_pass(reader, slice_, found, backwards=turn % 2 == 1)
@@ -219,7 +220,7 @@ async def _one_pass(reader: PageReader, slice_: Slice, found: dict[str | bytes, 
     page = await reader.ask(slice_, 0)
     total, step = page.total, len(page.records)
     found.update((reader.key(record), record) for record in page.records)
-    # Forwards misses a row that moves towards the front, backwards one that moves towards the end: passes take turns.
+    # Reading forwards misses rows that move to the front, backwards those that move to the end. So passes take turns.
     offset = (total - 1) // (step or 1) * step if backwards else step
     while 0 < offset < total:
         page = await reader.ask(slice_, offset)

@@ -1,8 +1,7 @@
-"""Notices while a run is at work that it is no longer wanted: everything is paused, the family or the account is
-disabled, the account is being removed.
+"""Notices during a run that it is no longer wanted: a pause, a disabled family or account, a removed account.
 
-Each stored batch asks in its own transaction. Between batches, while a retry sleeps or a long list is read, a watcher
-polls every LOOK seconds and stops the run when none of its families may go on.
+Each batch checks in its own transaction. Between batches, while a retry sleeps or a long list is read, a watcher task
+polls every LOOK seconds. It stops the run when none of its families may go on.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LOOK = 15.0  # seconds
 
 
 def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AbstractAsyncContextManager[None]:
-    """Poll for these families, and end `stop`, which is this run's own, when all of them are to stop."""
+    """Poll for these families, and request `stop` when none of them may go on."""
     return beside(_poll(db, family_runs, stop))
 
 
@@ -34,6 +33,6 @@ async def _poll(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> N
         try:
             for family_run in family_runs:
                 family_run.stop_for(await db.transact(family_run.reason_to_stop))
-        except DatabaseError as error:  # the run itself finds out whether the database is gone for good
+        except DatabaseError as error:  # the run itself notices a database that stays unreachable
             log.warning("could not ask whether the run may go on: %s", error)
     stop.end()

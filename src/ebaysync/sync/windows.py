@@ -1,8 +1,8 @@
-"""Spans of time that a run reads: the live window, a backfill, a part of the sweep. Each knows its span and how the
-position after a slice is committed.
+"""The spans that a run reads: live window, backfill, part of the sweep. Each knows how to commit the position after a
+slice.
 
-A position is written in the transaction of the rows that justify it, by an absolute value, so that a repeated write
-does no harm.
+A position is an absolute value, written in the transaction of the rows that justify it, so repeating the write does no
+harm.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords,
 
 log = logging.getLogger(__name__)
 
-CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header counts whole seconds
+CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header has whole seconds
 
 
 class Window(Protocol):
-    """A span to read. `width` is that of its first slice, `first_page` the answer for it, where it is known already;
-    `ahead` slices are asked for at once. With `one_slice` the rest is left to later runs."""
+    """A span to read. `width` is the width of its first slice, `first_page` the answer for that slice if there is one
+    already. `ahead` slices are requested at once. With `one_slice` the rest is left to later runs."""
 
     span: Slice
     width: timedelta
@@ -39,12 +39,12 @@ class Window(Protocol):
     one_slice: bool
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
-        """How a family commits the position after this slice; None where it has nothing to commit."""
+        """How a family commits the position after this slice; None if it has nothing to commit."""
 
 
 @dataclass
 class Live:
-    """From the oldest cursor, less the overlap, to eBay's now, less the settle time."""
+    """The live window: from the oldest cursor less the overlap to eBay's now less the settle time."""
 
     context: RunContext
     span: Slice
@@ -59,7 +59,7 @@ class Live:
 
 @dataclass
 class Backfill:
-    """The last days again, or what is left of them since an interrupted backfill. The cursor stays where it is."""
+    """The last days, read again, or the rest of an interrupted backfill. The live cursor does not move."""
 
     context: RunContext
     span: Slice
@@ -75,9 +75,9 @@ class Backfill:
 
 @dataclass
 class Sweep:
-    """A part of the trailing horizon before the live window, or all of it: rows change there, and no filter shows it.
+    """A part of the trailing horizon before the live window, or all of it, because no filter shows changes there.
 
-    The position goes round and round; a slice that left most of its page empty makes the next one wider.
+    The position goes round and round. A slice that left most of its page empty makes the next one wider.
     """
 
     context: RunContext
@@ -89,9 +89,10 @@ class Sweep:
     first_page: Page | None = None
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
-        """None where the slice does not begin at this family's own position."""
+        """None if the slice does not begin at this family's own position."""
         family, state, end = family_run.family, family_run.state, done.slice.end
-        # Families of one source sweep together, each with its own position: a slice that leaves a gap is not its.
+        # Families of one source sweep together, but each has its own position. A slice that would leave a gap is
+        # skipped.
         if state.sweep is not None and not done.slice.start <= state.sweep <= end:
             return None
         width = plan.next_sweep_width(self.context.settings, family, done.width, len(done.records), self.page_size)
@@ -104,9 +105,9 @@ class Sweep:
 
 
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
-    """Commit a cursor: never back, but from beyond eBay's now (a database that was restored from elsewhere)."""
+    """Commit a cursor. It never moves back, unless it is beyond eBay's now (a database restored from elsewhere)."""
     cursor, now = family_run.state.cursor, family_run.context.api.transport.clock.now()
-    # A cursor beyond eBay's now comes from a restored database or a wrong clock; kept, it would skip orders.
+    # A cursor beyond eBay's now comes from a restored database or a wrong clock. Kept, it would skip orders.
     position = end if cursor is None or cursor > now else max(end, cursor)
     account_id, name = family_run.context.account.id, family_run.family.name
     return Move(
@@ -118,9 +119,8 @@ def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
 async def live(
     context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None
 ) -> Live:
-    """Plan the live window. Raises EbayError. `in_future`: the errorId by which eBay refuses a window that ends after
-    its now."""
-    family = family_runs[0].family  # families of one source declare the same of it
+    """Plan the live window. Raises EbayError. `in_future`: the errorId for a window that ends after eBay's now."""
+    family = family_runs[0].family  # families of one source declare the same value
 
     def span_at(now: datetime) -> Slice:
         return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now)
@@ -133,8 +133,7 @@ async def live(
 async def backfill(
     context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None, days: int
 ) -> Backfill:
-    """Plan a backfill of so many days: what is left of an unfinished one, or a new one. Raises EbayError,
-    DatabaseError."""
+    """Plan a backfill of some days: the rest of an unfinished one, or a new one. Raises EbayError, DatabaseError."""
     family = family_runs[0].family
     width = plan.widest(context.settings, family)
     fresh, page = await _by_ebays_clock(
@@ -144,7 +143,7 @@ async def backfill(
         await open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
         for one in family_runs
     ]
-    # An unfinished backfill goes on where it stopped, but eBay's reach has moved on since.
+    # An unfinished backfill continues where it stopped, but eBay's reach has moved meanwhile.
     span = Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
     return Backfill(context, span, width, page if span == fresh else None)
 
@@ -152,7 +151,7 @@ async def backfill(
 def sweep(
     context: RunContext, family_runs: Sequence[FamilyRun], after: Slice, page_size: int, options: RunOptions
 ) -> Sweep | None:
-    """Plan the part of the sweep that follows a live window; None where there is nothing to sweep."""
+    """Plan the part of the sweep that follows a live window. None if there is nothing to sweep."""
     family, known = family_runs[0].family, [one.state for one in family_runs]
     planned = plan.sweep(context.settings, family, known, after, whole=options.sweep)
     if planned is None:
@@ -168,8 +167,11 @@ async def _by_ebays_clock(
     width: timedelta,
     in_future: int | None,
 ) -> tuple[Slice, Page | None]:
-    """The span by eBay's clock. Until eBay has answered once, only this host's clock is known: the first slice is
-    asked for by it. If eBay's Date disagrees, plan again; if not, that answer is used."""
+    """The span by eBay's clock.
+
+    Before eBay's first answer, only this host's clock is known, so the first slice is requested by that. If eBay's Date
+    disagrees, plan again; if not, the answer is used.
+    """
     clock = context.api.transport.clock
     assumed = clock.now()
     span = span_at(assumed)
@@ -184,7 +186,7 @@ async def _by_ebays_clock(
     except EbayRejected as error:
         if error.error_id != in_future:
             raise
-    # The first answer brought eBay's Date: how far was this host's clock off when the span was planned?
+    # The first answer brought eBay's Date. How far off was this host's clock when the span was planned?
     skew = assumed + timedelta(seconds=time.monotonic() - began) - clock.now()
     span_by_ebay = span_at(clock.now())
     if abs(skew) > CLOCK_TOLERANCE:

@@ -1,1 +1,1 @@
-"""A PostgreSQL of one's own: `server` shares it, `cluster` sets it up, `binaries` finds the programs in the wheel."""
+"""The embedded PostgreSQL: `server` shares it, `cluster` creates it, `binaries` finds the programs in the wheel."""

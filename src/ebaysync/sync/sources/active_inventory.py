@@ -48,7 +48,7 @@ def open_source(api: Api) -> Calls:
 
 
 class _TooMany(Exception):
-    """The list is capped; nothing of it is believed."""
+    """The list is capped: none of it counts."""
 
 
 # "The value range for each of the time filters must be less than 120 days". A listing ends within 31 days (Good 'Til
@@ -95,5 +95,5 @@ def _is_active(record: bytes) -> bool:
     try:
         status = msgspec.json.decode(record, type=_Listing).status
     except ValueError:
-        return True  # the family says what is wrong with it
+        return True  # the family reports what is wrong with it
     return status is None or status.listing in (None, "Active")

@@ -1,4 +1,4 @@
-"""What the account buys (Trading GetMyeBayBuying): all lists in one answer, then the further pages of each."""
+"""What the account buys (Trading GetMyeBayBuying): all lists in one answer, then the further pages of each list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full
 
-OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")  # an item that moves meanwhile may be on two of them
+# an item that moves during the reading may be in two of them
+OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
 
 
 def open_source(api: Api) -> Calls:

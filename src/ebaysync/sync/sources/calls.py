@@ -1,4 +1,4 @@
-"""What a source offers a run: a window page by page, or a scan, and the details of records."""
+"""What a source offers a run: a window's pages, or a scan, and the details of records."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Scanned = Mapping[str, ScanPage]
 
 @dataclass(frozen=True)
 class Calls:
-    """`ask` for a page of a window, or `scan` all there is for some of the families; a second scan of the same run may
-    leave out calls whose answers cannot differ.
+    """`ask` returns a page of a window, `scan` reads everything for some of the families.
 
-    details: records by their keys. details_per_call: keys in one call. details_at_once: details that are stored
-    together, 0 for all. in_future: the errorId by which eBay refuses a window that ends after its now.
+    A second scan in the same run may leave out calls whose answers cannot differ. details: fetches records by their
+    keys. details_per_call: keys per call. details_at_once: details that are stored together, 0 for all. in_future: the
+    errorId for a window that ends after eBay's now.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
@@ -34,8 +34,10 @@ class Calls:
 
 
 def concerns_one_record(error: EbayError) -> bool:
-    """Whether an error may be the fault of the one record that was asked for. Then it must not keep the seller's other
-    records from being stored. A token, a scope, a limit or a connection is not a record's fault."""
+    """Whether an error may be caused by the requested record. Then it must not stop the seller's other records.
+
+    Errors of tokens, scopes, limits and connections are not a record's.
+    """
     if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
         return False
     if isinstance(error, XmlBroken) and not error.by_a_record:
@@ -44,7 +46,7 @@ def concerns_one_record(error: EbayError) -> bool:
 
 
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:
-    """Details from a call that has one record."""
+    """Details from a call that returns one record."""
 
     async def details(keys: Sequence[str]) -> Mapping[str, bytes]:
         return {key: await detail(key) for key in keys}

@@ -13,7 +13,7 @@ from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import Calls, Scanned, as_bytes, concerns_one_record
 from ebaysync.tasks import gather
 
-MOST_REFUSED = 20  # SKUs of one scan whose offers eBay refuses; if there are more, the reason is not in single SKUs
+MOST_REFUSED = 20  # SKUs per scan whose offers eBay may refuse; with more, the cause is not a single SKU
 
 
 class _Sku(msgspec.Struct):
@@ -21,7 +21,7 @@ class _Sku(msgspec.Struct):
 
 
 def open_source(api: Api) -> Calls:
-    asked: set[str] = set()  # a SKU's offers are one answer: asked for once, whatever the list does
+    asked: set[str] = set()  # a SKU's offers come in one answer: asked for once, whatever the list does
     refused: list[EbayError] = []
 
     async def items(offset: str) -> NumberedPage:
@@ -62,8 +62,8 @@ def open_source(api: Api) -> Calls:
 async def _together(
     work: Callable[[str], Awaitable[list[bytes]]], keys: Sequence[str]
 ) -> list[list[bytes] | EbayError]:
-    """All at once, as far as the transport lets them. An error that concerns one key is its result; any other error
-    ends them all."""
+    """Fetch all at once, as far as the transport allows. An error that concerns one key is its result; any other ends
+    them all."""
 
     async def one(key: str) -> list[bytes] | EbayError:
         try:

@@ -13,11 +13,11 @@ from ebaysync.errors import PageOutOfRange, XmlBroken
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.walk import FINEST, Page, Slice
 
-CAP = 25  # every page size that anybody has reported is a multiple of it
+CAP = 25  # every reported page size is a multiple of it
 
 
 def open_source(api: Api) -> Calls:
-    # No answer says how many messages there are, and nobody knows how many a page may have. A page whose length is a
+    # No answer says how many messages there are, and nobody knows how many fit on a page. A page whose length is a
     # multiple of 25 may have been cut there, so its window is cut instead.
     folders: list[str] = []
 
@@ -58,21 +58,21 @@ async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> tradi
 
 
 def looks_full(records: int) -> bool:
-    """Whether a page may have been cut, where the answer does not say how many records there are."""
+    """Whether a page may have been cut, given that the answer has no total."""
     return records > 0 and records % CAP == 0
 
 
 async def _behind(
     api: Api, folder: str, window: Slice, page: trading.HeaderPage, known: Mapping[str | bytes, bytes]
 ) -> dict[str | bytes, bytes]:
-    """The pages behind the first one of a window that cannot be cut."""
+    """The pages after the first one of a window that cannot be cut."""
     found: dict[str | bytes, bytes] = {}
     number = 1
     while looks_full(len(page.records)):
         number += 1
         page = await _headers(api, folder, window, number)
         new = {_message_id(record) or record: record for record in page.records}
-        # Behind the last page eBay may send an empty page, an error or the last page again.
+        # After the last page eBay may send an empty page, an error, or the last page again.
         if not new.keys() - known.keys() - found.keys():
             break
         found |= new

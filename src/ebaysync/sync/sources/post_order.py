@@ -1,4 +1,4 @@
-"""The searches of Post-Order: every place where the next page may be is asked, because eBay's `offset` is ambiguous."""
+"""The searches of Post-Order. eBay's `offset` is ambiguous, so every place is asked where the next page may be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def search(api: Api, resource: Resource) -> Calls:
-    """The search of one resource by creation, and the call by its id where it has one."""
-    listed: set[str | None] = set()  # returns whose summary the search has shown in this run
+    """The search of one resource by creation, and its call by id if it has one."""
+    listed: set[str | None] = set()  # returns whose summary the search of this run has shown
 
     async def ask(window: Slice, offset: int) -> Page:
         total, records, is_cut = 0, list[bytes](), False
@@ -22,7 +22,7 @@ def search(api: Api, resource: Resource) -> Calls:
             except EbayRejected as error:
                 if not place or isinstance(error, Unauthorized | AccessDenied):
                     raise
-                continue  # an offset in rows where eBay counts pages: there is no such page
+                continue  # an offset in rows, but eBay counts pages: there is no such page
             total = max(total, page.total)
             records += as_bytes(page.records)
             is_cut = is_cut or page.is_cut

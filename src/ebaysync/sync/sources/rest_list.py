@@ -12,7 +12,7 @@ from ebaysync.sync.walk import Page
 
 
 class Envelope(Protocol):
-    """What stands around the records of a page; eBay may leave out any of it."""
+    """The envelope of a page's records. eBay may leave out any field."""
 
     @property
     def total(self) -> int | None: ...
@@ -25,11 +25,11 @@ class Envelope(Protocol):
 
 
 def page(envelope: Envelope, records: Sequence[msgspec.Raw] | None, offset: int, limit: int) -> Page:
-    """A page of a list that was asked for with this offset and limit."""
+    """A page of a list, requested with this offset and limit."""
     found = as_bytes(records)
     end, total = offset + len(found), envelope.total or 0
-    # eBay may give fewer records at once than were asked for, and says so in `limit`. It promises neither `total` nor
-    # `next`: a full page that leaves open whether another follows is not taken for the last.
+    # eBay may return fewer records than requested, and says so in `limit`. It promises neither `total` nor `next`, so a
+    # full page without them is not taken for the last.
     is_full = len(found) >= min(limit, envelope.limit or limit)
     more = bool(envelope.next) or (is_full and (envelope.total is None or end < total))
     if is_full or total < end:

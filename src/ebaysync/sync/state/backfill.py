@@ -40,7 +40,7 @@ class Backfill:
 async def open_backfill(
     db: Database, account: Account, family: Family, days: int, start: datetime, end: datetime
 ) -> Backfill:
-    """Go on with an unfinished backfill of as many days, now up to `end`; otherwise begin one of this span."""
+    """Continue an unfinished backfill of the same days, now up to `end`, or begin one with this span."""
     own = BACKFILL.c
     row = insert(BACKFILL).values(
         ebay_account_id=account.id, api_family=family.name, days=days, span_from=start, span_to=end, position=start

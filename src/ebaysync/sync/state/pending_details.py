@@ -1,4 +1,4 @@
-"""ebay_pending_detail: details that eBay could not give yet, each with its own back-off."""
+"""ebay_pending_detail: details that eBay could not deliver yet, each with its own back-off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ebaysync.store.database import CONTROL, Database
 from ebaysync.store.merge import Writer
 
 FIRST_WAIT = timedelta(minutes=5)
-GIVE_UP = 8  # attempts at a detail; the waits between them add up to ten hours
+GIVE_UP = 8  # attempts per detail; the waits between them add up to ten hours
 
 PENDING_DETAIL = Table(
     "ebay_pending_detail",
@@ -31,7 +31,7 @@ _KEY = ("ebay_account_id", "api_family", "entity_key")
 
 @dataclass(frozen=True)
 class Pending:
-    """A detail that failed. `waits`: it is not due yet, or it was given up."""
+    """A failed detail. `waits`: it is not due yet, or was given up."""
 
     attempts: int
     reason: str | None
@@ -51,7 +51,7 @@ async def load(db: Database, account_id: UUID, family: str) -> dict[str, Pending
 
 
 async def note(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) -> None:
-    """Store each record's failed attempts and the last reason; 0 attempts: the detail has come."""
+    """Store each record's failed attempts and the last reason. 0 attempts: the detail has arrived."""
     for key, (attempts, reason) in notes.items():
         wait = (FIRST_WAIT * 2 ** (attempts - 1)).total_seconds() if 0 < attempts < GIVE_UP else None
         # make_interval(years, months, weeks, days, hours, mins, secs)

@@ -1,4 +1,4 @@
-"""ebay_quarantine: records that could not be stored, as eBay sent them, each with the reason."""
+"""ebay_quarantine: records that could not be stored, as eBay sent them, with the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUARANTINE = Table(
 
 
 async def keep(writer: Writer, records: Sequence[tuple[bytes, str]]) -> None:
-    """Store each record with its reason; one that is already here is left as it is."""
+    """Store each record with its reason. A record that is already there stays as it is."""
     for raw, reason in records:
         log.warning("%s: a record goes to quarantine: %s", writer.family, reason)
         row = {

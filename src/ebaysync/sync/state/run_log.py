@@ -41,7 +41,7 @@ WORKER_LOG = Table(
 
 
 async def begin_run(db: Database, account: Account, family: str, run_id: UUID, trigger: str) -> None:
-    """Insert the run as running; again is harmless."""
+    """Insert the run as running. Repeating it does no harm."""
     row = {
         "id": run_id,
         "ebay_account_id": account.id,

@@ -71,17 +71,17 @@ GLOBAL_CONFIG = Table(
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a family when its run begins."""
+    """The state of a family when its run begins."""
 
     enabled: bool
     cursor: datetime | None
     sweep: datetime | None = None
-    """how far this round of the sweep has come; None: the round has not begun"""
+    """how far this round of the sweep has come; None: it has not begun"""
     sweep_width: timedelta | None = None
 
 
 def iso(moment: datetime | None) -> str | None:
-    """Format a time as cursors and summaries have it: ISO 8601, UTC, milliseconds."""
+    """A time as cursors and summaries show it: ISO 8601, UTC, milliseconds."""
     return stamp(moment) if moment else None
 
 
@@ -153,7 +153,7 @@ async def _ensure(connection: AsyncConnection, account: Account, family: Family)
 
 
 async def paused(connection: AsyncConnection) -> str | None:
-    """Why all work is paused; None while it may go on."""
+    """Why all work is paused; None if it is not."""
     row = (await connection.execute(select(GLOBAL_CONFIG.c.workers_enabled, GLOBAL_CONFIG.c.reason))).one()
     return None if row.workers_enabled else _pause(row.reason)
 
@@ -163,8 +163,7 @@ def _pause(reason: str | None) -> str:
 
 
 async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, force: bool) -> str | None:
-    """Why a family of an account may not run, or may not go on; None while it may. `force` ignores that the account or
-    the family is disabled."""
+    """Why a family of an account may not run, or may not go on; None if it may. `force` ignores that it is disabled."""
     row = (await connection.execute(_permission(account_id, family))).one()
     if row.is_active is None:
         return "the account was removed"

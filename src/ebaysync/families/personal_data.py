@@ -1,8 +1,8 @@
-"""What of a record tells of a person, and how it is taken out. Pure: a record in, a record out.
+"""Finds personal data in a record and removes it. Pure: a record in, a record out.
 
-eBay names people in many places: as the buyer of an order, as the sender of a message, within its text. A user name
-or id is therefore looked for as a whole word in every string; where the person is a party to the record, the fields
-that describe a person are erased with it, whatever they hold.
+eBay names people in many places: as the buyer of an order, as the sender of a message, within a text. So a user name or
+id is searched as a whole word in every string. If the person is a party to the record, the fields that describe a
+person are erased completely, whatever they hold.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import msgspec
 
 ERASED = "[erased]"
 
-# eBay's user names are letters, digits and these signs; its immutable ids are letters, digits, - and _.
+# eBay's user names consist of letters, digits and these signs; its immutable ids of letters, digits, - and _.
 _WORD = re.compile(r"[\w*-]+(?:\.[\w*-]+)*")
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|["\\/bfnrt])')
 SHORTEST, LONGEST = 3, 64
-HEAD = 8  # bytes of a digest that are compared
+HEAD_BYTES = 8  # compared bytes of a digest
 
 # Fields that name a party to the record.
 _PARTY = {
@@ -31,7 +31,7 @@ _PARTY = {
     *("Sender", "RecipientUserID", "SendToName", "UserID", "BuyerUserID", "SellerUserID", "EIASToken"),
 }
 
-# Fields that describe a person, with all that is in them; of a string, only where no party is named by it.
+# Fields that describe a person; they are erased with everything in them. A string that names a party is an exception.
 _PERSONAL = {
     # Fulfillment: order
     *("buyer", "shipTo", "finalDestinationAddress", "buyerRegistrationAddress", "taxAddress", "taxIdentifier"),
@@ -49,7 +49,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def words(document: bytes) -> set[str]:
-    """Every word of a JSON document that could be a user name or id, in lower case."""
+    """All words of a JSON document that could be a user name or id, in lower case."""
     text = document.decode(errors="replace")
     return _words(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text))
 
@@ -59,8 +59,11 @@ def _words(text: str) -> set[str]:
 
 
 def mentioned(document: bytes, names: Collection[str], *, json: bool) -> set[str]:
-    """Which of these names, in lower case, occur as whole words. In JSON `\\nalice` is a line's end and alice; of what
-    may or may not be JSON both are looked at."""
+    """Which of these names, in lower case, occur as whole words.
+
+    In JSON, `\nalice` is a line break and alice. Without `json`, the document may or may not be JSON, so both readings
+    count.
+    """
     found = words(document)
     if not json and b"\\" in document:
         found |= _words(document.decode(errors="replace"))
@@ -68,13 +71,13 @@ def mentioned(document: bytes, names: Collection[str], *, json: bool) -> set[str
 
 
 def pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Any of these names as a whole word."""
+    """Matches any of these names as a whole word."""
     inner = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     return re.compile(rf"(?<![\w*-])(?<![\w*-]\.)(?:{inner})(?![\w*-]|\.[\w*-])", re.IGNORECASE)
 
 
 def erase(document: bytes, names: Collection[str]) -> bytes:
-    """A JSON document without these people; of one that is no JSON, without their names."""
+    """The JSON document without these people. If it is not JSON, only the names are replaced."""
     named = pattern(names)
     try:
         tree = _decode(document)
@@ -84,7 +87,7 @@ def erase(document: bytes, names: Collection[str]) -> bytes:
 
 
 def is_party(document: bytes, names: Collection[str]) -> bool:
-    """Whether one of these people is a party to a record."""
+    """Whether one of these people is a party to the record."""
     try:
         return _is_party(_decode(document), pattern(names))
     except (ValueError, RecursionError):
@@ -103,11 +106,12 @@ def _is_party(node: Any, named: re.Pattern[str]) -> bool:
 
 
 def _without(node: Any, named: re.Pattern[str], *, whole: bool, party: bool) -> Any:
-    """`whole`: every string in it goes; else only the names. `party`: what describes a person goes as a whole."""
+    """The tree without the names. `whole`: every string in it is erased. `party`: fields that describe a person are
+    erased."""
     if isinstance(node, dict):
         return {
             name: _without(
-                value, named, whole=name not in _PLACES and (whole or _goes(name, value, party)), party=party
+                value, named, whole=name not in _PLACES and (whole or _is_erased_whole(name, value, party)), party=party
             )
             for name, value in node.items()
         }
@@ -118,29 +122,29 @@ def _without(node: Any, named: re.Pattern[str], *, whole: bool, party: bool) -> 
     return node
 
 
-def _goes(name: str, value: Any, party: bool) -> bool:
-    """Of a string that names a party, only the erased person's name goes: the other party stays."""
+def _is_erased_whole(name: str, value: Any, party: bool) -> bool:
+    """Whether a field is erased completely. A string that names a party is not: the other party stays."""
     return party and name in _PERSONAL and not (name in _PARTY and isinstance(value, str))
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """Who was erased, by digests: no name is kept."""
+class ErasedPeople:
+    """Erased people, as digests: no name is stored."""
 
     salt: bytes = b""
     heads: Sequence[int] = ()
-    """the first 64 bits of each digest, in order: eBay tells of everybody who leaves, and in time of a million"""
+    """the first 64 bits of each digest, sorted; eBay reports everybody who leaves, in time a million"""
 
     def digest(self, name: str) -> bytes:
         return hashlib.sha256(self.salt + name.lower().encode()).digest()
 
     def __contains__(self, name: str) -> bool:
-        head = int.from_bytes(self.digest(name)[:HEAD])
+        head = int.from_bytes(self.digest(name)[:HEAD_BYTES])
         at = bisect_left(self.heads, head)
         return at < len(self.heads) and self.heads[at] == head
 
     def cleaned(self, document: bytes) -> bytes:
-        """A record as it may be stored: without the people who were erased before it came again."""
+        """The record without erased people."""
         if not self.heads:
             return document
         names = [word for word in words(document) if word in self]
