@@ -25,7 +25,8 @@ import pytest
 from ebaysync import settings
 from ebaysync.accounts import accounts, vault
 from ebaysync.accounts.accounts import Consent
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
 from ebaysync.store.database import Database
 from ebaysync.store.embedded import binaries

@@ -21,7 +21,8 @@ import pytest
 
 from ebaysync import settings
 from ebaysync.accounts import application, consent, rotate, vault
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
 from ebaysync.settings import Settings

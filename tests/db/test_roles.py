@@ -16,7 +16,7 @@ from psycopg import errors, sql
 
 from ebaysync.families import discover
 from ebaysync.log import Secret
-from ebaysync.ops.doctor import examine
+from ebaysync.ops.doctor import diagnose
 from ebaysync.settings import Settings
 from ebaysync.store import migrate
 from ebaysync.store.database import Database, PermissionRefused
@@ -258,7 +258,7 @@ async def test_the_doctor_names_what_a_login_may_not_write(
     db = Database(Secret(url))
 
     async def complaints(**more: Any) -> list[tuple[str, str]]:
-        found = await examine(Settings(home=tmp_path, **more), db, [], Stop(), online=False)
+        found = await diagnose(Settings(home=tmp_path, **more), db, [], Stop(), online=False)
         return [(one.subject, one.message) for one in found if one.check == "database" and one.status != "ok"]
 
     try:

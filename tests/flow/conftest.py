@@ -14,8 +14,9 @@ import pytest
 from ebaysync.accounts import accounts, signing, vault
 from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.signature import SITES
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.settings import Settings

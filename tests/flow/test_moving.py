@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sim.world import ROW_ORDERS
+from ebaysync.sim.quirks import CHOICES
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ async def test_of_5000_orders_none_is_missing_when_rows_leave_and_enter_between_
 ) -> None:
     """A busy seller: 5,000 orders of half a day, so that most windows hold more than a page at first."""
     clock = ManualClock(NOON)
-    rows = ROW_ORDERS[seed % len(ROW_ORDERS)]
+    rows = CHOICES["rows"][seed % len(CHOICES["rows"])]
     b = bench(seed=seed, orders_per_seller=5000, sellers=1, clock=clock, rows=rows, days=0.5)
     b = b.with_settings(settle_seconds=30, initial_backfill_days=2)
     [seller] = b.sim.world.sellers

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from pytest_httpx import HTTPXMock
 
-from ebaysync.families.family import Parts
+from ebaysync.families.family import RecordVersions
 from ebaysync.families.orders import FAMILY
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.faults import SPOILERS
-from ebaysync.sim.world import ROW_ORDERS
+from ebaysync.sim.quirks import CHOICES
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
 from ebaysync.sync.context import RunOptions
@@ -155,7 +155,7 @@ async def test_no_slice_is_wider_than_the_clamp_and_none_is_left_out(bench: Benc
     assert all(a[1] == b_[0] for a, b_ in itertools.pairwise(spans))
 
 
-@pytest.mark.parametrize("rows", ROW_ORDERS)
+@pytest.mark.parametrize("rows", CHOICES["rows"])
 @pytest.mark.parametrize("kind", ["leave", "leave_and_enter"])
 async def test_nothing_is_skipped_when_rows_move_after_every_answer(
     bench: Benches, query: Query, rows: str, kind: str
@@ -202,7 +202,7 @@ def iso_of(moment: datetime) -> str:
 async def test_an_answer_that_is_not_understood_is_an_error_and_never_no_data(
     bench: Benches, query: Query, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebaysync.ebay.transport.WIRE_CAP", 2_000_000)
+    monkeypatch.setattr("ebaysync.ebay.body.WIRE_CAP", 2_000_000)
     b = bench(orders_per_seller=5, sellers=1)
     account = await b.add()
     b.sim.faults.add(kind, path="/order$", times=None)
@@ -528,7 +528,7 @@ async def test_an_older_page_sets_neither_an_order_nor_its_line_items_back(bench
     new = query("SELECT raw_payload FROM order_line_items ORDER BY line_item_id")
     events = query("SELECT count(*) FROM ebay_events")
     composer = batches.Composer(FAMILY)
-    batch = batches.Batch([composer.record(Parts(listed=old))])
+    batch = batches.Batch([composer.record(RecordVersions(listed=old))])
     stored = await b.db.transact(
         lambda c: batches.store(b.db, Writer(c, account.id, "orders", None), composer, batch, one_by_one=False)
     )

@@ -12,7 +12,9 @@ import pytest
 from ebaysync.accounts import application, usage, vault
 from ebaysync.accounts.usage import metered
 from ebaysync.ebay import limits
-from ebaysync.ebay.transport import Clock, Transport, hosts
+from ebaysync.ebay.clock import Clock
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.families import discover
 from ebaysync.ops import schedule
 from ebaysync.sim.apis.oauth import Keyset
@@ -226,16 +228,16 @@ async def test_a_process_stores_its_calls_while_it_runs_and_sees_those_of_others
         metered(b.db, keys, keyset, one) as first,
         metered(b.db, keys, keyset, two) as second,
     ):
-        for _ in range(usage.MOST_UNSAID):
+        for _ in range(usage.MOST_UNSTORED):
             first.admit("finances", 1.0)
         for _ in range(200):
             await b.sleep(0)
-            if query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSAID,)]:
+            if query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED,)]:
                 break
-        assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSAID,)]
+        assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED,)]
         second.admit("finances", 1.0)
         await second.store()
-        assert second.budget("finances").used == usage.MOST_UNSAID + 1
+        assert second.budget("finances").used == usage.MOST_UNSTORED + 1
 
 
 async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small: Any, query: Query) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from ebaysync.accounts import rotate, signing, vault
 from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Settings

@@ -16,7 +16,8 @@ from ebaysync.accounts.consent import code_in, connect, ending, resume
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
 from ebaysync.ebay import oauth
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import ConsentNeeded, EbayBusy, EbayError, KeysetRejected, SecretKeyError, UsageError
 from ebaysync.families import discover
 from ebaysync.log import Secret

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ebaysync.ebay import trading as client
+from ebaysync.ebay import trading_lists as client
 from ebaysync.sim.apis import trading, trading_listings, trading_lists, trading_messages
 from ebaysync.sim.calls import Answer
 from ebaysync.sim.clock import ManualClock

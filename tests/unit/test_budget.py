@@ -89,7 +89,7 @@ def test_within_the_goal_nothing_stretches() -> None:
 def test_the_least_urgent_stretch_first_and_the_forecast_stays_within_the_goal() -> None:
     tasks = [task("finances", n) for n in range(60)] + [task("payouts", n) for n in range(60)]
     plan = planned(tasks, {"finances": 6_000})  # wanted until midnight: 5,760 and 1,440
-    assert forecast(plan, "finances").needed == pytest.approx(13_200)
+    assert forecast(plan, "finances").wanted == pytest.approx(13_200)
     assert forecast(plan, "finances").calls == pytest.approx(12_000, rel=0.001)
     assert due(plan, "finances").every == pytest.approx(15, rel=0.01) or due(plan, "payouts").every == 360
     plan = planned(tasks, {"finances": 5_000})
@@ -227,9 +227,9 @@ class Day:
         counts = self.counts
         usage = Usage(counts)
         for api, usual in self.usual[n, source].items():
-            needed = max(1, round(usual * self.random.uniform(0.7, 1.3))) * (90 if first and source == "orders" else 1)
-            spent[api] = max(0, min(needed, math.floor(usage.budget(api, now).remaining(usable_share(urgency)))))
-            whole = whole and spent[api] == needed
+            wanted = max(1, round(usual * self.random.uniform(0.7, 1.3))) * (90 if first and source == "orders" else 1)
+            spent[api] = max(0, min(wanted, math.floor(usage.budget(api, now).remaining(usable_share(urgency)))))
+            whole = whole and spent[api] == wanted
             self.calls[api] += spent[api]
             counts[api] = ApiCount(api, self.calls[api], seen.get(api, 0))
         return spent, whole and not first

@@ -9,8 +9,9 @@ from pytest_httpx import HTTPXMock
 
 from ebaysync.accounts.consent import code_in
 from ebaysync.accounts.scopes import lacking
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.oauth import consent_page, exchange
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset, Settings

@@ -46,7 +46,7 @@ def test_a_family_is_read_in_the_way_that_its_cursor_says(family: Family) -> Non
 def test_families_of_one_source_agree_on_how_it_is_read(family: Family) -> None:
     for other in FAMILIES:
         if other.source == family.source:
-            for name in ("cursor_type", "overlap", "sweep", "widest", "first_reach", "furthest_reach", "every_minutes"):
+            for name in ("cursor_type", "window", "every_minutes"):
                 assert getattr(other, name) == getattr(family, name), (other.name, name)
 
 

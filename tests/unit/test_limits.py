@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from ebaysync.ebay import analytics, limits
+from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.limits import ApiCount, Usage, api_of, api_of_report, quota_day, resets_at, usable_share
-from ebaysync.ebay.transport import Answer, Hosts, Request, Transport
+from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import EbayError, QuotaSpent
 from ebaysync.families import discover
 from ebaysync.log import Secret
@@ -137,12 +138,12 @@ class Spent:
     def __init__(self, *, allows: bool) -> None:
         self.allows, self.told = allows, list[str]()
 
-    def admit(self, api: str, part: float) -> None:
+    def admit(self, api: str, share: float) -> None:
         self.told.append(api)
         if not self.allows:
             raise QuotaSpent("spent")
 
-    def cooling(self, apis: object, part: float) -> str | None:
+    def cooling(self, apis: object, share: float) -> str | None:
         return None
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:

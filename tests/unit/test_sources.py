@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from pytest_httpx import HTTPXMock
 
+from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.transport import Hosts, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import ConfigError, XmlBroken
 from ebaysync.families import discover as families
 from ebaysync.log import Secret

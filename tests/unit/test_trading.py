@@ -14,9 +14,10 @@ import pytest
 from lxml import etree
 from pytest_httpx import HTTPXMock
 
-from ebaysync.ebay import trading
+from ebaysync.ebay import trading, trading_lists, trading_messages
+from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.transport import Hosts, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -113,12 +114,12 @@ def totals(pages: int, entries: int) -> str:
 
 
 CALLS: dict[str, Callable[[Api], Any]] = {
-    "summary": trading.my_messages_summary,
-    "headers": lambda api: trading.my_messages_headers(api, "0", NOON, NOON + timedelta(hours=1), 2),
-    "bodies": lambda api: trading.my_messages_bodies(api, ["1", "2"]),
-    "selling": lambda api: trading.my_ebay_selling_active(api, 3),
-    "seller list": lambda api: trading.seller_list(api, NOON, NOON + timedelta(days=30), 1),
-    "buying": lambda api: trading.my_ebay_buying(api, ["LostList", "WonList", "BidList"], 1, days=30),
+    "summary": trading_messages.my_messages_summary,
+    "headers": lambda api: trading_messages.my_messages_headers(api, "0", NOON, NOON + timedelta(hours=1), 2),
+    "bodies": lambda api: trading_messages.my_messages_bodies(api, ["1", "2"]),
+    "selling": lambda api: trading_lists.my_ebay_selling_active(api, 3),
+    "seller list": lambda api: trading_lists.seller_list(api, NOON, NOON + timedelta(days=30), 1),
+    "buying": lambda api: trading_lists.my_ebay_buying(api, ["LostList", "WonList", "BidList"], 1, days=30),
 }
 PAGES = "<Pagination><EntriesPerPage>200</EntriesPerPage><PageNumber>{}</PageNumber></Pagination>"
 ASKED = {
@@ -226,7 +227,7 @@ def test_what_is_always_a_list_is_what_the_wsdl_lets_repeat(wsdl: dict[str, list
 async def test_an_unknown_marketplace_is_asked_as_the_united_states(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(content=answer("GetMyMessages", ""), headers=XML, is_reusable=True)
     for api.marketplace_id in (None, "EBAY_XX", "EBAY_GB"):
-        await trading.my_messages_summary(api)
+        await trading_messages.my_messages_summary(api)
     assert [request.headers["x-ebay-api-siteid"] for request in httpx_mock.get_requests()] == ["0", "0", "3"]
 
 
@@ -267,7 +268,7 @@ async def test_what_is_no_success_is_its_own_error(
 ) -> None:
     httpx_mock.add_response(content=body, headers=XML, is_reusable=True)
     with pytest.raises(error, match=CALL) as caught:
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert type(caught.value) is error
     assert len(httpx_mock.get_requests()) == times
 
@@ -288,7 +289,7 @@ async def test_what_is_no_xml_is_its_own_error(
 ) -> None:
     httpx_mock.add_response(status_code=status, content=b"<p>", headers={"content-type": kind}, is_reusable=True)
     with pytest.raises(error, match=r"POST https://api\.ebay\.com/ws/api\.dll") as caught:
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert type(caught.value) is error
     assert caught.value.status == status
 
@@ -310,7 +311,7 @@ async def test_a_failure_is_told_by_its_code_whatever_the_http_status(
 ) -> None:
     httpx_mock.add_response(status_code=status, content=refusal(CALL, code), headers=XML, is_reusable=True)
     with pytest.raises(error) as caught:
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert type(caught.value) is error
     assert caught.value.status == status
     assert len(httpx_mock.get_requests()) == times
@@ -319,7 +320,7 @@ async def test_a_failure_is_told_by_its_code_whatever_the_http_status(
 async def test_a_token_that_is_refused_with_another_status_is_renewed_as_well(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(status_code=500, content=refusal(CALL, 21917053), headers=XML)
     httpx_mock.add_response(content=answer(CALL, ""), headers=XML)
-    assert (await trading.my_ebay_selling_active(api, 1)).records == ()
+    assert (await trading_lists.my_ebay_selling_active(api, 1)).records == ()
     sent = [request.headers["x-ebay-api-iaf-token"] for request in httpx_mock.get_requests()]
     assert sent == ["token-1", "token-2"]
 
@@ -331,13 +332,13 @@ async def test_a_refused_token_is_renewed_once_then_the_seller_must_consent(
     refused: dict[str, Any] = {"content": refusal(CALL, code), "headers": XML} if code else {"status_code": 401}
     httpx_mock.add_response(**refused)
     httpx_mock.add_response(content=answer(CALL, ""), headers=XML)
-    assert (await trading.my_ebay_selling_active(api, 1)).records == ()
+    assert (await trading_lists.my_ebay_selling_active(api, 1)).records == ()
     sent = [request.headers["x-ebay-api-iaf-token"] for request in httpx_mock.get_requests()]
     assert sent == ["token-1", "token-2"]
 
     httpx_mock.add_response(**refused, is_reusable=True)
     with pytest.raises(ConsentNeeded) as caught:
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert "accounts connect" in str(caught.value.hint)
     assert len(httpx_mock.get_requests()) == 4
 
@@ -347,7 +348,7 @@ async def test_the_error_is_the_first_that_is_severe(api: Api, httpx_mock: HTTPX
     body = refusal(CALL, 340).replace(b"<Errors>", f"{warning}<Errors>".encode(), 1)
     httpx_mock.add_response(content=body, headers=XML)
     with pytest.raises(PageOutOfRange, match=r"Failure 340$") as caught:
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert caught.value.error_id == 340
 
 
@@ -358,7 +359,7 @@ async def test_warnings_are_logged_as_codes_without_their_texts(
     body = answer(CALL, f"{warning}<SeverityCode>Warning</SeverityCode></Errors>", "Warning")
     httpx_mock.add_response(content=body, headers=XML)
     with caplog.at_level(logging.WARNING, "ebaysync"):
-        await trading.my_ebay_selling_active(api, 1)
+        await trading_lists.my_ebay_selling_active(api, 1)
     assert "GetMyeBaySelling: eBay warns with 42" in caplog.text
     assert "buyer_1" not in caplog.text
 
@@ -367,7 +368,7 @@ async def test_a_partial_failure_with_records_hands_out_both(api: Api, httpx_moc
     inner = f"<ActiveList><ItemArray>{items(range(2))}</ItemArray></ActiveList>"
     body = refusal(CALL, 10007, "PartialFailure").replace(b"</GetMye", f"{inner}</GetMye".encode())
     httpx_mock.add_response(content=body, headers=XML)
-    page = await trading.my_ebay_selling_active(api, 1)
+    page = await trading_lists.my_ebay_selling_active(api, 1)
     assert len(page.records) == 2
     assert isinstance(page.partial, EbayBusy)
 
@@ -385,7 +386,7 @@ async def test_pages_of_listings_say_how_many_there_are(api: Api, httpx_mock: HT
     ]
     for body in bodies:
         httpx_mock.add_response(content=body, headers=XML)
-    pages = [await trading.my_ebay_selling_active(api, 1) for _ in bodies]
+    pages = [await trading_lists.my_ebay_selling_active(api, 1) for _ in bodies]
     assert [(len(page.records), page.pages, page.entries) for page in pages] == [
         (3, 2, 203),
         (3, None, None),
@@ -403,7 +404,7 @@ async def test_a_sellers_list_says_whether_there_is_more(api: Api, httpx_mock: H
     httpx_mock.add_response(
         content=answer("GetSellerList", "<HasMoreItems>false</HasMoreItems><ItemArray/>"), headers=XML
     )
-    first, last = [await trading.seller_list(api, NOON, NOON + timedelta(days=30), page) for page in (1, 2)]
+    first, last = [await trading_lists.seller_list(api, NOON, NOON + timedelta(days=30), page) for page in (1, 2)]
     assert (len(first.records), first.pages, first.entries, first.more) == (2, 2, 203, True)
     assert (last.records, last.more) == ((), False)
 
@@ -413,13 +414,17 @@ async def test_folders_are_inbox_and_sent_and_the_sellers_own(api: Api, httpx_mo
     inbox = "<FolderSummary><FolderID>0</FolderID></FolderSummary>"
     for inner in (f"<Summary>{own}{inbox}</Summary>", "<Summary/>", ""):
         httpx_mock.add_response(content=answer("GetMyMessages", inner), headers=XML)
-    assert [await trading.my_messages_summary(api) for _ in range(3)] == [["0", "1", "7"], ["0", "1"], ["0", "1"]]
+    assert [await trading_messages.my_messages_summary(api) for _ in range(3)] == [
+        ["0", "1", "7"],
+        ["0", "1"],
+        ["0", "1"],
+    ]
 
 
 async def test_no_more_bodies_are_asked_for_than_ebay_gives(api: Api) -> None:
     for ids in ([], [str(n) for n in range(11)]):
         with pytest.raises(ValueError, match="1 to 10"):
-            await trading.my_messages_bodies(api, ids)
+            await trading_messages.my_messages_bodies(api, ids)
 
 
 async def test_purchases_are_one_record_for_each_transaction_in_both_shapes(api: Api, httpx_mock: HTTPXMock) -> None:
@@ -437,7 +442,7 @@ async def test_purchases_are_one_record_for_each_transaction_in_both_shapes(api:
         f"<WonList><OrderTransactionArray>{won}</OrderTransactionArray>{totals(4, 9)}</WonList>"
     )
     httpx_mock.add_response(content=answer("GetMyeBayBuying", inner), headers=XML)
-    found = await trading.my_ebay_buying(api, trading.BUYING, 1)
+    found = await trading_lists.my_ebay_buying(api, trading_lists.BUYING, 1)
     order = {"OrderID": "a", "Total": "3.0"}
     assert as_json(found["WonList"].records) == [
         {"List": "WonList", "Order": order, "Transaction": {"T": "1"}},
@@ -459,12 +464,12 @@ async def test_a_purchase_that_is_no_purchase_is_not_understood(api: Api, httpx_
     body = answer("GetMyeBayBuying", f"{odd}</OrderTransactionArray></WonList>")
     httpx_mock.add_response(content=body, headers=XML)
     with pytest.raises(AnswerNotUnderstood, match="OrderTransaction"):
-        await trading.my_ebay_buying(api, ["WonList"], 1)
+        await trading_lists.my_ebay_buying(api, ["WonList"], 1)
 
 
 # ---- samples
 
-BUYING_ALL: Callable[[Api], Any] = lambda api: trading.my_ebay_buying(api, trading.BUYING, 1)  # noqa: E731
+BUYING_ALL: Callable[[Api], Any] = lambda api: trading_lists.my_ebay_buying(api, trading_lists.BUYING, 1)  # noqa: E731
 COUNTS: dict[str, tuple[Callable[[Api], Any], Any]] = {
     "GetMyMessages-bodies-full.synthetic.xml": (CALLS["bodies"], 1),
     "GetMyMessages-bodies-invalid-chars.synthetic.xml": (CALLS["bodies"], 1),

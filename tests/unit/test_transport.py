@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytest_httpx import HTTPXMock, IteratorStream
 
 from ebaysync.ebay import fulfillment, oauth
+from ebaysync.ebay.body import CHUNK, START
+from ebaysync.ebay.clock import Clock
+from ebaysync.ebay.hosts import Hosts, hosts
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.signature import Signer
-from ebaysync.ebay.transport import PIECE, START, Answer, Clock, Hosts, Request, Transport, hosts
+from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import (
     AnswerNotUnderstood,
     ConsentNeeded,
@@ -253,7 +256,7 @@ async def test_a_gzip_that_is_cut_or_longer_than_it_says_is_never_taken_for_whol
 async def test_a_bomb_is_stopped_before_it_is_unpacked(
     api: Api, httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebaysync.ebay.transport.DECODED_CAP", 1_000_000)
+    monkeypatch.setattr("ebaysync.ebay.body.DECODED_CAP", 1_000_000)
     bomb = IteratorStream([gzip.compress(bytes(50_000_000))])
     httpx_mock.add_response(stream=bomb, headers=JSON | {"content-encoding": "gzip"})
     with pytest.raises(AnswerNotUnderstood, match="larger than"):
@@ -285,7 +288,7 @@ XML = {"content-type": "text/xml;charset=utf-8"}
 
 
 async def test_a_fed_body_is_not_held_and_every_attempt_has_a_feed_of_its_own(api: Api, httpx_mock: HTTPXMock) -> None:
-    body = b"<a>" + bytes(3 * PIECE) + b"</a>"
+    body = b"<a>" + bytes(3 * CHUNK) + b"</a>"
     whole = gzip.compress(body)
     for sent in (whole[: len(whole) // 2], whole[:-9], whole + whole, whole):
         halves = IteratorStream([sent[:1000], sent[1000:]])
@@ -295,7 +298,7 @@ async def test_a_fed_body_is_not_held_and_every_attempt_has_a_feed_of_its_own(ap
     assert isinstance(answer.fed, Bytes)
     assert b"".join(answer.fed.pieces) == body
     assert answer.fed.closed
-    assert max(map(len, answer.fed.pieces)) <= PIECE
+    assert max(map(len, answer.fed.pieces)) <= CHUNK
     assert len(httpx_mock.get_requests()) == 4
 
 
@@ -316,7 +319,7 @@ async def test_an_error_in_the_feed_passes_out(api: Api, httpx_mock: HTTPXMock) 
 async def test_a_bomb_does_not_get_into_the_feed(
     api: Api, httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebaysync.ebay.transport.DECODED_CAP", 5_000_000)
+    monkeypatch.setattr("ebaysync.ebay.body.DECODED_CAP", 5_000_000)
     total = 0
 
     class Counting(Bytes):

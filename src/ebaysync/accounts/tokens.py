@@ -29,9 +29,10 @@ from ebaysync.accounts.accounts import Account, connect_command, has_tokens
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.signature import SITES
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import ConsentNeeded, EbaysyncError, KeysetRejected
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset, Settings

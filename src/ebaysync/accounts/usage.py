@@ -29,8 +29,9 @@ from ebaysync.accounts.accounts import has_tokens
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.analytics import Report
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
-from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport, hosts
+from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, Unauthorized
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database

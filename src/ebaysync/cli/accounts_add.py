@@ -14,7 +14,8 @@ from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import group
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS, Environment

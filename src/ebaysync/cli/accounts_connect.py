@@ -20,7 +20,8 @@ from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_i
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay import identity, oauth
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
@@ -112,7 +113,7 @@ def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
 
 
 def _code(state: Secret) -> Secret:
-    """Read the code from standard input. At a terminal a wrong paste can be corrected, because the code is still valid."""
+    """Read the code from standard input. At a terminal a wrong paste can be corrected: the code is still valid."""
     while True:
         line = _pasted()
         try:

@@ -15,7 +15,8 @@ from ebaysync.accounts.usage import metered
 from ebaysync.cli.format import console
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.hosts import hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.settings import ENVIRONMENTS, Environment
 from ebaysync.sync.stop import Stop

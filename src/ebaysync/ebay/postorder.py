@@ -132,7 +132,7 @@ RETURNS = Resource(
 
 
 async def search(api: Api, resource: Resource, start: datetime, end: datetime, offset: int = 0) -> SearchPage:
-    """One page of the records that were created in a span. Raises AnswerNotUnderstood if a record lies outside of it."""
+    """One page of the records that were created in a span. Raises AnswerNotUnderstood if one lies outside of it."""
     params = (
         (resource.since, stamp(start)),
         (resource.until, stamp(end)),
@@ -197,8 +197,8 @@ async def _by_id(api: Api, resource: Resource, key: str, params: tuple[tuple[str
 
 
 def offsets(offset: int) -> tuple[int, ...]:
-    """The offsets to ask for, to get the page that begins with this row whichever way eBay counts: rows, pages from 0,
-    pages from 1."""
+    """The offsets that may give the page that begins with this row, as eBay may count rows, pages from 0, or pages from
+    1."""
     return (offset, offset // PAGE, offset // PAGE + 1) if offset else (0,)
 
 

@@ -67,9 +67,9 @@ class Api:
         self.credentials = credentials
         self.marketplace_id = marketplace_id
 
-    def counted(self, part: float = 1.0) -> Api:
+    def counted(self, share: float = 1.0) -> Api:
         """A view of the same account with a count of its own, which may use up to this share of a quota."""
-        return Api(self.transport.counted(part), self.credentials, self.marketplace_id)
+        return Api(self.transport.counted(share), self.credentials, self.marketplace_id)
 
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
         """Send the request that `make` builds with the access token. If `check` raises Unauthorized, repeat it with a

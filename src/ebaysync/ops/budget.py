@@ -58,7 +58,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """When a family is due next; `at` None is now. `every` is the stretched interval in minutes; None: not again today."""
+    """When a family is due; `at` None is now. `every` is the stretched interval in minutes; None: not again today."""
 
     candidate: Candidate
     every: float | None

@@ -20,8 +20,9 @@ from ebaysync.accounts.tokens import consent_needed, open_api
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import finances, identity
+from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.signature import SITES
-from ebaysync.ebay.transport import Transport, hosts
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConfigError, DatabaseError, EbaysyncError, Interrupted
 from ebaysync.families import discover
 from ebaysync.ops import schedule, status
@@ -348,7 +349,7 @@ def _scopes(context: CheckContext, account: Account, row: Any) -> Finding:
 async def _signing(
     context: CheckContext, environment: Environment, found: list[Finding], *, ask: bool, right_time: bool
 ) -> None:
-    """Check a keyset's signing key, and that eBay accepts a signed call. Skipped if nobody needs a key and none exists."""
+    """Check a keyset's signing key, and that eBay accepts a signed call. Skipped if no key is needed or there."""
 
     def note(status: State, message: str, hint: str | None = None) -> None:
         found.append(Finding("signing", environment, status, message, hint))

@@ -48,7 +48,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Merged:
-    """Keys of the rows that are new, that have changed, and that are stored in a newer version."""
+    """Keys of rows that are new, that have changed, and that are stored in a newer version."""
 
     inserted: frozenset[Key] = frozenset()
     updated: frozenset[Key] = frozenset()

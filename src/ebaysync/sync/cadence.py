@@ -43,7 +43,7 @@ async def failed(connection: AsyncConnection, account_id: UUID, family: Family, 
 async def succeeded(
     connection: AsyncConnection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
 ) -> None:
-    """End the back-off and update the average. `spent` is the run's calls by API; `whole`: the run was not cut short."""
+    """End the back-off and update the average. `spent` is the run's calls by API; `whole`: it was not cut short."""
     row = mine(account_id, family.name)
     recovered = SYNC_STATE.update().where(row, SYNC_STATE.c.failures > 0)
     await connection.execute(recovered.values(failures=0, retry_at=None))

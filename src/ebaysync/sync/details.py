@@ -133,7 +133,7 @@ class Details:
 
 
 async def _fetch(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
-    """Each record's detail, or the error, by key. Raises EbayError if all failed for a reason that is not a record's."""
+    """Each record's detail or error, by key. Raises EbayError if all failed for a reason that is not a record's."""
     calls_made = (_fetch_together(calls, some, progressed) for some in _split(keys, calls.details_per_call))
     found = {key: answer for answers in await gather(calls_made) for key, answer in answers.items()}
     # All failed for a transient reason. That is the state of eBay, not of the records, so nothing is noted against

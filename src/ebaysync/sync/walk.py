@@ -148,7 +148,7 @@ async def read(
                 if not page.by_a_record:
                     raise page
                 if done.slice.width > FINEST and unreadable <= UNREADABLE:
-                    line.extendleft(_Query(part) for part in reversed(done.slice.cut(2)))
+                    line.extendleft(_Query(share) for share in reversed(done.slice.cut(2)))
                 elif page.document is not None and done.slice.width <= FINEST:
                     yield SliceRecords(done.slice, (), width, ((page.document, page.message),))
                 else:
@@ -163,7 +163,7 @@ async def read(
             elif done.slice.width > FINEST:
                 parts = done.slice.cut(max(2, math.ceil(page.total / (reader.page_size * FULL))))
                 width = min(width, max(FINEST, parts[0].width))
-                line.extendleft(_Query(part) for part in reversed(parts))
+                line.extendleft(_Query(share) for share in reversed(parts))
             else:
                 yield SliceRecords(done.slice, await _dense(reader, done.slice), width)
     finally:

@@ -192,7 +192,7 @@ class Server:
         log.debug("database ready after %.0f ms", (time.monotonic() - began) * 1000)
 
     def answers(self) -> bool:
-        """Whether we can log in. Asks only a server that calls itself ready, because it would log each failed attempt."""
+        """Whether we can log in. Asks only a server that says it is ready, because it logs failed attempts."""
         try:
             status = (self.cluster.data / "postmaster.pid").read_text().splitlines()[7]
         except (FileNotFoundError, IndexError):

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
-from ebaysync.ebay import trading
+from ebaysync.ebay import trading, trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import broken_record, read_page
 from ebaysync.errors import PageOutOfRange
@@ -19,9 +19,9 @@ from ebaysync.sync.walk import Page, PageReader, Slice, read
 
 
 def open_source(api: Api) -> Calls:
-    async def ask(page: int, size: int) -> trading.ListPage:
-        found = await trading.my_ebay_selling_active(api, page, size)
-        if (found.entries or 0) >= trading.ACTIVE_CAP:
+    async def ask(page: int, size: int) -> trading_lists.ListPage:
+        found = await trading_lists.my_ebay_selling_active(api, page, size)
+        if (found.entries or 0) >= trading_lists.ACTIVE_CAP:
             raise _TooMany
         return found
 
@@ -60,7 +60,7 @@ NEXT_END = timedelta(days=31)
 
 async def _by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
     async def ask(window: Slice, offset: int) -> Page:
-        page = await trading.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
+        page = await trading_lists.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
         total = page.entries if page.entries is not None else offset + len(page.records)
         return Page(total, page.records, more=bool(page.more), partial=page.partial)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from functools import partial
 
-from ebaysync.ebay import trading
+from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.trading import ListPage
+from ebaysync.ebay.trading_lists import ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import EbayError, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
@@ -21,7 +21,7 @@ OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
 def open_source(api: Api) -> Calls:
     async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[ListPage, tuple[BrokenRecord, ...]]]:
         try:
-            pages = await trading.my_ebay_buying(api, names, page)
+            pages = await trading_lists.my_ebay_buying(api, names, page)
             return {name: (part, ()) for name, part in pages.items()}
         except (XmlBroken, PageOutOfRange):
             return {name: await alone(name, page) for name in names}
@@ -33,13 +33,13 @@ def open_source(api: Api) -> Calls:
             return ListPage((), 0, None), ()
 
     async def one_list(name: str, page: int, size: int) -> ListPage:
-        return (await trading.my_ebay_buying(api, [name], page, size))[name]
+        return (await trading_lists.my_ebay_buying(api, [name], page, size))[name]
 
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
-        found: dict[str, list[bytes]] = {name: [] for name in trading.BUYING}
+        found: dict[str, list[bytes]] = {name: [] for name in trading_lists.BUYING}
         broken: list[BrokenRecord] = []
         incomplete: EbayError | None = None
-        lists: Collection[str] = trading.BUYING
+        lists: Collection[str] = trading_lists.BUYING
         page = 1
         while lists:
             pages = await lists_of(lists, page)

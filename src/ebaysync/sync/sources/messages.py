@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ebaysync.ebay import trading
+from ebaysync.ebay import trading, trading_messages
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import trimmed
 from ebaysync.errors import PageOutOfRange, XmlBroken
@@ -23,7 +23,7 @@ def open_source(api: Api) -> Calls:
 
     async def ask(window: Slice, offset: int) -> Page:
         if not folders:
-            folders.extend(await trading.my_messages_summary(api))
+            folders.extend(await trading_messages.my_messages_summary(api))
         records: dict[str | bytes, bytes] = {}
         more, partial = False, None
         for folder in folders:
@@ -39,20 +39,20 @@ def open_source(api: Api) -> Calls:
 
     async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
         try:
-            found = await trading.my_messages_bodies(api, ids)
+            found = await trading_messages.my_messages_bodies(api, ids)
         except XmlBroken as error:
             raise trimmed(error) from None
         return {key: record for record in found if (key := _message_id(record)) in ids and key}
 
-    most = trading.MOST_BODIES
+    most = trading_messages.MOST_BODIES
     return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
 
 
-async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading.HeaderPage:
+async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading_messages.HeaderPage:
     try:
-        return await trading.my_messages_headers(api, folder, window.start, window.end, page)
+        return await trading_messages.my_messages_headers(api, folder, window.start, window.end, page)
     except PageOutOfRange:
-        return trading.HeaderPage((), None)
+        return trading_messages.HeaderPage((), None)
     except XmlBroken as error:
         raise trimmed(error) from None
 
@@ -63,7 +63,7 @@ def looks_full(records: int) -> bool:
 
 
 async def _behind(
-    api: Api, folder: str, window: Slice, page: trading.HeaderPage, known: Mapping[str | bytes, bytes]
+    api: Api, folder: str, window: Slice, page: trading_messages.HeaderPage, known: Mapping[str | bytes, bytes]
 ) -> dict[str | bytes, bytes]:
     """The pages after the first one of a window that cannot be cut."""
     found: dict[str | bytes, bytes] = {}

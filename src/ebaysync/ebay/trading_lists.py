@@ -1,0 +1,182 @@
+"""Trading's lists of items: GetMyeBaySelling, GetSellerList, GetMyeBayBuying."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ebaysync.ebay.rest import Api, stamp
+from ebaysync.ebay.trading import PAGE, Fields, call, container, number_of, pagination, record_bytes, text_of
+from ebaysync.ebay.xml import Path
+from ebaysync.errors import AnswerNotUnderstood, EbayError
+
+MOST_DAYS = 60
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """One page of a list. None is what eBay did not say, 0 an empty list."""
+
+    records: tuple[bytes, ...]
+    pages: int | None
+    entries: int | None
+    more: bool | None = None
+    """HasMoreItems, which only GetSellerList has"""
+    partial: EbayError | None = None
+    length: int = 0
+    """the entries of the page: fewer than its records if an order has several transactions"""
+
+
+async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
+    """Items of the active list, by start time. Raises EbayError.
+
+    Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
+    """
+    name = "GetMyeBaySelling"
+    wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
+    reply = await call(api, name, (("ActiveList", wanted),), [("ActiveList", "ItemArray", "Item")])
+    return _list_page(name, container(name, reply.head, "ActiveList"), record_bytes(reply), reply.partial)
+
+
+ACTIVE_CAP = 25_000
+
+_OF_A_LISTING = (
+    "PaginationResult",
+    "HasMoreItems",
+    *(
+        f"ItemArray.Item.{name}"
+        for name in (
+            "BuyItNowPrice",
+            "ItemID",
+            "ListingDetails",
+            "ListingDuration",
+            "ListingType",
+            "PictureDetails",
+            "Quantity",
+            "QuestionCount",
+            "ReservePrice",
+            "SellerProfiles",
+            "SellingStatus",
+            "SKU",
+            "StartPrice",
+            "TimeLeft",
+            "Title",
+            "Variations",
+        )
+    ),
+)
+
+
+async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int, per_page: int = PAGE) -> ListPage:
+    """Items that end in a span of less than 120 days, with the elements that the active list has. Raises EbayError.
+
+    No GranularityLevel has a SKU, and ReturnAll alone would also return descriptions.
+    """
+    name = "GetSellerList"
+    fields: Fields = (
+        ("EndTimeFrom", stamp(end_from)),
+        ("EndTimeTo", stamp(end_to)),
+        pagination(page, per_page),
+        ("IncludeVariations", "true"),
+    )
+    reply = await call(api, name, fields, [("ItemArray", "Item")], detail_level="ReturnAll", selected=_OF_A_LISTING)
+    more = text_of(reply.head.get("HasMoreItems")).strip()
+    if more not in ("true", "false", "1", "0", ""):
+        raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")
+    totals = {"PaginationResult": reply.head.get("PaginationResult")}
+    return _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+
+
+def _list_page(
+    name: str,
+    container: Mapping[str, Any],
+    records: tuple[bytes, ...],
+    partial: EbayError | None,
+    more: bool | None = None,
+    length: int | None = None,
+) -> ListPage:
+    totals = container.get("PaginationResult")
+    pages, entries = (number_of(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
+    if not records and totals is None and partial is None and not more:
+        pages, entries = 0, 0
+    if records:
+        pages, entries = pages or None, entries or None  # a 0 beside records was seen, and says nothing
+    return ListPage(records, pages, entries, more, partial, len(records) if length is None else length)
+
+
+# ---- GetMyeBayBuying
+
+BUYING = ("BidList", "BestOfferList", "WonList", "LostList")
+_IN_TRANSACTIONS = {"WonList"}
+_WITHOUT_DURATION = {"BidList"}
+
+
+async def my_ebay_buying(
+    api: Api, lists: Collection[str], page: int, per_page: int = PAGE, days: int = MOST_DAYS
+) -> dict[str, ListPage]:
+    """The same page of each of `lists` (of BUYING). Raises EbayError.
+
+    Records are {"List", "Item"}, or in the won list {"List", "Order", "Transaction"}: one per transaction, with its
+    order (without its TransactionArray) if it has one. An order without transactions is one record without
+    "Transaction". A missing or empty list is an empty page.
+    """
+    if not lists or not set(lists) <= set(BUYING):
+        raise ValueError(f"GetMyeBayBuying is asked for {', '.join(BUYING)}")
+    name = "GetMyeBayBuying"
+    asked = [each for each in BUYING if each in lists]
+    fields = [(each, _buying(each, page, per_page, days)) for each in asked]
+    reply = await call(api, name, fields, [_buying_path(each) for each in asked])
+    found: dict[str, list[bytes]] = {each: [] for each in asked}
+    for path, record in reply.records:
+        won = path[0] in _IN_TRANSACTIONS
+        found[path[0]] += _transactions(path[0], record) if won else [_tagged(path[0], Item=msgspec.Raw(record))]
+    lengths = Counter(path[0] for path, _ in reply.records)
+    return {
+        each: _list_page(
+            name, container(name, reply.head, each), tuple(found[each]), reply.partial, length=lengths[each]
+        )
+        for each in asked
+    }
+
+
+def _buying(each: str, page: int, per_page: int, days: int) -> Fields:
+    duration: Fields = () if each in _WITHOUT_DURATION else (("DurationInDays", str(days)),)
+    return (("Include", "true"), *duration, pagination(page, per_page))
+
+
+def _buying_path(each: str) -> Path:
+    return (
+        (each, "OrderTransactionArray", "OrderTransaction") if each in _IN_TRANSACTIONS else (each, "ItemArray", "Item")
+    )
+
+
+class _Transactions(msgspec.Struct, frozen=True):
+    each: list[msgspec.Raw] = msgspec.field(name="Transaction", default_factory=list)
+
+
+def _transactions(each: str, record: bytes) -> list[bytes]:
+    """The records of an OrderTransaction: an Order with several transactions, or one transaction by itself."""
+    decode = msgspec.json.decode
+    null = msgspec.Raw(b"null")
+    try:
+        parts = decode(record, type=dict[str, msgspec.Raw])
+        order = decode(parts.get("Order", null), type=dict[str, msgspec.Raw] | None)
+        array = decode((order or {}).pop("TransactionArray", null), type=_Transactions | None)
+    except msgspec.ValidationError:
+        raise AnswerNotUnderstood("GetMyeBayBuying: an OrderTransaction is not as eBay documents it") from None
+    found = list(array.each) if array else []
+    if "Transaction" in parts:
+        found.append(parts["Transaction"])
+    own = {} if order is None else {"Order": order}
+    if not found:
+        return [_tagged(each, **own)]
+    return [_tagged(each, **own, Transaction=transaction) for transaction in found]
+
+
+def _tagged(each: str, **parts: Any) -> bytes:
+    return msgspec.json.encode({"List": each, **parts})

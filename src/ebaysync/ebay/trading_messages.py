@@ -1,0 +1,79 @@
+"""Trading's GetMyMessages: folders, headers by time, bodies by id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ebaysync.ebay.rest import Api, stamp
+from ebaysync.ebay.trading import PAGE, Reply, call, container, number_of, pagination, record_bytes, text_of
+from ebaysync.errors import AnswerNotUnderstood, EbayError
+
+log = logging.getLogger(__name__)
+
+MOST_BODIES = 10
+INBOX, SENT = "0", "1"
+
+
+@dataclass(frozen=True)
+class HeaderPage:
+    """One page of a folder's messages, without their bodies."""
+
+    records: tuple[bytes, ...]
+    entries: int | None
+    """TotalNumberOfEntries, which eBay does not document for this call; not to be relied on"""
+    partial: EbayError | None = None
+
+
+_MESSAGE = ("Messages", "Message")
+
+
+async def my_messages_summary(api: Api) -> list[str]:
+    """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. Raises
+    EbayError."""
+    name = "GetMyMessages"
+    reply = await call(api, name, (), detail_level="ReturnSummary")
+    told = container(name, reply.head, "Summary").get("FolderSummary") or ()
+    ids = [text_of(container(name, {"FolderSummary": folder}, "FolderSummary").get("FolderID")) for folder in told]
+    if not all(ids):
+        raise AnswerNotUnderstood(f"{name}: a folder has no FolderID")
+    return list(dict.fromkeys([INBOX, SENT, *ids]))
+
+
+async def my_messages_headers(
+    api: Api, folder_id: str, start: datetime, end: datetime, page: int = 1, per_page: int = PAGE
+) -> HeaderPage:
+    """Message headers by the time of sending. Nothing says which page is the last: it is short, or begins with a known
+    id.
+
+    Raises EbayError.
+    """
+    name = "GetMyMessages"
+    span = (("FolderID", folder_id), ("StartTime", stamp(start)), ("EndTime", stamp(end)))
+    fields = (*span, pagination(page, per_page))
+    reply = await call(api, name, fields, [_MESSAGE], detail_level="ReturnHeaders")
+    totals = reply.head.get("PaginationResult") or _messages(reply).get("PaginationResult")
+    entries = number_of(name, totals, "TotalNumberOfEntries")
+    return HeaderPage(record_bytes(reply), entries, reply.partial)
+
+
+async def my_messages_bodies(api: Api, ids: Sequence[str]) -> tuple[bytes, ...]:
+    """At most 10 messages with Text and Content. Raises EbayError.
+
+    Fewer than requested is normal: a message may have been deleted meanwhile. The same goes for a PartialFailure, so
+    its error is logged, not raised. ItemID is documented for headers only.
+    """
+    if not 0 < len(ids) <= MOST_BODIES:
+        raise ValueError(f"GetMyMessages takes 1 to {MOST_BODIES} ids")
+    wanted = ("MessageIDs", tuple(("MessageID", each) for each in ids))
+    reply = await call(api, "GetMyMessages", (wanted,), [_MESSAGE], detail_level="ReturnMessages")
+    if reply.partial:
+        log.warning("%s", reply.partial)
+    return record_bytes(reply)
+
+
+def _messages(reply: Reply) -> dict[str, Any]:
+    return container("GetMyMessages", reply.head, "Messages")
