@@ -120,7 +120,7 @@ async def test_with_a_clock_that_is_minutes_off_nothing_is_signed(
         assert ("behind" if off > 0 else "ahead of") in clock.message
         assert "timedatectl" in (clock.hint or "")
     refused = [finding.message for finding in complaints(found, "signing")]
-    assert refused == ([] if signed else ["no signature was tried: this host's clock is more than 5 minutes off"])
+    assert refused == ([] if signed else ["no signed call was made: this host's clock is more than 5 minutes off"])
 
 
 async def test_what_became_of_tokens_and_consent_is_told_with_the_command_that_mends_it(

@@ -314,11 +314,11 @@ async def _token(context: CheckContext, account: Account, row: Any, *, ask: bool
 
 def _consent(account: Account, row: Any) -> Finding:
     name, hint = account.name, connect_command(account.name, account.environment)
-    if row.remaining is None:
+    if row.left is None:
         return Finding("consent", name, "ok", "its end is not known; a consent lasts 18 months")
-    if row.remaining <= timedelta(0):
+    if row.left <= timedelta(0):
         return Finding("consent", name, "failed", "the consent has ended", hint)
-    pressing = row.remaining < consent.SOON
+    pressing = row.left < consent.SOON
     message = f"the consent lasts until {row.refresh_expires_at.astimezone(UTC):%Y-%m-%d}"
     return Finding("consent", name, "warning" if pressing else "ok", message, hint if pressing else None)
 
