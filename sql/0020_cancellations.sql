@@ -38,7 +38,7 @@ CREATE INDEX ON ebay_cancellations (ebay_account_id, cancel_request_date);
 CREATE INDEX ON ebay_cancellations (ebay_account_id, legacy_order_id);
 CREATE INDEX ON ebay_cancellations (ebay_account_id, item_id, transaction_id);
 COMMENT ON TABLE ebay_cancellations IS 'Requests to cancel an order, by the buyer or the seller; one row a request';
-COMMENT ON COLUMN ebay_cancellations.legacy_order_id IS 'the order, as eBay names it here: its order_id, or the older form itemId-transactionId. Where it is missing, join order_line_items by item_id = legacy_item_id and transaction_id = line_item_id';
+COMMENT ON COLUMN ebay_cancellations.legacy_order_id IS 'the order, as eBay names it here: its order_id, or the older form itemId-transactionId. If it is missing, join order_line_items by item_id = legacy_item_id and transaction_id = line_item_id';
 COMMENT ON COLUMN ebay_cancellations.cancel_state IS 'CLOSED is final';
 COMMENT ON COLUMN ebay_cancellations.item_id IS 'of the first line item; the others are in raw_payload';
 COMMENT ON COLUMN ebay_cancellations.cancel_request_date IS 'eBay leaves it out of some records';

@@ -30,8 +30,8 @@ BEGIN
     EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', place);
     EXECUTE format('GRANT ALL ON SCHEMA %I TO ebaysync_owner', place);
 
-    -- Changing a table's definition is its owner's right and cannot be granted: so the group owns them. Whoever runs
-    -- this becomes a member, to be able to hand them over.
+    -- Changing a table's definition is its owner's right and cannot be granted: so the group owns them. The login
+    -- that runs this becomes a member, to be able to hand them over.
     IF NOT pg_has_role(current_user, 'ebaysync_owner', 'USAGE') THEN
         EXECUTE format('GRANT ebaysync_owner TO %I', current_user);
     END IF;

@@ -98,7 +98,7 @@ async def has_tokens(db: Database) -> bool:
 
 @dataclass(frozen=True)
 class Consent:
-    """What the operator says about a refresh token that already exists. None means unknown."""
+    """The operator's statements about a refresh token that already exists. None means unknown."""
 
     scopes: tuple[str, ...] | None = None
     consented_on: date | None = None

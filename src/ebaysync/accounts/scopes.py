@@ -54,7 +54,7 @@ async def learn(
         return ScopeMissing(f"{told.message} (eBay says 1100)", hint=told.hint, error_id=error.error_id)
     hint = connect_command(account.name, account.environment)
     return ScopeMissing(
-        f"{account.name} {family}: eBay refuses the call for want of a scope (1100), although the consent on record "
+        f"{account.name} {family}: eBay refuses the call for lack of a scope (1100), although the consent on record "
         f"has {short(needed)}",
         hint=f"the keyset or the consent may have changed at eBay: {hint}",
         status=error.status,

@@ -244,7 +244,7 @@ async def ask_hourly(
 
 
 async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:
-    """By keyset: the counts of a quota day, and cool-downs that last into it."""
+    """The counts of a quota day by keyset, and cool-downs that last into it."""
 
     async def work(connection: AsyncConnection) -> dict[str, Usage]:
         return await read(connection, keysets, day)

@@ -1,4 +1,4 @@
-"""What run-all, backfill and refresh-tokens share: run accounts in processes, print the results."""
+"""Runs accounts in processes and prints the results; shared by run-all, backfill and refresh-tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command needs: settings, an open database, an event loop with signal handlers, JSON output."""
+"""Serves every command: settings, an open database, an event loop with signal handlers, JSON output."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ TRADING = "trading"
 OTHER = "other"
 
 TARGET_SHARE = 0.80  # the share of a quota that a day's forecast should stay within
-# By our own count. Families that run often may use more of the quota; a rest stays for calls that we do not see.
+# Shares by our own count. Families that run often may use more; a rest stays for calls that we do not see.
 USABLE_SHARES = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
 LEAST_USABLE_SHARE = 0.90
 

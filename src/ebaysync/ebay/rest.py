@@ -47,7 +47,7 @@ def stamp(moment: datetime) -> str:
 
 
 class Credentials(Protocol):
-    """Where an Api gets its access token: `access_token`, and `renewed` after eBay has refused one.
+    """Gives an Api its access token: `access_token`, and `renewed` after eBay has refused one.
 
     After `give_up` both raise that error.
     """

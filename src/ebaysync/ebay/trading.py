@@ -77,8 +77,8 @@ TOO_FAST = 21919144
 INTERNAL = 10007
 NO_SUCH_PAGE = 340
 
-# What the WSDL lets repeat (a maxOccurs other than 1) in the four answers; "Parent/Name" if the same name is a single
-# element elsewhere.
+# Elements that may repeat (maxOccurs other than 1 in the WSDL) in the four answers; "Parent/Name" if the same name is a
+# single element elsewhere.
 LISTS = frozenset(
     """
     AddressAttribute Attribute BidValue BuyerPackageEnclosure BuyerTaxIdentifier CategoryParentID

@@ -229,7 +229,8 @@ class Document:
         return bool(self.root) and self._tail.rstrip().endswith(f"{self.root}>".encode())
 
     def _broken(self, error: etree.XMLSyntaxError | None) -> str:
-        """What is wrong, and where. Not libxml2's own sentence, which quotes the document. Raises MemoryError."""
+        """The error: what is wrong, and where. libxml2's own sentence is left out, because it quotes the document.
+        Raises MemoryError."""
         log = self._parser.feed_error_log
         memory = etree.ErrorTypes.ERR_NO_MEMORY
         if getattr(error, "code", None) == memory or any(entry.type == memory for entry in log):

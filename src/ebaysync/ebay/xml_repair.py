@@ -75,7 +75,7 @@ def _number_in(document: bytes, element: str) -> int | None:
 
 
 def broken_record(document: bytes, reason: str) -> BrokenRecord:
-    """What is known of the record in an unreadable document."""
+    """The record in an unreadable document, as far as it is known."""
     ids = set(re.findall(rb"<ItemID>([0-9]{1,20})</ItemID>", document))
     return BrokenRecord(record_in(document) or document, reason, ids.pop().decode() if len(ids) == 1 else None)
 

@@ -125,7 +125,7 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
 
 
 def cost(row: Row) -> Decimal | None:
-    """What the fee costs the seller; negative if eBay gives it back, as with a refund."""
+    """The fee's cost for the seller; negative if eBay gives it back, as with a refund."""
     amount: Decimal | None = row["amount"]
     kind, booked = row["transaction_type"], row["booking_entry"]
     is_part = row["line_item_id"] or kind in ("SALE", "REFUND")

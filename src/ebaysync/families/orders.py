@@ -5,7 +5,7 @@ How eBay behaves, and this module copes:
 - `cancelStatus.cancelRequests` is always empty in getOrders, and filled in getOrder (Fulfillment API, CancelStatus). So
   cancelled orders are fetched one by one, and those that once had a request again with each later version.
 - 90 days after its creation an order comes without name, street, phone and gift details, and even earlier without
-  e-mail (notes on those fields). What was stored before is kept.
+  e-mail (notes on those fields). Stored values are kept.
 """
 
 from __future__ import annotations

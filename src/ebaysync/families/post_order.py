@@ -1,4 +1,4 @@
-"""What cases, inquiries and returns share: two calls show one record, and either may be newer.
+"""The common part of cases, inquiries and returns: two calls show one record, and either may be newer.
 
 raw_payload holds each part under a name. A case or inquiry has `summary` (from the search) and `detail` (from the call
 by id). A return has `listed` (from the search), and `summary` and `detail` (the two parts of the answer by id). A part

@@ -102,7 +102,7 @@ class Plan:
     """the share of the quota that the day may use, for each quota whose intervals are stretched"""
 
     def due(self, chosen: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
-        """What to run now, most urgent first, as far as the quotas allow."""
+        """The families to run now, most urgent first, as far as the quotas allow."""
         ready = [
             due
             for due in self.entries.values()
@@ -135,9 +135,9 @@ class Plan:
         return True
 
     def _pace(self, bucket: Bucket) -> float:
-        """How many calls of a quota may be spent at once.
+        """The number of calls of a quota that may be spent at once.
 
-        Where intervals are stretched, it is what is left for the next quarter of an hour. Without this limit, accounts
+        While intervals are stretched, it is what is left for the next quarter of an hour. Without this limit, accounts
         that became due together would stay together, and exceed the forecast whenever it allows a little more.
         """
         if bucket not in self.stretched:

@@ -187,7 +187,7 @@ async def remove(
 
 
 async def overview(db: Database) -> dict[str, Any]:
-    """What `families` shows: the setting for all accounts, and each account that differs."""
+    """The object that `families` prints: the setting for all accounts, and each account that differs."""
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     exceptions = await db.rows(_EXCEPTIONS)
     return {
@@ -207,7 +207,7 @@ async def overview(db: Database) -> dict[str, Any]:
 
 
 async def of_account(db: Database, account: Account) -> dict[str, Any]:
-    """What holds for one account, and where each setting comes from."""
+    """The settings of one account, and where each comes from."""
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     own = {one.api_family: one for one in await db.rows(_OWN, account=account.id)}
     found = []
@@ -251,7 +251,7 @@ _OWN = "SELECT api_family, enabled, every_minutes FROM ebay_sync_state WHERE eba
 
 
 async def shown(db: Database, account: Account) -> dict[str, Any]:
-    """What `accounts show` shows: the consent, the last token refreshes, the last changes."""
+    """The object that `accounts show` prints: the consent, the last token refreshes, the last changes."""
     [token] = await db.rows(_CONSENT, account=account.id)
     return {
         "account": account,

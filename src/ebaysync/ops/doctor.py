@@ -72,7 +72,7 @@ def noting(found: list[Finding], check: str, subject: str) -> Iterator[None]:
 
 @dataclass
 class CheckContext:
-    """What the checks need. `vault` is None if the key cannot be read: then no check calls eBay."""
+    """Serves the checks. `vault` is None if the key cannot be read: then no check calls eBay."""
 
     settings: Settings
     db: Database

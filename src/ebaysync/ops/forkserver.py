@@ -56,7 +56,7 @@ LAZY_IMPORTS = (
 
 
 class ForkRequest(msgspec.Struct, omit_defaults=True):
-    """What the parent asks for: a new process with this number and limits, or a signal to a running one."""
+    """A request of the parent: a new process with this number and limits, or a signal to a running one."""
 
     number: int = 0
     memory_mb: int = 0
@@ -66,7 +66,7 @@ class ForkRequest(msgspec.Struct, omit_defaults=True):
 
 
 class ForkNotice(msgspec.Struct, omit_defaults=True):
-    """What the forkserver reports: request `number` became process `pid` (0: it could not be started), or process
+    """A report of the forkserver: request `number` became process `pid` (0: it could not be started), or process
     `ended`.
 
     `strays` is how many processes it left behind; they were killed.

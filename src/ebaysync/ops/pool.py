@@ -63,7 +63,7 @@ _SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code}
 
 @dataclass
 class AccountResult:
-    """What an account's process did: a summary per family, and an error where the process itself failed."""
+    """The result of an account's process: a summary per family, and an error if the process itself failed."""
 
     account: str
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -152,7 +152,7 @@ async def run_accounts(
 
 
 class _Pool:
-    """What the processes of all accounts share: the forkserver, the parent cgroup and the settings."""
+    """Shared by the processes of all accounts: the forkserver, the parent cgroup and the settings."""
 
     def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool, quiet: bool) -> None:
         self.stop = stop
@@ -258,7 +258,7 @@ def _why_it_ended(status: int, memory_mb: int, cpu_seconds: int, *, short: bool)
 
 
 def _misbehaviour(process: Process, exit_: ProcessExit) -> str | None:
-    """What a process did wrong although its results are complete."""
+    """A fault of a process whose results are complete."""
     if exit_.strays:
         return f"its process left {exit_.strays} other{'' if exit_.strays == 1 else 's'} behind, now ended"
     return "its process wrote to its standard output without end" if process.flooded else None

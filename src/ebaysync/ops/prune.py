@@ -262,7 +262,7 @@ def _payloads(keep: Keep) -> list[tuple[str, Aged]]:
 
 
 def _aged(family: Family, table: Table, days: int) -> Aged:
-    """What to empty: removed records of a snapshot, and final records of a family with details.
+    """Selects payloads to empty: removed records of a snapshot, and final records of a family with details.
 
     Present records of a snapshot are read again every hour, and an open record is put together from its stored payload.
     """

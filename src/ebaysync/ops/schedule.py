@@ -25,7 +25,7 @@ from ebaysync.sync.state.sync_state import iso
 
 @dataclass(frozen=True)
 class Defaults:
-    """What `families enable`, `disable` and `every` have set for all accounts."""
+    """The settings of `families enable`, `disable` and `every` for all accounts."""
 
     enabled: bool = True
     every_minutes: int | None = None

@@ -1,4 +1,4 @@
-"""What `status` shows: tokens per account; cursor, lag, last run, last error and next run per family."""
+"""Collects what `status` shows: tokens per account; cursor, lag, last run, last error and next run per family."""
 
 from __future__ import annotations
 

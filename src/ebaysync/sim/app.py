@@ -29,7 +29,7 @@ HOSTS = {
 
 @cache
 def routes() -> tuple[Route, ...]:
-    """What a seller's token can reach: the ROUTES of every module in apis."""
+    """The calls that a seller's token can make: the ROUTES of every module in apis."""
     modules = [import_module(f"{apis.__name__}.{found.name}") for found in iter_modules(apis.__path__)]
     return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
 
@@ -65,7 +65,7 @@ class App:
             raise
 
     def answer(self, call: Call, host: str) -> tuple[Answer, list[Fault]]:
-        """What eBay answers, and which faults the wire has yet to commit."""
+        """eBay's answer, and the faults that the wire has yet to commit."""
         with self.world.lock:
             seller = self._seller_of(call)
             met = self.faults.meeting(call.path, seller.username if seller else None, call.query.get("call"))
@@ -107,7 +107,7 @@ class App:
         raise no_such_resource()
 
     def _seller_of(self, call: Call) -> Seller | None:
-        """Whose call it is, for the journal and for faults; expired tokens tell it, too."""
+        """The caller, for the journal and for faults, even with an expired token."""
         token = call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
         grant = self.ledger.access.get(token)
         if grant is None and call.path.endswith("/oauth2/token"):

@@ -1,4 +1,4 @@
-"""What can happen to an order: each change takes the JSON of an order as it stands and moves it on."""
+"""The changes of an order. Each takes the order's JSON and moves it on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ebaysync.sim.clock import stamp
 from ebaysync.sim.payload import Draft
 
-# What may happen next, by where an order stands; the first is the likeliest.
+# Possible next changes by the order's state; the first is the most likely.
 NEXT = {
     "paid": ("ship", "ship", "ship", "ship_part", "cancel_ask", "estimate"),
     "partly_shipped": ("ship", "ship", "refund_line"),
@@ -46,7 +46,7 @@ def _ship(draft: Draft, body: dict[str, Any], change: Change, number: int, lines
         item["lineItemFulfillmentStatus"] = "FULFILLED"
     whole = all(item["lineItemFulfillmentStatus"] == "FULFILLED" for item in body["lineItems"])
     body["orderFulfillmentStatus"] = "FULFILLED" if whole else "IN_PROGRESS"
-    # Of eBay's own address, not the simulator's: a client has no business following it.
+    # Links have eBay's own address, not the simulator's: a client has no business following them.
     order = f"https://api.ebay.com/sell/fulfillment/v1/order/{draft.order_id}"
     body["fulfillmentHrefs"].append(f"{order}/shipping_fulfillment/{10**11 + number}")
 
@@ -78,7 +78,7 @@ def _refund_part(draft: Draft, body: dict[str, Any], change: Change, number: int
 
 
 def _refund_line(draft: Draft, body: dict[str, Any], change: Change, number: int) -> None:
-    """By issueRefund for a line: the id stands at the line alone, the order's list stays as it was."""
+    """A refund by issueRefund for a line. The id appears at the line alone; the order's list stays as it was."""
     item = body["lineItems"][int(change.share * len(draft.lines))]
     amount = draft.money(max(1, _left(draft, body) // 10))
     refund = {"refundDate": stamp(change.at), "amount": amount, "refundId": _refund_id(draft, number)}
@@ -91,7 +91,7 @@ def _refund_id(draft: Draft, number: int) -> str:
 
 
 def _left(draft: Draft, body: dict[str, Any]) -> int:
-    """What the buyer paid and has not yet been given back, in cents."""
+    """The cents that the buyer paid and has not got back yet."""
     refunds = [refund for item in body["lineItems"] for refund in item.get("refunds", [])]
     given = sum(round(float(refund["amount"]["value"]) * 100) for refund in refunds)
     return max(1, draft.gross - given)

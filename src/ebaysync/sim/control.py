@@ -111,7 +111,7 @@ def _get_declined(app: Controlled, call: Call) -> Answer:
 
 
 def _get_accepted(app: Controlled, call: Call) -> Answer:
-    """Where the consent page leads when the RuName names no other place."""
+    """The page to which the consent leads if the RuName names no other."""
     address = html.escape(f"{call.base}{call.path}?{call.raw_query}")
     page = f"<!DOCTYPE html><title>Accepted</title><p>Paste this address into ebaysync:</p><pre>{address}</pre>"
     return Answer(200, page.encode(), "text/html;charset=utf-8")

@@ -1,4 +1,4 @@
-"""What can go wrong in an answer of the Trading API: its errors and warnings, and XML that no parser takes."""
+"""Faults in an answer of the Trading API: errors, warnings, and XML that no parser accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked of the simulator and what it served: the witness's notes. Never an Authorization value."""
+"""Notes what the simulator was asked and what it served. Never an Authorization value."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ebaysync.sim.payload import Draft, hidden, listed, masked
 from ebaysync.sim.people import Marketplace
 
 Body = dict[str, Any]
-"""What the API of a kind makes its answers of."""
+"""The body from which a kind's API makes its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Thing:
 
 
 class Surroundings(Protocol):
-    """What the kinds know of the world."""
+    """The kinds' view of the world."""
 
     began: datetime
 
@@ -124,7 +124,7 @@ class Order:
 
     @property
     def position(self) -> bytes:
-        """Where the order stands among rows that follow no visible field."""
+        """The order's place among rows that are sorted by no visible field."""
         return self.cache.get(("position",)) or self.cache.setdefault(("position",), position(self.id))
 
     def status(self, version: int) -> str:

@@ -233,7 +233,7 @@ def hidden(age: timedelta) -> frozenset[str]:
 
 
 def masked(body: dict[str, Any], age: timedelta) -> dict[str, Any]:
-    """What is left of the persons in an order of that age. Changes the body in place."""
+    """Remove the personal fields that an order of that age no longer has. Changes the body in place."""
     gone = hidden(age)
     if "fullName" in gone:
         for item in body["lineItems"]:

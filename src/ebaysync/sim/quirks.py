@@ -1,4 +1,4 @@
-"""How a world moves, and where eBay's documents and those who use it disagree. Plain values, checked when made."""
+"""How a world moves, and where eBay's documents and its users disagree. Plain values, checked when made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Quirks:
-    """What eBay leaves open. A client must be right under every value.
+    """Behaviour that eBay leaves open. A client must be right under every value.
 
     Raises ValueError for a value that is not one of CHOICES.
     """

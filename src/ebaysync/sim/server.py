@@ -126,8 +126,8 @@ def _url(sock: socket.socket) -> str:
 class Simulator:
     """`with Simulator(world) as sim:` - a simulator on loopback, in a thread of this process.
 
-    `split` gives the apiz and auth hosts ports of their own; otherwise `url` stands for all. What the
-    application itself got wrong is raised when the block ends.
+    `split` gives the apiz and auth hosts ports of their own; otherwise `url` stands for all. Raises the application's
+    own errors at the end of the block.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Simulator:
             self.app.ledger.revoke(self.world.seller(who))
 
     def narrow(self, who: str | Seller, *scopes: str) -> None:
-        """Of the seller's consent, only these scopes are left."""
+        """Leave only these scopes of the seller's consent."""
         with self.world.lock:
             self.app.ledger.narrow(self.world.seller(who), frozenset(scopes))
 

@@ -97,7 +97,7 @@ class World:
                 )
 
     def seller(self, who: str | Seller) -> Seller:
-        """By user name or by immutable user id."""
+        """The seller with this user name or immutable user id."""
         if isinstance(who, Seller):
             return who
         found = [seller for seller in self.sellers if who in (seller.username, seller.user_id)]
@@ -242,7 +242,7 @@ class World:
                 self._change(order, at, random, lag=0)
 
     def _future(self, seller: Seller, new: float, changes: float) -> None:
-        """What will happen to the seller, so many times an hour."""
+        """Draw the seller's future events, so many an hour."""
 
         def sell(at: datetime, random: Random) -> None:
             self._add(seller, at, random, None, None, {})

@@ -21,7 +21,7 @@ from ebaysync.sync.state.pending_details import Pending
 
 @dataclass(frozen=True)
 class Record:
-    """What eBay sent of a record, and its rows as far as they are known without the stored version.
+    """A record as eBay sent it, and its rows as far as they are known without the stored version.
 
     With `needs_stored` it is composed again from the stored version.
     """

@@ -1,4 +1,4 @@
-"""What the end of a run means for the next one: the back-off after a failure, and the average cost of a run.
+"""Decides when a family runs next: the back-off after a failure, and the average cost of a run.
 
 A failed family waits for about its interval, then twice as long each time, up to six hours; a success ends that. There
 is no back-off if the seller must consent, because that costs no call, or if the settings are wrong, because they can be

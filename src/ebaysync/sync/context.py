@@ -1,4 +1,4 @@
-"""What a command asks of a run, and what the run works with."""
+"""The options of a run, and what it works with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run works with. `progress` is called after each stored slice."""
+    """Serves a run. `progress` is called after each stored slice."""
 
     settings: Settings
     db: Database

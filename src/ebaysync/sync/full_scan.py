@@ -26,7 +26,7 @@ from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """What a scan has found so far, for one family. `incomplete`: why a scan that reached the end is not complete."""
+    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()

@@ -1,4 +1,4 @@
-"""What an error means for the families of a run, and how the end of the run is recorded.
+"""Decides what an error means for the families of a run, and records the end of the run.
 
 An error goes into the summaries. It is also remembered if it would only come again: a refused scope or consent costs no
 further calls, a spent quota makes a family wait, and any other failure backs off (sync/cadence).

@@ -1,4 +1,4 @@
-"""Where a family's run writes: transactions under its lease; in a dry run, transactions that are rolled back."""
+"""Writes for a family's run: transactions under its lease; in a dry run, transactions that are rolled back."""
 
 from __future__ import annotations
 

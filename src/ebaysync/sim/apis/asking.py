@@ -1,4 +1,4 @@
-"""What eBay's REST APIs read from a call in the same way: numbers, times, what is served now."""
+"""Reads what all REST calls have in common: numbers, times, a seller's current things."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ebaysync.sim.model import Body, Seller, Thing
 
 
 def number(call: Call, name: str, default: int, least: int, most: int, refusal: Refusal) -> int:
-    """A whole number within bounds, or the refusal."""
+    """A whole number within bounds. Raises Refusal."""
     text = call.query.get(name)
     if text is None:
         return default
@@ -37,6 +37,6 @@ def months_before(at: datetime, months: int) -> datetime:
 
 
 def served(seller: Seller, kind: str, now: datetime) -> list[tuple[Thing, Body]]:
-    """The seller's things of a kind that are there now, with their bodies."""
+    """The seller's things of a kind that exist now, with their bodies."""
     things = seller.things.get(kind, {}).values()
     return [(thing, thing.body) for thing in things if thing.body is not None and thing.created <= now]

@@ -58,7 +58,7 @@ def _invalid(name: str) -> Refusal:
 
 
 def _filter(call: Call) -> Callable[[Body], bool]:
-    """What a call asks for; of an order's disputes everything, whatever else is asked for."""
+    """The filters of a call. With an order id all of its disputes are found, whatever else is asked for."""
     query = call.query
     if "order_id" in query:
         return lambda body: body["orderId"] == query["order_id"]
@@ -75,7 +75,7 @@ def _filter(call: Call) -> Callable[[Body], bool]:
 
 
 def _current(body: Body, now: datetime) -> bool:
-    """What eBay shows unasked: "all open and recently closed"."""
+    """The disputes without a filter: "all open and recently closed"."""
     return body["paymentDisputeStatus"] != "CLOSED" or _at(body, "closedDate") >= now - RECENTLY
 
 
@@ -84,7 +84,7 @@ def _at(body: Body, name: str) -> datetime:
 
 
 def _span(call: Call) -> tuple[datetime, datetime] | None:
-    """Both ends included; an end that is missing is 90 days from the other, or now."""
+    """The range of dates, both ends included. A missing end is 90 days from the other, or now."""
     start, end = (_date(call, name) for name in ("open_date_from", "open_date_to"))
     if start is None and end is None:
         return None
@@ -106,7 +106,7 @@ def _date(call: Call, name: str) -> datetime | None:
 
 
 def _href(call: Call, limit: int, offset: int) -> str:
-    """Absolute, with the caller's own filters."""
+    """The URL of a page, absolute, with the caller's own filters."""
     given = parse_qs(call.raw_query, keep_blank_values=True)
     kept = [(name, value) for name in PARAMETERS for value in given.get(name, ())]
     fields = [f"{name}={quote(value, safe=':')}" for name, value in kept]

@@ -54,7 +54,7 @@ Found = tuple[Thing, Body]
 @dataclass(frozen=True)
 class Listing:
     """One of the two lists. The numbers are those of its errors; a filter of unknown name gets that of the dates,
-    for want of one of its own."""
+    because it has none of its own."""
 
     path: str
     rows: str
@@ -101,7 +101,7 @@ PAYOUTS = Listing(
 
 @dataclass(frozen=True)
 class Asked:
-    """What a call asked for: one value by name, the range of a date by name."""
+    """The parameters of a call: values by name, date ranges by name."""
 
     values: Mapping[str, str]
     spans: Mapping[str, tuple[datetime, datetime]]
@@ -222,7 +222,8 @@ def _at(body: Body, name: str) -> datetime:
 
 
 def _sorted(call: Call, listing: Listing, asked: Asked, found: list[Found]) -> list[Found]:
-    """By the only field there is, newest first unless `sort` names it; what is of one moment follows nothing."""
+    """Rows sorted by the one sortable field, newest first unless `sort` names it. Rows of the same moment have no
+    order."""
     name = call.query.get("sort")
     if name is not None and name not in listing.dates:
         raise refuse(400, 135005, DOMAIN, "The value of sort is invalid.", sort=name)

@@ -34,7 +34,7 @@ Found = tuple[Order, int, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a call of getOrders asked for."""
+    """The parameters of a call of getOrders."""
 
     field: str  # creationdate, lastmodifieddate, or orderids
     start: datetime

@@ -43,7 +43,7 @@ def get_items(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_item(world: World, seller: Seller, call: Call, rest: str) -> Answer:
-    """A SKU is one piece of the path: what is not percent-encoded in it is not eBay's to guess."""
+    """A SKU is one part of the path: eBay does not guess what was not percent-encoded."""
     _check_language(call)
     raw = call.raw_path.removeprefix(f"{PATH}/inventory_item/")
     if "/" in raw:
@@ -95,7 +95,7 @@ def _page(
         return f"{PATH}/{path}?{'&'.join([*fields, f'limit={limit}', f'offset={offset}'])}"
 
     page: dict[str, Any] = {"href": href(offset), "total": len(found), "limit": limit}
-    # By the specification: of items the number of pages, of offers that of the page's rows.
+    # As the specification says: for items the number of pages, for offers the number of rows on the page.
     page["size"] = -(-len(found) // limit) if rows == "inventoryItems" else len(shown)
     if first + limit < len(found):
         page["next"] = href(offset + step)

@@ -75,7 +75,7 @@ class Ledger:
             grant.valid = False
 
     def revoke(self, seller: Seller) -> None:
-        """As when the seller withdraws consent: the refresh tokens die, the access tokens with them."""
+        """The seller withdraws consent: refresh and access tokens stop working."""
         for grant in (*self.refresh.values(), *self.access.values()):
             if grant.seller is seller:
                 grant.valid = False
@@ -220,7 +220,7 @@ def _led(call: Call, target: str, fields: dict[str, str], seller: Seller) -> Ans
 
 
 def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """Whose call it is; 401 without a good access token, 403 where none of the scopes was granted."""
+    """The seller who makes the call. Refuses: 401 without a valid access token, 403 without one of the scopes."""
     given = call.headers.get("authorization")
     if not given:
         raise refuse(401, 1002, "OAuth", "Missing access token", long="Access token is missing in the request.")
@@ -238,7 +238,7 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
 
 
 def check_application(ledger: Ledger, call: Call, scopes: frozenset[str]) -> None:
-    """For what belongs to the application and to no seller."""
+    """The route of a call that belongs to the application and to no seller."""
     kind, _, token = call.headers.get("authorization", "").partition(" ")
     grant = ledger.of_access(token, call.now) if kind == "Bearer" else None
     if grant is None:

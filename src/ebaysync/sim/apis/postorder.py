@@ -1,17 +1,15 @@
 """Post-Order API v2: the searches of cancellations, cases, inquiries and returns, and the details of the last three.
 
-As strict as what is known of them.
-
-By the text of eBay's pages (Post-Order 2.10.0), its types, and what others saw:
+Sources: the text of eBay's pages (Post-Order 2.10.0), its types, and what others have seen.
 
 - The scheme of Authorization is IAF; Bearer is refused as "Bad scheme: Bearer" (seen). No scope is documented, but
   tokens with sell.fulfillment work (seen): that, its readonly sister and the base scope open the API here.
-- Parameters of unknown names are ignored without a word (seen), so a misspelt filter gives the list unfiltered.
-- The dates filter by creation alone, from 18 months back, over 90 days where one bound is missing. A wider window with
-  both bounds is refused: nobody documents it. What else is not documented and refused here: values that a parameter's
-  enumeration lacks, transaction_id without item_id, another format of dates than eBay's own.
-- The numbers of the errors are the simulator's own: eBay's pages have no list of them.
-- `World` has switches for what is ambiguous: the offset, the envelope of errors, the parts of a return's detail.
+- Unknown parameters are ignored without a word (seen), so a misspelt filter gives the list unfiltered.
+- The dates filter by creation alone, from 18 months back, over 90 days if one bound is missing. A wider window with
+  both bounds is refused: nobody documents it. Also refused: values that a parameter's enumeration lacks, transaction_id
+  without item_id, and dates in another format than eBay's.
+- The error numbers are the simulator's own: eBay's pages have no list of them.
+- `Quirks` has switches for what is ambiguous: the offset, the shape of errors, the parts of a return's detail.
 """
 
 from __future__ import annotations
@@ -51,7 +49,7 @@ INQUIRY_STATUSES = frozenset(
         *("WAITING_BUYER_RESPONSE", "WAITING_SELLER_RESPONSE"),
     )
 )
-# What the names of return_state (ReturnCountFilterEnum) stand for is not documented; these follow the words.
+# The meaning of return_state's values (ReturnCountFilterEnum) is not documented; these follow the words.
 COUNTED: Mapping[str, Callable[[Body, datetime], bool]] = {
     "ALL_OPEN": lambda body, now: not body["closed"],
     "ALL_OPEN_RETURN": lambda body, now: not body["closed"] and body["type"] != "REPLACEMENT",
@@ -188,7 +186,7 @@ def refusal(world: World, status: int, error_id: int, message: str, **parameters
 
 
 def check_iaf(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """Whose call it is, and whether it has the headers that every call needs, GET among them."""
+    """The seller who makes the call. Checks the headers that every call needs, GET included."""
     world = ledger.world
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
     if not token:

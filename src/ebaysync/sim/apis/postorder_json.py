@@ -60,7 +60,7 @@ class Writer:
         return {"value": value, "currency": self.body["currency"]}
 
     def charge(self, cents: int) -> Json:
-        """What the seller's account pays in a currency of its own."""
+        """The seller's account pays in a currency of its own."""
         own = self.body["currency"]
         if not self.chance("another currency", 3):
             return self.money(cents)
@@ -114,7 +114,7 @@ def legacy_order_id(thing: Thing, body: Body) -> str | None:
 
 
 def cancellation_row(thing: Thing, body: Body) -> Json:
-    """By CancelSummary. eBay's own sample has a record without the date of the request."""
+    """Shape: CancelSummary. eBay's own sample has a record without the date of the request."""
     write = Writer(thing, body, "search")
     requested = None if write.chance("no date of the request", 10) else write.date(thing.created)
     recoup = body["recoup"]
@@ -156,7 +156,7 @@ def _cancelled_line(write: Writer) -> Json:
 
 
 def case_detail(thing: Thing, body: Body) -> Json:
-    """By the types alone: nobody has published a real one."""
+    """Shape: eBay's types alone. Nobody has published a real answer."""
     write = Writer(thing, body, "detail")
     answer = {
         "caseId": write.id(thing.id),
@@ -245,7 +245,7 @@ def _movement(write: Writer, entry: Body) -> Json:
 
 
 def inquiry_detail(thing: Thing, body: Body) -> Json:
-    """By eBay's two samples, of which the older one has fewer fields."""
+    """Shape: eBay's two samples, of which the older one has fewer fields."""
     write = Writer(thing, body, "detail")
     item = f"itemid={body['item_id']}&transid={body['transaction_id']}"
     answer = {

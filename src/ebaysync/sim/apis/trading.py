@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def authorize(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """Whose call it is by X-EBAY-API-IAF-TOKEN; an OAuth token in RequesterCredentials opens nothing."""
+    """The seller of X-EBAY-API-IAF-TOKEN. An OAuth token in RequesterCredentials is not accepted."""
     try:
         return _owner(ledger, call, scopes)
     except Failed as failed:

@@ -68,7 +68,7 @@ def _list(world: World, seller: Seller, now: datetime, request: Request, name: s
 
 
 def _rows(seller: Seller, now: datetime, name: str, most: int) -> list[Row]:
-    """By the end of the auction; bids run and know no range of days."""
+    """Auctions by their end. Running bids have no range of days."""
     state, removed = STATES[name]
     found = []
     for thing in seller.things.get("purchase", {}).values():
@@ -85,7 +85,7 @@ def _end(row: Row) -> datetime:
 
 
 def _order_of(row: Row) -> str:
-    """What was won of one seller on one day is one order."""
+    """Items won from one seller on one day are one order."""
     key = f"{row.facts['shop']}/{row.since:%Y-%m-%d}"
     number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest(), "big")
     return f"{number % 27 + 1:02d}-{number // 27 % 100_000:05d}-{number // 2_700_000 % 100_000:05d}"

@@ -78,7 +78,7 @@ def _sort_out(things: Iterable[Thing], mark: tuple[int, int], now: datetime) -> 
     return Shelf(mark, until, lists)
 
 
-# What a list can be sorted by; by anything else, and without Sort, it stays in the order of the starts.
+# Fields by which a list can be sorted. With any other, or without Sort, it is sorted by start.
 SORTS: dict[str, Callable[[Thing, datetime], Any]] = {
     "ItemID": lambda thing, now: (len(thing.id), thing.id),
     "StartTime": lambda thing, now: starts(thing),
@@ -158,7 +158,7 @@ class Sale:
 
 
 def _sales(seller: Seller, now: datetime, most: int) -> list[Sale]:
-    """What the versions tell: each by which more is sold, and auctions that ended with a bid."""
+    """The history of sales: each version that sold more, and auctions that ended with a bid."""
     found = []
     for thing in seller.things.get("listing", {}).values():
         body = last_body(thing)

@@ -1,4 +1,4 @@
-"""What GetMyeBaySelling and GetMyeBayBuying have in common: which lists are asked for, and their pages.
+"""The common part of GetMyeBaySelling and GetMyeBayBuying: which lists are asked for, and their pages.
 
 Sources: the WSDL's ItemListCustomizationType and PaginationType; eBay's page of GetMyeBaySelling for the limit of
 25,000 items.

@@ -59,7 +59,7 @@ def _found(seller: Seller, call: Call, request: Request) -> list[Thing]:
 
 
 def _wanted(thing: Thing, seller: Seller, request: Request) -> bool:
-    """By ids, "external" ones first, and by priority."""
+    """Messages by ids, "external" ones first, and by priority."""
     if request.flag("IncludeHighPriorityMessageOnly") and not facts(thing.id, thing.body or {}, seller)["high"]:
         return False
     if external := request.values.get("ExternalMessageIDs.ExternalMessageID"):

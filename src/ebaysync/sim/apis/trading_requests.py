@@ -1,8 +1,8 @@
-"""What a request of the Trading API may hold: the types of eBay's WSDL 1379, written down compactly, and the check.
+"""Checks requests of the Trading API against the types of eBay's WSDL 1379, written down compactly.
 
-Each type is a line of `name:type` in the WSDL's order; `*` marks what may repeat. eBay ignores an element that it
-does not know, or that stands in the wrong place ("Unknown request elements are ignored"), and so does the simulator,
-but it keeps a note of it.
+Each type is a line of `name:type` in the WSDL's order; `*` marks what may repeat. eBay ignores an element that it does
+not know, or that stands in the wrong place ("Unknown request elements are ignored"). So does the simulator, but it
+keeps a note of it.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def read(call: str, body: bytes) -> Request:
 
 
 def parameters(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-    """A request for the journal: its call and every value by its path, but for what could be a token."""
+    """A request for the journal: its call and every value by its path, except possible tokens."""
     found = {"call": headers.get("x-ebay-api-call-name", "")}
     try:
         root = _parse(body)

@@ -30,7 +30,7 @@ TAX_NAMES = ("ebayCollectedTaxAmount", "ebayCollectedTaxAmount", "eBayCollectedT
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a transaction is born."""
+    """Creates transactions."""
 
     seller: Seller
     at: datetime
@@ -355,8 +355,8 @@ def _vanish(world: Surroundings, thing: Thing, body: Body, at: datetime, random:
 
 
 def _payout(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
-    """Pays the older part of what has waited, or else a single young one. Where there is none either, it paid what
-    is not eBay's to serve any more."""
+    """Pay the older part of what has waited, or a single young one. If there is neither, it paid transactions that eBay
+    no longer serves."""
     last = ((thing, thing.versions[-1]) for thing in seller.things.get("transaction", {}).values())
     due = [
         (thing, version.body, version.at)

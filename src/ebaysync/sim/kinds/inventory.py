@@ -14,7 +14,7 @@ from ebaysync.sim.things import Kind
 
 LOCALES = {"US": "en_US", "GB": "en_GB", "DE": "de_DE", "IT": "it_IT", "AU": "en_AU", "FR": "fr_FR"}
 CONDITIONS = ("NEW", "NEW", "USED_EXCELLENT", "FOR_PARTS_OR_NOT_WORKING", "PRE_OWNED_FAIR")
-# What a SKU may look like, around its number.
+# Forms of a SKU, around its number.
 SKUS = ("SKU-{}", "36162 RDV/J{}", "Größe/№{}", "50%+{}", "a+b={}&c", "李 {}?x#y", "x..{}", "{:0>50}")
 LISTED = ("ACTIVE", "ACTIVE", "ACTIVE", "OUT_OF_STOCK", "INACTIVE", "ENDED", "EBAY_ENDED")
 
@@ -76,7 +76,7 @@ def _offers(seller: Seller, sku: str) -> list[Thing]:
 
 
 def _offer(world: Surroundings, seller: Seller, at: datetime, random: Random) -> tuple[str, Body]:
-    """Of an item that is there; mostly of one that has none, else at another marketplace, and never twice at one."""
+    """Create an offer of an existing item: mostly of one without any, else at another marketplace."""
     items, offers = seller.things.setdefault("inventory_item", {}), seller.things.get("offer", {})
     there = list(items.values())
     some = [random.choice(there) for _ in range(10 if there else 0)]

@@ -1,6 +1,6 @@
-"""What stands in a seller's mailbox: Inbox, Sent, and folders of the seller's own.
+"""The messages in a seller's mailbox: Inbox, Sent, and folders of the seller's own.
 
-A body holds the folder and the flags, and whatever a test lays over; the rest is drawn from the id. A message is gone
+A body holds the folder and the flags, and whatever a test puts on top; the rest is drawn from the id. A message is gone
 when it was deleted, or a year after it was sent.
 """
 

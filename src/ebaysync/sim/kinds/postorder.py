@@ -11,7 +11,8 @@ A body holds facts, not eBay's JSON; its times are datetimes, its amounts cents 
 - case: type, return_id, appeal; inquiry: reason, appeal; their history: at, action, actor, description, cents
 - return: type, state, reason, comment, close_reason; its history: at, author, activity, from, to, notes, cents
 
-Things of the past are born as they were when the world began. What closed over 30 days ago rests, but for appeals.
+Things of the past are born as they were when the world began. Things that closed over
+30 days ago no longer change, except by appeals.
 """
 
 from __future__ import annotations

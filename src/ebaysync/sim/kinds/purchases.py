@@ -1,6 +1,6 @@
-"""What a seller buys or tries to buy: bids and offers that are won or lost.
+"""A seller's own purchases: bids and offers that are won or lost.
 
-A body holds the state (`bid`, `offer`, `won`, `lost`), prices and flags, and whatever a test lays over; the rest is
+A body holds the state (`bid`, `offer`, `won`, `lost`), prices and flags, and whatever a test puts on top; the rest is
 drawn from the id, which is the item's own. A bid is decided when its auction ends.
 """
 
@@ -82,7 +82,7 @@ Move = Callable[[Surroundings, Thing, Body, datetime, Random], Body | None]
 
 
 def _decided(body: Body) -> Body:
-    """What may still happen to something won or lost."""
+    """Changes of something won or lost."""
     lost = body.get("state") == "lost"
     return body | {"removed" if lost or body.get("shipped") else "shipped" if body.get("paid") else "paid": True}
 

@@ -1,4 +1,4 @@
-"""What the account buys (Trading GetMyeBayBuying): all lists in one answer, then the further pages of each list."""
+"""The account's own purchases (Trading GetMyeBayBuying): all lists in one answer, then further pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source offers a run: a window's pages, or a scan, and the details of records."""
+"""The interface of a source: a window's pages, or a scan, and the details of records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
 Scanned = Mapping[str, ScanPage]
-"""What a scan has found, by family."""
+"""The result of a scan, by family."""
 
 
 @dataclass(frozen=True)
