@@ -119,7 +119,7 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def tell(message: str, hint: str | None = None) -> None:
+def notify(message: str, hint: str | None = None) -> None:
     """Print a line for the person who ran the command to standard error, as text or as JSON like the log."""
     handlers = logging.getLogger().handlers
     if handlers and isinstance(handlers[0].formatter, _JsonFormatter):

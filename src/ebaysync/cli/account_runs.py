@@ -64,6 +64,6 @@ def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
             typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
     for result in results:
         for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in result.errors):
-            logs.tell(prefixed(result.account, message), hint)
+            logs.notify(prefixed(result.account, message), hint)
     if code:
         raise typer.Exit(code)

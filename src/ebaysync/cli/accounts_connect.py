@@ -62,19 +62,19 @@ def connect(
     """
     session: Session = context.obj
     check_name(name, environment)
-    asked = _asked(scopes, families)
-    if identity.SCOPE not in asked and not ebay_user_id:
+    wanted_scopes = _wanted_scopes(scopes, families)
+    if identity.SCOPE not in wanted_scopes and not ebay_user_id:
         raise UsageError(
             "without the scope commerce.identity.readonly eBay does not tell whose consent it is",
             hint="add that scope, or --ebay-user-id with the seller's immutable user id",
         )
     configured = session.settings
-    keyset, places = configured.consent_keyset(environment), hosts(configured, environment)
-    stated = Consent(asked, None, ebay_user_id, marketplace)
+    keyset, addresses = configured.consent_keyset(environment), hosts(configured, environment)
+    stated = Consent(wanted_scopes, None, ebay_user_id, marketplace)
 
     @asynccontextmanager
     async def opened(stop: Stop) -> AsyncIterator[tuple[Database, vault.Vault, Transport]]:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
+        async with session.database() as db, Transport(addresses, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
             async with metered(db, keys, keyset, transport):
                 yield db, keys, transport
@@ -89,23 +89,23 @@ def connect(
             return await consent.connect(db, keys, transport, keyset, name, code, stated)
 
     if resumed := session.go(begin):
-        _answer(name, *resumed, asked, as_json=as_json)
+        _answer(name, *resumed, wanted_scopes, as_json=as_json)
         return
     state = Secret(secrets.token_urlsafe(24))
     # --json promises one object on standard output. Without it, the URL goes there for a person or a script.
-    typer.echo(oauth.consent_page(places.auth, keyset, asked, state.reveal()), err=as_json)
+    typer.echo(oauth.consent_page(addresses.auth, keyset, wanted_scopes, state.reveal()), err=as_json)
     code = _code(state)
-    _answer(name, *session.go(work), asked, as_json=as_json)
+    _answer(name, *session.go(work), wanted_scopes, as_json=as_json)
 
 
-def _asked(scopes: str | None, families: str | None) -> tuple[str, ...]:
+def _wanted_scopes(scopes: str | None, families: str | None) -> tuple[str, ...]:
     """The scopes to ask for. They are the same in every environment."""
     if scopes is not None and families is not None:
         raise UsageError("--scopes and --families both say what to ask for", hint="leave one of them out")
     if scopes is not None:
-        if not (asked := scopes_in(scopes)):
+        if not (wanted_scopes := scopes_in(scopes)):
             raise UsageError("--scopes names no scope")
-        return asked
+        return wanted_scopes
     names = list(discover()) if families is None else families.replace(",", " ").split()
     if not names:
         raise UsageError("--families names no family")
@@ -138,9 +138,9 @@ def _pasted() -> str:
     return line.decode(errors="replace")
 
 
-def _answer(name: str, account: Account, ends_at: datetime, asked: tuple[str, ...], *, as_json: bool) -> None:
+def _answer(name: str, account: Account, ends_at: datetime, wanted_scopes: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
-        answer_json(asdict(account) | {"scopes": asked, "refresh_expires_at": iso(ends_at)})
+        answer_json(asdict(account) | {"scopes": wanted_scopes, "refresh_expires_at": iso(ends_at)})
         return
     if account.name != name:
         typer.echo(f"{name}: this eBay user is already here as {account.name!r}, whose consent is renewed")

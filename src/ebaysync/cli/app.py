@@ -214,4 +214,4 @@ def _usage(error: Any) -> UsageError:
 
 
 def _tell(error: EbaysyncError) -> None:
-    logs.tell(error.message, error.hint)
+    logs.notify(error.message, error.hint)

@@ -42,7 +42,7 @@ def backfill(
         if one.cursor_type == "snapshot" and family:
             raise UsageError(f"{one.name} is a snapshot: it has no past to walk", hint="leave it out")
         if one.window.furthest_reach and days > one.window.furthest_reach.days:
-            logs.tell(f"eBay gives {one.name} of the last {one.window.furthest_reach.days} days only")
+            logs.notify(f"eBay gives {one.name} of the last {one.window.furthest_reach.days} days only")
     names = [one.name for one in families if one.cursor_type != "snapshot"]
 
     async def work(stop: Stop) -> tuple[list[AccountResult], int]:

@@ -72,7 +72,7 @@ def forget(
             else "nothing is stored of this person"
         )
     for error in refused:
-        logs.tell(error.message, error.hint)
+        logs.notify(error.message, error.hint)
     if refused:
         raise typer.Exit(3)
 

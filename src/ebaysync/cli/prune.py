@@ -62,7 +62,7 @@ def prune(
         addresses=keep_addresses or settings.keep_addresses_days,
     )
     if keep.raw and keep.raw < pruning.SWEPT_DAYS:
-        logs.tell(f"payloads are kept for {pruning.SWEPT_DAYS} days: the sweep compares with them")
+        logs.notify(f"payloads are kept for {pruning.SWEPT_DAYS} days: the sweep compares with them")
 
     async def work(stop: Stop) -> dict[str, int]:
         async with session.database(admin=True) as db:

@@ -59,7 +59,7 @@ def refresh_tokens(
             typer.echo(f"{result['account']}: {done}{until}")
     for result in results:
         if error := result["failure"]:
-            logs.tell(prefixed(result["account"], error.message), error.hint)
+            logs.notify(prefixed(result["account"], error.message), error.hint)
     if failures:
         settings_alone = all(isinstance(error, ConfigError) for error in failures) and len(failures) == len(results)
         raise typer.Exit(2 if settings_alone else 3)

@@ -82,6 +82,6 @@ def run(
     else:
         typer.echo(line_of(summary.as_dict(), dry_run=dry_run))
     if summary.quarantined:
-        logs.tell(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
+        logs.notify(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
     if summary.failure:
         raise summary.failure

@@ -99,7 +99,7 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
         table = _table("API", "used >", "eBay's >", "quota >", "forecast >", "% >", "resets")
         for quota in (quota for quota in listed if quota["keyset"] == keyset):
             whole = quota["quota"]
-            resting = quota["resting_until"]
+            cools_down_until = quota["resting_until"]
             table.add_row(
                 quota["api"],
                 f"{quota['used_by_us']:,}",
@@ -107,7 +107,7 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
                 f"{whole:,}" if whole else "–",
                 f"{quota['forecast']:,}",
                 f"{quota['forecast'] / whole:.0%}" if whole else "–",
-                f"rests, {_when(resting, now)}" if resting else _when(quota["resets_at"], now),
+                f"cools down, {_when(cools_down_until, now)}" if cools_down_until else _when(quota["resets_at"], now),
             )
         shown += [Text(), Text(f"calls today with the keyset {keyset}", style="bold"), table]
     return shown

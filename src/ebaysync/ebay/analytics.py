@@ -41,7 +41,7 @@ class _Limit(Answered, frozen=True):
     resources: tuple[_Resource, ...] | None = None
 
 
-class _Limits(Answered, frozen=True):
+class _Answer(Answered, frozen=True):
     rate_limits: tuple[_Limit, ...] | None = None
 
 
@@ -61,22 +61,22 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     headers = (("Authorization", f"Bearer {token.reveal()}"), ("Accept", "application/json"))
     request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
 
-    def checked(answer: Answer) -> _Limits:
-        return _Limits() if answer.status == 204 else check(answer, _Limits, transport)
+    def checked(answer: Answer) -> _Answer:
+        return _Answer() if answer.status == 204 else check(answer, _Answer, transport)
 
-    told = await transport.send_once(request, checked)
+    answered = await transport.send_once(request, checked)
     found: dict[str, Report] = {}
-    for report in _reports(told):
+    for report in _reports(answered):
         other = found.get(report.api)
         if other is None or report.remaining < other.remaining:  # of two resources of one API, the one that ends first
             found[report.api] = report
     return sorted(found.values(), key=lambda report: report.api)
 
 
-def _reports(told: _Limits) -> list[Report]:
+def _reports(answered: _Answer) -> list[Report]:
     return [
         Report(api, rate.limit, _used(rate), _remaining(rate), _aware(rate.reset))
-        for limit in told.rate_limits or ()
+        for limit in answered.rate_limits or ()
         for resource in limit.resources or ()
         if (api := limits.api_of_report(limit.api_context, limit.api_name, resource.name))
         for rate in resource.rates or ()

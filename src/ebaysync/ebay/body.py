@@ -56,11 +56,11 @@ async def read_body(response: httpx.Response, name: str, take: Callable[[bytes],
     wire = size = 0
     async for chunk in response.aiter_raw():
         wire += len(chunk)
-        for piece in _plain(chunk) if plain else _unzip(name, unzip, chunk):
-            size += len(piece)
+        for data in _plain(chunk) if plain else _unzip(name, unzip, chunk):
+            size += len(data)
             if wire > WIRE_CAP or size > DECODED_CAP:
                 raise AnswerNotUnderstood(f"{name}: the answer is larger than {WIRE_CAP >> 20} MiB")
-            take(piece)
+            take(data)
     if not plain and wire and (not unzip.eof or unzip.unused_data):
         raise EbayUnreachable(f"{name}: the compressed answer is cut short")
 
@@ -73,9 +73,9 @@ def _unzip(name: str, unzip: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
     more = True
     while more:
         try:
-            piece = unzip.decompress(chunk, CHUNK)
+            data = unzip.decompress(chunk, CHUNK)
         except zlib.error:
             raise EbayUnreachable(f"{name}: the compressed answer is damaged") from None
-        yield piece
+        yield data
         chunk = unzip.unconsumed_tail
-        more = not unzip.eof and (len(piece) == CHUNK or bool(chunk))
+        more = not unzip.eof and (len(data) == CHUNK or bool(chunk))

@@ -25,9 +25,9 @@ class Clock:
 
     def learn(self, date: str | None) -> None:
         try:
-            said = parsedate_to_datetime(date or "")
-            if said.tzinfo is not None:
-                self._at = (said.astimezone(UTC), time.monotonic())
+            found = parsedate_to_datetime(date or "")
+            if found.tzinfo is not None:
+                self._at = (found.astimezone(UTC), time.monotonic())
                 self.known = True
         except (ValueError, OverflowError):
             return

@@ -153,20 +153,20 @@ class Usage:
     def budget(self, api: str, now: datetime, unstored: Mapping[str, int] | None = None) -> Budget:
         """The budget that `api` belongs to. `unstored` are calls that are not in the counts yet."""
         bucket = self.bucket(api)
-        members = [count for name, count in self.counts.items() if self.bucket(name) == bucket]
+        counts = [count for name, count in self.counts.items() if self.bucket(name) == bucket]
         own = self.counts.get(bucket, ApiCount(bucket))
         more = sum(calls for name, calls in (unstored or {}).items() if self.bucket(name) == bucket)
-        cooling = max((m.cools_down_until for m in members if m.cools_down_until), default=None)
+        cooling = max((count.cools_down_until for count in counts if count.cools_down_until), default=None)
         reset = own.resets_at if own.resets_at and own.resets_at > now else resets_at(now)
         return Budget(
             bucket,
             self.quota(bucket),
-            sum(member.calls for member in members) + more,
-            sum(member.elsewhere for member in members),
+            sum(count.calls for count in counts) + more,
+            sum(count.elsewhere for count in counts),
             own.reported,
             reset,
             cooling,
-            next((m.reason for m in members if m.cools_down_until == cooling), None) if cooling else None,
+            next((count.reason for count in counts if count.cools_down_until == cooling), None) if cooling else None,
         )
 
     def budgets(self, now: datetime) -> list[Budget]:

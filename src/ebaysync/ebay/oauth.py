@@ -140,9 +140,9 @@ def _granted(grant: _Grant) -> Grant:
     return Grant(Secret(grant.access_token), _seconds(grant.expires_in, ACCESS_SECONDS))
 
 
-def _seconds(said: int | str | None, usual: int) -> int:
+def _seconds(value: int | str | None, usual: int) -> int:
     """A lifetime in seconds from eBay's answer, or the usual one."""
-    text = str(said).strip()
+    text = str(value).strip()
     return int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) else usual
 
 
@@ -159,5 +159,5 @@ def _refused(answer: Answer, keyset: Keyset, what: str) -> Exception:
             f"eBay does not accept the client id and secret of the environment {keyset.environment} ({refusal.error})",
             hint="compare them with developer.ebay.com, Application Keys; no account is marked",
         )
-    said = refusal.error if re.fullmatch("[a-z_]{1,40}", refusal.error) else "without an OAuth error code"
-    return EbayRejected(f"{answer.request}: {answer.status} {said}", status=answer.status)
+    value = refusal.error if re.fullmatch("[a-z_]{1,40}", refusal.error) else "without an OAuth error code"
+    return EbayRejected(f"{answer.request}: {answer.status} {value}", status=answer.status)

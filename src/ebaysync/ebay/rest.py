@@ -125,8 +125,10 @@ def check(answer: Answer, kind: type[T], transport: Transport) -> T:
 
 
 def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
-    said = answer.headers.get("content-type", "no content type")
-    return AnswerNotUnderstood(f"{answer.request}: {expected} was expected, the answer is {said}", status=answer.status)
+    content_type = answer.headers.get("content-type", "no content type")
+    return AnswerNotUnderstood(
+        f"{answer.request}: {expected} was expected, the answer is {content_type}", status=answer.status
+    )
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
@@ -168,8 +170,8 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
     """The error for an answer with another status than 200, from eBay's number alone: eBay's texts quote the request
     with its token, and people."""
     error_id = _first_error_id(answer)
-    told = error_id is not None
-    message = f"{answer.request}: eBay answered {answer.status}{f' {error_id}' if told else ''}"
+    has_number = error_id is not None
+    message = f"{answer.request}: eBay answered {answer.status}{f' {error_id}' if has_number else ''}"
     facts: dict[str, Any] = {"status": answer.status, "error_id": error_id}
     if answer.status == 429 or answer.status >= 500:
         return EbayBusy(message, retry_after=answer.retry_after(transport.clock.now()), **facts)
@@ -181,9 +183,9 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
         return (SignatureStale if error_id == STALE else SignatureRefused)(message, **facts)
     if answer.status == 403:
         return (ScopeMissing if error_id == INSUFFICIENT_PERMISSIONS else AccessDenied)(message, **facts)
-    if answer.status == 404 and told:
+    if answer.status == 404 and has_number:
         return RecordNotFound(message, **facts)
-    if told and 400 <= answer.status < 500:
+    if has_number and 400 <= answer.status < 500:
         return EbayRejected(message, **facts)
     return AnswerNotUnderstood(f"{message} without eBay's error envelope", **facts)
 
@@ -192,10 +194,10 @@ def _first_error_id(answer: Answer) -> int | None:
     """The error number. Shapes: {"errors": [{…}]}, and Post-Order's {"errorMessage": {"error": [{…}]}} and {"error":
     [{…}]}, where it may be text. 0 is an error without a number, None is no error."""
     try:
-        told = msgspec.json.decode(answer.body)
+        body = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):
         return None
-    for place in (told, told.get("errorMessage") if isinstance(told, dict) else None):
+    for place in (body, body.get("errorMessage") if isinstance(body, dict) else None):
         for name in ("errors", "error"):
             found = place.get(name) if isinstance(place, dict) else None
             if isinstance(found, list) and found and isinstance(found[0], dict):

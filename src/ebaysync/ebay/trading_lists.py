@@ -128,10 +128,10 @@ async def my_ebay_buying(
     if not lists or not set(lists) <= set(BUYING):
         raise ValueError(f"GetMyeBayBuying is asked for {', '.join(BUYING)}")
     name = "GetMyeBayBuying"
-    asked = [each for each in BUYING if each in lists]
-    fields = [(each, _buying(each, page, per_page, days)) for each in asked]
-    reply = await call(api, name, fields, [_buying_path(each) for each in asked])
-    found: dict[str, list[bytes]] = {each: [] for each in asked}
+    names = [each for each in BUYING if each in lists]
+    fields = [(each, _buying(each, page, per_page, days)) for each in names]
+    reply = await call(api, name, fields, [_buying_path(each) for each in names])
+    found: dict[str, list[bytes]] = {each: [] for each in names}
     for path, record in reply.records:
         won = path[0] in _IN_TRANSACTIONS
         found[path[0]] += _transactions(path[0], record) if won else [_tagged(path[0], Item=msgspec.Raw(record))]
@@ -140,7 +140,7 @@ async def my_ebay_buying(
         each: _list_page(
             name, container(name, reply.head, each), tuple(found[each]), reply.partial, length=lengths[each]
         )
-        for each in asked
+        for each in names
     }
 
 

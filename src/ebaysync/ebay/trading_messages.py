@@ -36,8 +36,8 @@ async def my_messages_summary(api: Api) -> list[str]:
     EbayError."""
     name = "GetMyMessages"
     reply = await call(api, name, (), detail_level="ReturnSummary")
-    told = container(name, reply.head, "Summary").get("FolderSummary") or ()
-    ids = [text_of(container(name, {"FolderSummary": folder}, "FolderSummary").get("FolderID")) for folder in told]
+    folders = container(name, reply.head, "Summary").get("FolderSummary") or ()
+    ids = [text_of(container(name, {"FolderSummary": folder}, "FolderSummary").get("FolderID")) for folder in folders]
     if not all(ids):
         raise AnswerNotUnderstood(f"{name}: a folder has no FolderID")
     return list(dict.fromkeys([INBOX, SENT, *ids]))

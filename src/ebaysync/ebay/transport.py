@@ -332,4 +332,4 @@ def _wait(state: RetryCallState) -> float:
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     wait = state.next_action.sleep if state.next_action else 0
-    log.info("%s; asking again in %.1f s", error, wait)
+    log.info("%s; retry in %.1f s", error, wait)

@@ -59,8 +59,8 @@ class Cleaner:
         self._begun = ""
         self._literal = False
 
-    def feed(self, piece: bytes, *, last: bool = False) -> bytes:
-        text = self._begun + self._decoder.decode(piece, last)
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        text = self._begun + self._decoder.decode(data, last)
         self._begun = ""
         if not last and (begun := _BEGUN.search(text, max(0, len(text) - DIGITS - 4))):
             self._begun, text = begun[0], text[: begun.start()]
@@ -120,12 +120,12 @@ class Document:
         self._raw: bytearray | None = bytearray()
         self._fault: EbayError | str | None = None
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         if self._raw is not None:
-            self._raw += piece
+            self._raw += data
             self._raw = self._raw if len(self._raw) <= KEPT else None
         if self._fault is None:
-            self._parse(self._cleaner.feed(piece))
+            self._parse(self._cleaner.feed(data))
 
     def close(self) -> None:
         if self._fault is None:

@@ -1,7 +1,7 @@
 """Pauses and resumes everything, enables and disables families and accounts, and removes accounts.
 
 Each change is logged in `ebay_control_log`: who, when and why. A run notices it at its next batch
-(sync/state/sync_state.halted), or within 15 seconds (sync/watch).
+(sync/state/sync_state), or within 15 seconds (sync/watch).
 """
 
 from __future__ import annotations
@@ -212,16 +212,16 @@ async def of_account(db: Database, account: Account) -> dict[str, Any]:
     own = {one.api_family: one for one in await db.rows(_OWN, account=account.id)}
     found = []
     for family in discover().values():
-        default, mine = _default(family, row.defaults), own.get(family.name)
+        default, own_setting = _default(family, row.defaults), own.get(family.name)
         found.append(
             {
                 "family": family.name,
-                "enabled": default["enabled"] and (mine is None or mine.enabled),
+                "enabled": default["enabled"] and (own_setting is None or own_setting.enabled),
                 "enabled_for_all": default["enabled"],
-                "enabled_for_account": mine is None or mine.enabled,
+                "enabled_for_account": own_setting is None or own_setting.enabled,
                 "offered": account.environment not in family.absent_in,
-                "every_minutes": (mine and mine.every_minutes) or default["every_minutes"],
-                "every_from": "account" if mine and mine.every_minutes else default["every_from"],
+                "every_minutes": (own_setting and own_setting.every_minutes) or default["every_minutes"],
+                "every_from": "account" if own_setting and own_setting.every_minutes else default["every_from"],
             }
         )
     return {

@@ -135,7 +135,7 @@ def _family(due: PlanEntry) -> dict[str, Any]:
 
 def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
     found = forecast.budget
-    resting = found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
+    cools_down_until = found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
     return {
         "keyset": forecast.keyset,
         "api": found.api,
@@ -146,7 +146,7 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
         "forecast": round(forecast.calls),
         "forecast_unstretched": round(forecast.wanted),
         "resets_at": iso(found.resets_at),
-        "resting_until": iso(resting),
+        "resting_until": iso(cools_down_until),
     }
 
 
