@@ -29,6 +29,7 @@ VARIES = (
     (r"\b\d+(\.\d+)? (s|min|h|d)\b", "SPAN"),
     (r"\b\d+ calls?\b", "CALLS"),
     (r"[\d,]+ of [\d,]+ calls of \S+", "CALLS"),
+    (r"(\d+) read, stored \1, 0 unchanged", "ALL read and stored"),
     (r"\b\d+ times\b", "TIMES"),
     (r"^[0-9a-f]{8}\b", "RUN"),
     (r"read from \S+/secret\.key", "read from KEY"),

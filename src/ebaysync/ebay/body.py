@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
-
-import httpx
+from typing import TYPE_CHECKING, Protocol
 
 from ebaysync.errors import AnswerNotUnderstood, EbayUnreachable
+
+if TYPE_CHECKING:  # a second `import httpx` would load it, and cli/app delays that to its first use
+    import httpx
 
 WIRE_CAP = 64 * 2**20
 DECODED_CAP = 256 * 2**20
