@@ -26,21 +26,23 @@ class Stored:
 
 @dataclass(frozen=True)
 class Column:
-    """A typed column. `path` leads to its value in the record (families/decoder); default: the name in camelCase.
-
-    derived computes the value from the decoded row and the derived columns before it kept the stored value stays if a
-    record brings none personal erased together with the table's `personal` paths private tells of a person, so that the
-    reader role may not see it; the family's SQL lists it in ebay_private_columns, and a test compares both
-    """
+    """A typed column."""
 
     name: str
     type: str = TEXT
     path: str = ""
+    """leads to the value in the record (grammar: families/decoder); default: the name in camelCase"""
     required: bool = False
+    """a record without a value here goes to quarantine"""
     derived: Callable[[Row], Any] | None = None
+    """computes the value from the decoded row and the derived columns before it"""
     kept: bool = False
+    """the stored value stays if a record brings none"""
     personal: bool = False
+    """erased together with the table's `personal` paths"""
     private: bool = False
+    """tells of a person, so the reader role may not see it; the family's SQL lists it in ebay_private_columns, and a
+    test compares both"""
 
     def __post_init__(self) -> None:
         if not self.path:
