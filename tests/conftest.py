@@ -9,11 +9,14 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,7 @@ MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 TEMPLATE = "ebaysync_template"
 FOLDER = "EBAYSYNC_TEST_FOLDER"
+USUAL = ("EBAY", "COLUMNS", "HOME", "PATH", "LANG", "TMPDIR")  # Python does not read these at its start
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -265,19 +269,44 @@ class Program:
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
+    launcher: Path | None = None
+    """the socket of tests/launcher.py, which starts the program faster; None: Python starts it"""
 
     def __call__(self, *arguments: str, given: str = "", environ: dict[str, str] | None = None) -> Ended:
+        whole = self.environ | (environ or {})
+        usual = self.command is type(self).command and all(name.startswith(USUAL) for name in whole)
+        if self.launcher and usual:
+            return self._launched(self.launcher, arguments, given, whole)
         ended = subprocess.run(
             self.command(*arguments),
             input=given,
             capture_output=True,
             text=True,
-            env=self.environ | (environ or {}),
+            env=whole,
             cwd=self.folder,
             timeout=300,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def _launched(self, launcher: Path, arguments: Sequence[str], given: str, environ: dict[str, str]) -> Ended:
+        request = {"arguments": arguments, "environ": environ, "folder": str(self.folder)}
+        with socket.socket(socket.AF_UNIX) as link, ExitStack() as files:
+            stdin, stdout, stderr = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            stdin.write(given.encode())
+            stdin.seek(0)
+            link.settimeout(300)
+            link.connect(str(launcher))
+            socket.send_fds(link, [json.dumps(request).encode()], [each.fileno() for each in (stdin, stdout, stderr)])
+            pid = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big")
+            try:
+                code = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big", signed=True)
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise
+            stdout.seek(0)
+            stderr.seek(0)
+            return Ended(code, stdout.read().decode(), stderr.read().decode())
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The same, without waiting for its end."""
@@ -310,8 +339,20 @@ class Program:
         return names
 
 
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a process that starts the program (tests/launcher.py)."""
+    path = tmp_path_factory.mktemp("launcher") / "socket"
+    with subprocess.Popen([sys.executable, str(Path(__file__).with_name("launcher.py")), str(path)]) as process:
+        while not path.exists():
+            assert process.poll() is None, "the launcher did not start"
+            time.sleep(0.005)
+        yield path
+        process.kill()
+
+
 @pytest.fixture
-def program(tmp_path: Path, database_url: str) -> Program:
+def program(tmp_path: Path, database_url: str, launcher: Path) -> Program:
     """The program with a database, a home and a working directory of this test's own."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME", "TMPDIR") if name in os.environ}
     own = {
@@ -322,4 +363,4 @@ def program(tmp_path: Path, database_url: str) -> Program:
     }
     folder = tmp_path / "cwd"
     folder.mkdir()
-    return Program(folder, kept | own)
+    return Program(folder, kept | own, launcher)
