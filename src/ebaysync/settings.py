@@ -36,6 +36,7 @@ def _path(text: str) -> Path:
 
 def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
+        """Raises ValueError."""
         value = int(text)
         if not lowest <= value <= highest:
             raise ValueError(f"must be a whole number from {lowest} to {highest}")

@@ -116,6 +116,7 @@ class _Granted:
         return self._token
 
     async def renewed(self, refused: Secret) -> Secret:
+        """Raises EbayError: this token is not renewed."""
         raise EbayError("eBay refuses the access token that it has just issued")
 
     def give_up(self, error: EbaysyncError) -> None:

@@ -70,6 +70,7 @@ class Tokens:
         self._hopeless: EbaysyncError | None = None
 
     async def access_token(self) -> Secret:
+        """Raises ConsentNeeded, SecretKeyError, EbayError, DatabaseError."""
         async with self._lock:
             if self._hopeless:
                 raise self._hopeless

@@ -74,6 +74,7 @@ class UsageMeter:
         return self._usage.budget(api, self.now, own)
 
     def admit(self, api: str, share: float) -> None:
+        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used."""
         budget = self.budget(api)
         if cool_down := budget.cool_down(share, self.now):
             raise QuotaSpent(cool_down[1])

@@ -164,6 +164,7 @@ def _fill(parent: etree._Element, fields: Fields) -> None:
 
 def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
     def check(answer: Answer) -> Reply:
+        """Raises EbayError: no XML, a status other than 200, or an `Ack` that says failure."""
         if answer.status != 200:
             raise _refused(name, answer, refusal(answer, api.transport))
         if not isinstance(answer.fed, Document):

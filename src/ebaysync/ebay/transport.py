@@ -184,7 +184,8 @@ class Transport:
         return await self.persist(once)
 
     async def persist(self, once: Callable[[], Awaitable[T]]) -> T:
-        """Call `once`, and again after a transient EbayError, with full jitter or after the wait that eBay asked."""
+        """Call `once`, and again after a transient EbayError, with full jitter or after the wait that eBay asked.
+        Raises the last EbayError."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_worth_another_try),
             wait=_wait,

@@ -128,6 +128,7 @@ class Document:
             self._parse(self._cleaner.feed(data))
 
     def close(self) -> None:
+        """Raises XmlBroken, EbayUnreachable, AnswerNotUnderstood, MemoryError (see the class)."""
         if self._fault is None:
             self._parse(self._cleaner.feed(b"", last=True))
         if self._fault is None and not self._ended and not self._comes_to_its_end():

@@ -65,6 +65,7 @@ class Decoder:
         return "/".join(key)
 
     def row(self, raw: bytes | msgspec.Raw, parent: bytes) -> Row:
+        """Raises Unusable if a required value is missing or a value cannot be stored."""
         row = self._own.read(raw)
         if self._above:
             row |= self._above.read(parent)

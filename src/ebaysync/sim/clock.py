@@ -30,6 +30,7 @@ class ManualClock:
             return self._now
 
     def advance(self, seconds: float) -> datetime:
+        """Raises ValueError: time does not go back."""
         if seconds < 0:
             raise ValueError("time does not go back")
         with self._lock:

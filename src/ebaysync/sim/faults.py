@@ -117,7 +117,8 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, kind: str, **options: Any) -> Fault:
-        """`add("status", path="/order", status=429, after=2, times=3)`; options are Fault's fields."""
+        """`add("status", path="/order", status=429, after=2, times=3)`; options are Fault's fields. Raises ValueError:
+        there is no such kind."""
         known = {field.name for field in fields(Fault)} - {"kind", "seen", "struck"}
         if unknown := set(options) - known:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")

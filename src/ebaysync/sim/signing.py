@@ -38,7 +38,7 @@ class SigningKey:
 
 def check(keys: Mapping[str, SigningKey], call: Call, seller: Seller | None) -> None:
     """Refuses a call whose signature is missing or wrong: of a `seller` who must sign, and of anybody who asks for
-    that."""
+    that. Raises Refusal."""
     demanded = seller is not None and seller.market.country in SIGNED
     if not demanded and call.headers.get(DEMANDED, "").lower() != "true":
         return

@@ -97,7 +97,7 @@ class World:
                 )
 
     def seller(self, who: str | Seller) -> Seller:
-        """The seller with this user name or immutable user id."""
+        """The seller with this user name or immutable user id. Raises KeyError."""
         if isinstance(who, Seller):
             return who
         found = [seller for seller in self.sellers if who in (seller.username, seller.user_id)]
@@ -167,7 +167,7 @@ class World:
         thing_id: str | None = None,
         body: Body | None = None,
     ) -> Thing:
-        """A new thing, born now and by chance unless told otherwise."""
+        """A new thing, born now and by chance unless told otherwise. Raises ValueError: there is no such kind."""
         with self.lock:
             at, seller = at or whole(self.now()), self.seller(who)
             born = None

@@ -152,7 +152,7 @@ class Database:
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
-        """Translates the driver's errors into ours."""
+        """Translates the driver's errors into ours. Raises DatabaseError, TransientDatabaseError."""
         try:
             yield
         except DBAPIError as error:

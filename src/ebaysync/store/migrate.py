@@ -46,7 +46,7 @@ def _folder() -> Path:
 
 
 def available() -> list[Migration]:
-    """The files of this version of the program, in order."""
+    """The files of this version, in order. Raises DatabaseError if files are missing or misnumbered."""
     folder = _folder()
     found = [
         Migration(int(path.stem[:4]), path.stem, path.read_text(encoding="utf-8"))

@@ -47,6 +47,7 @@ def get_summaries(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_dispute(world: World, seller: Seller, call: Call, dispute_id: str) -> Answer:
+    """Raises Refusal: there is no such dispute."""
     thing = seller.things.get("dispute", {}).get(dispute_id)
     if thing is None or thing.body is None or thing.created > call.now:
         raise refuse(404, 33001, DOMAIN, "Invalid Payment Dispute Id", paymentDisputeId=dispute_id)

@@ -108,6 +108,7 @@ class Asked:
 
 
 def get_transactions(world: World, seller: Seller, call: Call) -> Answer:
+    """Raises Refusal: a wrong filter or page."""
     _check_marketplace(call)
     asked = _asked(call, TRANSACTIONS)
     if "transactionId" in asked.values and "transactionType" not in asked.values:
@@ -124,6 +125,7 @@ def _has(body: Body, values: Mapping[str, str]) -> bool:
 
 
 def get_payouts(world: World, seller: Seller, call: Call) -> Answer:
+    """Raises Refusal: a wrong filter or page."""
     _check_marketplace(call)
     asked = _asked(call, PAYOUTS)
     if "lastAttemptedPayoutDate" in asked.spans and asked.values.get("payoutStatus") != "RETRYABLE_FAILED":
@@ -133,6 +135,7 @@ def get_payouts(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_payout(world: World, seller: Seller, call: Call, payout_id: str) -> Answer:
+    """Raises Refusal: there is no such payout."""
     _check_marketplace(call)
     thing = seller.things.get("payout", {}).get(payout_id)
     if thing is None or thing.body is None or thing.created > call.now:

@@ -45,6 +45,7 @@ class Window:
 
 
 def get_orders(world: World, seller: Seller, call: Call) -> Answer:
+    """Raises Refusal: a wrong filter or page."""
     if MUST_BE_ENCODED.search(call.raw_query):  # how eBay says so is not documented
         raise Refusal(Answer(400, b"<html><body><h1>Bad Request</h1></body></html>", "text/html"))
     if call.query.get("orderIds"):
@@ -55,6 +56,7 @@ def get_orders(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_order(world: World, seller: Seller, call: Call, order_id: str) -> Answer:
+    """Raises Refusal: there is no such order."""
     taxes = _tax_breakdown(call.query)
     if not ORDER_ID.fullmatch(order_id):
         raise refuse(400, 32100, DOMAIN, f"Invalid order ID: {order_id}", orderId=order_id)

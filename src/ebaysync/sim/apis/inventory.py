@@ -43,7 +43,8 @@ def get_items(world: World, seller: Seller, call: Call) -> Answer:
 
 
 def get_item(world: World, seller: Seller, call: Call, rest: str) -> Answer:
-    """A SKU is one part of the path: eBay does not guess what was not percent-encoded."""
+    """A SKU is one part of the path: eBay does not guess what was not percent-encoded. Raises Refusal: a wrong SKU, or
+    none of this seller's."""
     _check_language(call)
     raw = call.raw_path.removeprefix(f"{PATH}/inventory_item/")
     if "/" in raw:
@@ -55,7 +56,8 @@ def get_item(world: World, seller: Seller, call: Call, rest: str) -> Answer:
 
 
 def get_offers(world: World, seller: Seller, call: Call) -> Answer:
-    """The specification's flag says that `sku` may be left out, its text says required; clients were refused."""
+    """The specification's flag says that `sku` may be left out, its text says required; clients were refused. Raises
+    Refusal: no SKU, or no offers of it."""
     _check_language(call)
     query = {name: call.query[name] for name in ("sku", "marketplace_id", "format") if name in call.query}
     if not 1 <= len(query.get("sku", "")) <= 50:

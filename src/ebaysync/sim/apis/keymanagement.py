@@ -22,6 +22,7 @@ LIFE = 3 * 365 * 86_400
 
 
 def create_signing_key(world: World, _: None, call: Call) -> Answer:
+    """Raises Refusal: a wrong cipher."""
     try:
         cipher = json.loads(call.body)["signingKeyCipher"]
     except (ValueError, KeyError, TypeError):
@@ -53,6 +54,7 @@ def get_signing_keys(world: World, _: None, call: Call) -> Answer:
 
 
 def get_signing_key(world: World, _: None, call: Call, key_id: str) -> Answer:
+    """Raises Refusal: there is no such key."""
     for key in world.signing_keys.values():
         if key.shown["signingKeyId"] == key_id:
             return answer_json(key.shown)

@@ -95,7 +95,7 @@ INVALID_SCOPE = "The requested scope is invalid, unknown, malformed, or exceeds 
 
 
 def token(ledger: Ledger, call: Call) -> Answer:
-    """POST /identity/v1/oauth2/token"""
+    """POST /identity/v1/oauth2/token. Raises Refusal with OAuth's error."""
     _check_client(ledger.keyset, call.headers.get("authorization", ""))
     content_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/x-www-form-urlencoded":
@@ -189,7 +189,8 @@ def authorize(ledger: Ledger, call: Call) -> Answer:
     """GET /oauth2/authorize: the seller, named by `seller` or the first, agrees at once, or with `decision=decline`
     does not.
 
-    eBay shows a login page here; `seller` and `decision` are the simulator's own parameters.
+    eBay shows a login page here; `seller` and `decision` are the simulator's own parameters. Raises Refusal with
+    OAuth's error.
     """
     query, keyset = call.query, ledger.keyset
     if query.get("client_id") != keyset.client_id or query.get("redirect_uri") != keyset.ru_name:
@@ -220,7 +221,8 @@ def _led(call: Call, target: str, fields: dict[str, str], seller: Seller) -> Ans
 
 
 def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """The seller who makes the call. Refuses: 401 without a valid access token, 403 without one of the scopes."""
+    """The seller who makes the call. Refuses: 401 without a valid access token, 403 without one of the scopes. Raises
+    Refusal."""
     given = call.headers.get("authorization")
     if not given:
         raise refuse(401, 1002, "OAuth", "Missing access token", long="Access token is missing in the request.")
@@ -238,7 +240,7 @@ def check_bearer(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
 
 
 def check_application(ledger: Ledger, call: Call, scopes: frozenset[str]) -> None:
-    """The route of a call that belongs to the application and to no seller."""
+    """The route of a call that belongs to the application and to no seller. Raises Refusal: 401."""
     kind, _, token = call.headers.get("authorization", "").partition(" ")
     grant = ledger.of_access(token, call.now) if kind == "Bearer" else None
     if grant is None:

@@ -186,7 +186,7 @@ def refusal(world: World, status: int, error_id: int, message: str, **parameters
 
 
 def check_iaf(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """The seller who makes the call. Checks the headers that every call needs, GET included."""
+    """The seller who makes the call. Checks the headers that every call needs, GET included. Raises Refusal."""
     world = ledger.world
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
     if not token:
@@ -349,7 +349,8 @@ def claim(
 
 
 def get_return(world: World, seller: Seller, call: Call, number: str) -> Answer:
-    """The summary unless FULL is asked for; which is the default is not documented."""
+    """The summary unless FULL is asked for; which is the default is not documented. Raises Refusal: a wrong
+    fieldgroups."""
     group = call.query.get("fieldgroups", "SUMMARY")
     if group not in ("FULL", "SUMMARY"):
         raise _invalid(world, "fieldgroups", group)

@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def authorize(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
-    """The seller of X-EBAY-API-IAF-TOKEN. An OAuth token in RequesterCredentials is not accepted."""
+    """The seller of X-EBAY-API-IAF-TOKEN. An OAuth token in RequesterCredentials is not accepted. Raises Refusal."""
     try:
         return _owner(ledger, call, scopes)
     except Failed as failed:
@@ -44,6 +44,7 @@ def authorize(ledger: Ledger, call: Call, scopes: frozenset[str]) -> Seller:
 
 
 def api(world: World, seller: Seller, call: Call) -> Answer:
+    """Raises Refusal."""
     name = call.headers["x-ebay-api-call-name"]
     try:
         for header, pattern in HEADERS.items():

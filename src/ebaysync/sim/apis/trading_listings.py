@@ -287,6 +287,7 @@ def _variation(row: Mapping[str, Any], currency: str) -> str:
 
 
 def get_seller_list(world: World, seller: Seller, call: Call, request: Request) -> Answer:
+    """Raises Failed: no range of times, or one too wide."""
     name, start, end = _range(request)
     if "Pagination.EntriesPerPage" not in request.values:
         raise Failed(BAD_INPUT, "Pagination.EntriesPerPage")

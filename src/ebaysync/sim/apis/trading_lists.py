@@ -35,6 +35,7 @@ def asked(request: Request, name: str) -> bool:
 
 
 def page(request: Request, prefix: str, default: int) -> Page:
+    """Raises Failed: a page number or size out of range."""
     path = f"{prefix}Pagination."
     size, number = request.number(path + "EntriesPerPage", default), request.number(path + "PageNumber", 1)
     if not 1 <= size <= MOST_PER_PAGE:
@@ -45,6 +46,7 @@ def page(request: Request, prefix: str, default: int) -> Page:
 
 
 def days(request: Request, name: str) -> int:
+    """Raises Failed: a number of days out of range."""
     path = f"{name}.DurationInDays"
     found = request.number(path, DAYS)
     if not 0 <= found <= 60:
@@ -53,8 +55,8 @@ def days(request: Request, name: str) -> int:
 
 
 def cut(rows: Sequence[T], asked_for: Page, capped: bool = False) -> tuple[Sequence[T], int, int]:
-    """One page, the number of pages and of entries. Beyond 25,000 entries all numbers stand still, and so does the
-    page after the 125th."""
+    """One page, the number of pages and of entries. Beyond 25,000 entries all numbers stand still, and so does the page
+    after the 125th. Raises Failed: a page behind the last one."""
     number, total = asked_for.number, len(rows)
     count = pages(total, asked_for.size)
     if capped and total > MOST_ENTRIES:

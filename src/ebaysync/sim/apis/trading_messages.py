@@ -23,7 +23,7 @@ LEVELS = {"ReturnSummary", "ReturnHeaders", "ReturnMessages"}
 
 
 def get_my_messages(world: World, seller: Seller, call: Call, request: Request) -> Answer:
-    """ "requires a DetailLevel in the request. Otherwise, an error is returned"."""
+    """Raises Failed: a request without a DetailLevel gets an error, as eBay's page on the call says."""
     levels = LEVELS & set(request.values.get("DetailLevel", ()))
     if len(levels) != 1:
         raise Failed(BAD_INPUT, "DetailLevel")

@@ -138,6 +138,7 @@ def elements(type_name: str) -> dict[str, tuple[int, str, bool]]:
 
 
 def read(call: str, body: bytes) -> Request:
+    """Raises Malformed."""
     root = _parse(body)
     if root.tag != f"{{{NAMESPACE}}}{call}Request":
         raise Malformed(f"the root is {root.tag}")

@@ -34,7 +34,7 @@ def user(name: str, seller: Seller) -> str:
 
 
 def get_user(world: World, seller: Seller, call: Call, request: Request) -> Answer:
-    """Without UserID the token's owner; others only by the names that they bear now."""
+    """Without UserID the token's owner; others only by the names that they bear now. Raises Failed: no such user."""
     who = request.text("UserID") or seller.username
     found = next((other for other in world.sellers if other.username == who), None)
     if found is None:

@@ -49,7 +49,7 @@ def wheel() -> Path:
 
 
 def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
-    """These binaries, or a copy of them that the server's user can run."""
+    """These binaries, or a copy of them that the server's user can run. Raises DatabaseError."""
     if os.geteuid() != 0 or can_run(binaries, user):
         return binaries
     failures = []
@@ -69,6 +69,7 @@ def readable(binaries: Path, user: pwd.struct_passwd) -> Path:
 
 
 def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
+    """Raises DatabaseError if the user cannot be changed to."""
     test = 'test -r "$1/share/postgresql/postgres.bki" && test -r "$1/lib/postgresql/plpgsql.so" && '
     test += '"$1/bin/initdb" --version && "$1/bin/postgres" --version'
     try:
@@ -91,7 +92,8 @@ def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
 
 
 def copied(binaries: Path, base: Path) -> Path:
-    """Copy them to `base`, a directory in which only root can write. One copy per build of the wheel."""
+    """Copy them to `base`, a directory in which only root can write. One copy per build of the wheel. Raises
+    PermissionError if somebody else can write there."""
     with suppress(FileExistsError):
         base.mkdir(parents=True)
         base.chmod(0o755)  # whatever the umask

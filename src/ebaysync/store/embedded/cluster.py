@@ -121,7 +121,8 @@ def locate(home: Path) -> Cluster:
 
 
 def server_user(home: Path, data: Path) -> pwd.struct_passwd:
-    """The server's user: ourselves; for root the owner of an existing cluster, else an unprivileged system account."""
+    """The server's user: ourselves; for root the owner of an existing cluster, else an unprivileged system account.
+    Raises DatabaseError if root finds no such account."""
     owners = [place.stat().st_uid for place in (data, home) if place.exists()]
     try:
         if os.geteuid() != 0:
@@ -157,6 +158,7 @@ def server_user(home: Path, data: Path) -> pwd.struct_passwd:
 
 
 def refuse_other_major(folder: Path) -> None:
+    """Raises DatabaseError if the cluster belongs to another major version."""
     others = sorted(p.name for p in folder.iterdir() if p.name.isdigit() and p.name != str(MAJOR))
     if others and not (folder / str(MAJOR)).exists():
         raise DatabaseError(
@@ -195,6 +197,7 @@ def create(cluster: Cluster, keep_open: Sequence[int]) -> None:
 
 
 def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[str], script: str = "") -> None:
+    """Raises DatabaseError with the command's own message."""
     with explained(cluster.folder):
         done = subprocess.run(  # noqa: S603
             [str(cluster.programs / "bin" / command[0]), *command[1:]],
@@ -269,7 +272,7 @@ def reason(output: str) -> str:
 
 @contextmanager
 def explained(place: Path) -> Iterator[None]:
-    """An operating system's error as one that names the place and the fix."""
+    """An operating system's error as one that names the place and the fix. Raises DatabaseError."""
     try:
         yield
     except OSError as error:

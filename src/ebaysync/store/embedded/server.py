@@ -155,6 +155,7 @@ class Server:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
+        """Raises DatabaseError if the lock is not free in time."""
         deadline = time.monotonic() + TURN_SECONDS
         while not self.start_lock.take(fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -172,6 +173,7 @@ class Server:
     # --- starting
 
     def bring_up(self) -> None:
+        """Raises DatabaseError if the server does not start."""
         began = time.monotonic()
         starts = 0
         while not self.answers():
@@ -192,7 +194,8 @@ class Server:
         log.debug("database ready after %.0f ms", (time.monotonic() - began) * 1000)
 
     def answers(self) -> bool:
-        """Whether we can log in. Asks only a server that says it is ready, because it logs failed attempts."""
+        """Whether we can log in. Asks only a server that says it is ready, because it logs failed attempts. Raises
+        DatabaseError if it refuses the login."""
         try:
             status = (self.cluster.data / "postmaster.pid").read_text().splitlines()[7]
         except (FileNotFoundError, IndexError):
@@ -214,7 +217,7 @@ class Server:
         return True
 
     def start(self, lock: Lock) -> None:
-        """Start a server that outlives this process, with its own session, output and lock."""
+        """Start a server that outlives this process, with its own session, output and lock. Raises DatabaseError."""
         programs = binaries.readable(self.cluster.programs, self.cluster.user)
         cluster = replace(self.cluster, programs=programs)
         inherited = (lock.file.fileno(),)

@@ -19,6 +19,8 @@ from ebaysync.sync.walk import Page, PageReader, Slice, read
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
+
     async def ask(page: int, size: int) -> trading_lists.ListPage:
         found = await trading_lists.my_ebay_selling_active(api, page, size)
         if (found.entries or 0) >= trading_lists.ACTIVE_CAP:

@@ -21,6 +21,7 @@ class _Sku(msgspec.Struct):
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
     asked: set[str] = set()  # a SKU's offers come in one answer: asked for once, whatever the list does
     refused: list[EbayError] = []
 

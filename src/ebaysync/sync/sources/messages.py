@@ -19,6 +19,7 @@ CAP = 25  # every reported page size is a multiple of it
 def open_source(api: Api) -> Calls:
     # No answer says how many messages there are, and nobody knows how many fit on a page. A page whose length is a
     # multiple of 25 may have been cut there, so its window is cut instead.
+    """Reading raises EbayError."""
     folders: list[str] = []
 
     async def ask(window: Slice, offset: int) -> Page:
