@@ -18,6 +18,38 @@ from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.settings import Settings
 
+VIEWS = {
+    "ebay_order_profit": "one row per order: what the buyer paid, eBay's fees, refunds, what is left",
+    "ebay_inventory_overview": "SKUs with their items and offers",
+    "ebay_problem_orders": "cases, inquiries, returns and disputes, each with its order and whether it is open",
+    "ebay_payout_check": "payouts beside the sum of their transactions",
+    "ebay_history": "every change of every record, in order of time",
+}
+CONTROL_TABLES = {
+    "ebay_accounts": "sellers' accounts: name, environment, eBay user id, whether a consent is needed",
+    "ebay_tokens": "an account's refresh and access token, encrypted, and when they end",
+    "ebay_authorizations": "an account's scopes, and those that eBay refused",
+    "ebay_token_refresh_log": "each refresh of a token: when, why, eBay's error",
+    "ebay_pending_consents": "consents whose seller is not known yet",
+    "ebay_keysets": "keysets: the application token, encrypted, and the quotas that eBay reported",
+    "ebay_signing_keys": "keys that sign calls for EU and UK sellers, encrypted",
+    "ebay_sync_state": "per account and family: cursor, sweep, last run, last error, next try",
+    "ebay_backfill": "per account and family: span and position of the newest backfill",
+    "ebay_doubted_scan": "per account and family: scans that missed too many records to be believed at once",
+    "ebay_pending_detail": "records whose detail has not arrived: attempts, error, next try",
+    "ebay_lease": "which process runs an account's family now",
+    "ebay_worker_run": "one row per run and family: status, trigger, times, summary",
+    "ebay_api_worker_log": "what a run did: its pages, errors and end",
+    "ebay_worker_global_config": "whether the workers are paused, and the defaults of families",
+    "ebay_control_log": "who paused, resumed, enabled or disabled what, and when",
+    "ebay_api_usage": "per keyset, API and quota day: calls, quota, cool-down",
+    "ebay_events": "changed, removed and returned records: old and new values",
+    "ebay_quarantine": "records that could not be stored, as eBay sent them, each with its reason",
+    "ebay_private_columns": "columns and tables that the role ebaysync_reader may not read",
+    "ebay_forgotten": "people who were erased, as salted digests",
+    "ebay_forgotten_salt": "the salt of these digests",
+    "ebaysync_schema": "the SQL files that were applied, with their digests",
+}
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py. To change it, change the code and run: make docs-reference -->\n\n"
 
@@ -117,7 +149,9 @@ def tables() -> str:
         "`removed_at`. Columns are eBay's field names in snake_case; an amount has its currency in `NAME_currency`.\n"
         "Comments in the database say more: `\\d+ ebay_orders` in psql.\n"
     )
-    parts = [NOTE + head]
+    views = _table(("view", "rows"), *((f"`{name}`", meaning) for name, meaning in VIEWS.items()))
+    control = _table(("table", "rows"), *((f"`{name}`", meaning) for name, meaning in CONTROL_TABLES.items()))
+    parts = [NOTE + head, f"## Views\n\n{views}", f"## Control tables\n\n{control}"]
     for family in discover().values():
         for table in family.tables:
             columns = _table(

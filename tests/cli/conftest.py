@@ -24,7 +24,7 @@ import pytest
 
 from ebaysync import settings
 from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Consent
+from ebaysync.accounts.accounts import Consent, KeysetContext
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
@@ -153,7 +153,8 @@ def added() -> Callable[[Any, Any], list[str]]:
         async with Transport(hosts(configured, "simulator")) as transport:
             for seller in sim.world.sellers:
                 token = Secret(seller.refresh_token)
-                await accounts.add(db, keys, transport, keyset, seller.username, token, Consent())
+                context = KeysetContext(db, keys, transport, keyset)
+                await accounts.add(context, seller.username, token, Consent())
         await db.close()
         return [seller.username for seller in sim.world.sellers]
 

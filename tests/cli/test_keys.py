@@ -21,6 +21,8 @@ import pytest
 
 from ebaysync import settings
 from ebaysync.accounts import application, consent, rotate, vault
+from ebaysync.accounts.accounts import KeysetContext, Obtained
+from ebaysync.ebay import oauth
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError
@@ -175,7 +177,8 @@ def sim(
         async with Transport(hosts(configured, "simulator")) as transport:
             keyset, keys, now = configured.keyset("simulator"), vault_of(KEYS[0]), datetime.now(UTC)
             await application.access_token(db, keys, transport, keyset)
-            await consent.keep(db, keys, keyset, "new", [], Secret("kept"), now, now)
+            kept = Obtained(oauth.Grant(Secret("unused"), 0), Secret("kept"), now, now)
+            await consent.keep(KeysetContext(db, keys, transport, keyset), "new", [], kept)
         await db.close()
 
     asyncio.run(ask())

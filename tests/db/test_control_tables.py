@@ -1,12 +1,15 @@
-"""The SQLAlchemy Core tables in the code are those that the migrations make."""
+"""The SQLAlchemy Core tables in the code, and the tables in the reference, are those that the migrations make."""
 
 from __future__ import annotations
 
 import pkgutil
+import runpy
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from ebaysync.families import discover
 from ebaysync.store.database import CONTROL
 
 TYPES = {
@@ -45,3 +48,14 @@ def test_every_declared_column_is_in_the_schema_with_its_type(query: Callable[..
         there.setdefault(table, {})[column] = kind
     for name, columns in tables.items():
         assert columns.items() <= there[name].items(), name
+
+
+def test_the_reference_names_every_table_and_view(query: Callable[..., Any]) -> None:
+    generate = runpy.run_path(str(Path(__file__).resolve().parents[2] / "docs" / "generate.py"), run_name="generate")
+    rows = query(
+        "SELECT relname, relkind FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+        " AND relkind IN ('r', 'v')"
+    )
+    domain = {table.name for family in discover().values() for table in family.tables}
+    assert {name for name, kind in rows if kind in ("v", b"v")} == set(generate["VIEWS"])
+    assert {name for name, kind in rows if kind in ("r", b"r")} - domain == set(generate["CONTROL_TABLES"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ebaysync.accounts import accounts, signing, vault
-from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.tokens import open_api
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.signature import SITES
@@ -50,7 +50,8 @@ class Bench:
         keys = vault.load(self.settings, may_create=True)
         async with Transport(hosts(self.settings, "simulator"), sleep=self.sleep) as transport:
             keyset, token = self.settings.keyset("simulator"), Secret(seller.refresh_token)
-            added = await accounts.add(self.db, keys, transport, keyset, seller.username, token, Consent())
+            context = KeysetContext(self.db, keys, transport, keyset)
+            added = await accounts.add(context, seller.username, token, Consent())
         if self.signs and added.marketplace_id in SITES and not await signing.every(self.db):
             self.give_key(self.sim, self.settings, self.database_url)
         return added

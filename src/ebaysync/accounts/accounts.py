@@ -123,14 +123,23 @@ class _Granted:
         """No retry with another token."""
 
 
-async def add(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, refresh_token: Secret, stated: Consent
-) -> Account:
+@dataclass(frozen=True)
+class KeysetContext:
+    """What a seller's consent to one keyset is exchanged and stored with."""
+
+    db: Database
+    vault: Vault
+    transport: Transport
+    keyset: Keyset
+
+
+async def add(context: KeysetContext, name: str, refresh_token: Secret, stated: Consent) -> Account:
     """Try the refresh token, ask Identity who the seller is, and store both encrypted.
 
     Adding the same seller again under the same name replaces its token. Raises ConsentNeeded, KeysetRejected,
     UsageError, EbayError.
     """
+    transport, keyset = context.transport, context.keyset
     try:
         grant = await transport.persist(lambda: oauth.refresh(transport, keyset, refresh_token))
     except ConsentNeeded as error:
@@ -141,7 +150,7 @@ async def add(
 
     consented = datetime.combine(stated.consented_on, time(), UTC) if stated.consented_on else None
     tokens = Obtained(grant, refresh_token, consented, consented + CONSENT_LASTS if consented else None)
-    return await store(db, vault, keyset.environment, name, owner, stated, tokens, "accounts add")
+    return await store(context, name, owner, stated, tokens, "accounts add")
 
 
 @dataclass(frozen=True)
@@ -155,22 +164,15 @@ class Obtained:
 
 
 async def store(
-    db: Database,
-    vault: Vault,
-    environment: str,
-    name: str,
-    owner: identity.User,
-    stated: Consent,
-    tokens: Obtained,
-    trigger: str,
+    context: KeysetContext, name: str, owner: identity.User, stated: Consent, tokens: Obtained, trigger: str
 ) -> Account:
     """Store a seller's tokens, encrypted, under this name. Raises UsageError if the name or the seller is taken."""
 
     async def work(connection: AsyncConnection) -> Account:
-        account = await _upsert(connection, environment, name, owner, stated)
+        account = await _upsert(connection, context.keyset.environment, name, owner, stated)
 
         def seal(secret: Secret, column: str) -> bytes:
-            return vault.seal(secret, account.environment, account.id, column)
+            return context.vault.seal(secret, account.environment, account.id, column)
 
         await connection.execute(
             text(_STORE_TOKENS),
@@ -187,7 +189,7 @@ async def store(
         )
         return account
 
-    return await db.transact(work)
+    return await context.db.transact(work)
 
 
 _STORE_TOKENS = """

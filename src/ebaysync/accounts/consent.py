@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from ebaysync.accounts import accounts
-from ebaysync.accounts.accounts import Account, Consent, Obtained, OwnerUnknown
-from ebaysync.accounts.vault import Vault
+from ebaysync.accounts.accounts import Account, Consent, KeysetContext, Obtained, OwnerUnknown
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import stamp
 from ebaysync.ebay.transport import Transport
@@ -84,48 +83,44 @@ async def check_name(db: Database, environment: str, name: str) -> None:
             )
 
 
-async def connect(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, code: Secret, stated: Consent
-) -> tuple[Account, datetime]:
+async def connect(context: KeysetContext, name: str, code: Secret, stated: Consent) -> tuple[Account, datetime]:
     """Exchange the code, store the result, and ask Identity who the seller is.
 
     A known seller keeps the name of its account. Returns the account and the end of the consent. Raises ConsentNeeded,
     KeysetRejected, UsageError: nothing is stored. Raises OwnerUnknown, EbayError, DatabaseError: if the code was
     exchanged, the consent is kept for `resume`.
     """
-    consented = await _exchanged(transport, keyset, name, code)
-    asked_at = transport.clock.now()
+    consented = await _exchanged(context.transport, context.keyset, name, code)
+    asked_at = context.transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
     tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)
     try:
-        await keep(db, vault, keyset, name, stated.scopes or (), consented.refresh_token, asked_at, ends_at)
+        await keep(context, name, stated.scopes or (), tokens)
     except EbaysyncError as error:
         error.hint = f"{error.hint}; {AGAIN}" if error.hint else AGAIN
         raise
-    return await _finished(db, vault, transport, keyset, name, stated, tokens), ends_at
+    return await _finished(context, name, stated, tokens), ends_at
 
 
-async def resume(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, stated: Consent
-) -> tuple[Account, datetime] | None:
+async def resume(context: KeysetContext, name: str, stated: Consent) -> tuple[Account, datetime] | None:
     """Continue with the consent that is kept under this name and has the same scopes.
 
     None if there is none, or eBay no longer accepts it. Raises what `connect` raises.
     """
-    ours = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
-    rows = await db.rows(_KEPT, **ours, scopes=list(stated.scopes or ()))
+    transport, keyset = context.transport, context.keyset
+    rows = await context.db.rows(_KEPT, **_key(context, name), scopes=list(stated.scopes or ()))
     if not rows:
         return None
     [row] = rows
     try:
-        token = vault.open(row.refresh_token, keyset.environment, keyset.client_id, column(name))
+        token = context.vault.open(row.refresh_token, keyset.environment, keyset.client_id, column(name))
         grant = await transport.persist(lambda: oauth.refresh(transport, keyset, token))
     except (SecretKeyError, ConsentNeeded) as error:
         log.warning("%s: the consent that was kept is of no use any more: %s", name, error)
         return None  # a new consent replaces it
     log.info("%s: going on with the seller's consent of %s", name, stamp(row.consented_at))
     tokens = Obtained(grant, token, row.consented_at, row.refresh_expires_at)
-    return await _finished(db, vault, transport, keyset, name, stated, tokens), row.refresh_expires_at
+    return await _finished(context, name, stated, tokens), row.refresh_expires_at
 
 
 def column(name: str) -> str:
@@ -133,26 +128,21 @@ def column(name: str) -> str:
     return f"refresh_token of {name}"
 
 
-async def keep(
-    db: Database,
-    vault: Vault,
-    keyset: Keyset,
-    name: str,
-    scopes: Sequence[str],
-    refresh_token: Secret,
-    consented_at: datetime,
-    ends_at: datetime,
-) -> None:
+def _key(context: KeysetContext, name: str) -> dict[str, str]:
+    """The key of a kept consent."""
+    return {"environment": context.keyset.environment, "client": context.keyset.client_id, "name": name}
+
+
+async def keep(context: KeysetContext, name: str, scopes: Sequence[str], tokens: Obtained) -> None:
     """Keep the consent until its seller is known."""
-    await db.execute(
+    keyset = context.keyset
+    await context.db.execute(
         _KEEP,
-        environment=keyset.environment,
-        client=keyset.client_id,
-        name=name,
+        **_key(context, name),
         scopes=list(scopes),
-        at=consented_at,
-        ends=ends_at,
-        token=vault.seal(refresh_token, keyset.environment, keyset.client_id, column(name)),
+        at=tokens.consented_at,
+        ends=tokens.ends_at,
+        token=context.vault.seal(tokens.refresh_token, keyset.environment, keyset.client_id, column(name)),
     )
 
 
@@ -175,14 +165,12 @@ WHERE (environment, client_id, name) = (:environment, :client, :name)
 """
 
 
-async def _finished(
-    db: Database, vault: Vault, transport: Transport, keyset: Keyset, name: str, stated: Consent, tokens: Obtained
-) -> Account:
-    done = {"environment": keyset.environment, "client": keyset.client_id, "name": name}
+async def _finished(context: KeysetContext, name: str, stated: Consent, tokens: Obtained) -> Account:
+    db, done = context.db, _key(context, name)
     try:
-        owner = await accounts.owner_of(transport, tokens.access, stated)
-        known = await _name_of(db, keyset.environment, name, owner.user_id)
-        account = await accounts.store(db, vault, keyset.environment, known, owner, stated, tokens, "accounts connect")
+        owner = await accounts.owner_of(context.transport, tokens.access, stated)
+        known = await _name_of(db, context.keyset.environment, name, owner.user_id)
+        account = await accounts.store(context, known, owner, stated, tokens, "accounts connect")
     except EbaysyncError as error:
         if isinstance(error, UsageError) and not isinstance(error, OwnerUnknown):
             # it belongs to another seller, or needs another name: start again at eBay's page

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import group
 from ebaysync.cli.options import AsJson
@@ -72,7 +72,7 @@ def add(
         async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
             async with metered(db, keys, keyset, transport):
-                return await accounts.add(db, keys, transport, keyset, name, token, stated)
+                return await accounts.add(KeysetContext(db, keys, transport, keyset), name, token, stated)
 
     account = session.go(work)
     if as_json:

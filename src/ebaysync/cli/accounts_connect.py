@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ebaysync.accounts import accounts, consent, vault
-from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import group
 from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
@@ -26,7 +26,6 @@ from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS
-from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import iso
 from ebaysync.sync.stop import Stop
 
@@ -73,20 +72,20 @@ def connect(
     stated = Consent(wanted_scopes, None, ebay_user_id, marketplace)
 
     @asynccontextmanager
-    async def opened(stop: Stop) -> AsyncIterator[tuple[Database, vault.Vault, Transport]]:
+    async def opened(stop: Stop) -> AsyncIterator[KeysetContext]:
         async with session.database() as db, Transport(addresses, sleep=stop.sleep) as transport:
             keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
             async with metered(db, keys, keyset, transport):
-                yield db, keys, transport
+                yield KeysetContext(db, keys, transport, keyset)
 
     async def begin(stop: Stop) -> tuple[Account, datetime] | None:
-        async with opened(stop) as (db, keys, transport):
-            await consent.check_name(db, environment, name)
-            return await consent.resume(db, keys, transport, keyset, name, stated)
+        async with opened(stop) as opening:
+            await consent.check_name(opening.db, environment, name)
+            return await consent.resume(opening, name, stated)
 
     async def work(stop: Stop) -> tuple[Account, datetime]:
-        async with opened(stop) as (db, keys, transport):
-            return await consent.connect(db, keys, transport, keyset, name, code, stated)
+        async with opened(stop) as opening:
+            return await consent.connect(opening, name, code, stated)
 
     if resumed := session.go(begin):
         _answer(name, *resumed, wanted_scopes, as_json=as_json)

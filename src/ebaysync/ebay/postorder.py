@@ -80,7 +80,7 @@ class _Return(msgspec.Struct, rename="camel", frozen=True):
 
 
 @dataclass(frozen=True)
-class Resource:
+class PostOrderResource:
     """One of the four resources: its paths, its parameters' exact names, and where a record has its creation."""
 
     path: str
@@ -110,7 +110,7 @@ def _of_return(record: bytes) -> datetime | None:
     return info.creation_date.value if info and info.creation_date else None
 
 
-CANCELLATIONS = Resource(
+CANCELLATIONS = PostOrderResource(
     "cancellation",
     "creation_date_range_from",
     "creation_date_range_to",
@@ -118,9 +118,11 @@ CANCELLATIONS = Resource(
     search=(("role", "SELLER"),),
     by_id=False,
 )
-CASES = Resource("casemanagement", "case_creation_date_range_from", "case_creation_date_range_to", _of_summary)
-INQUIRIES = Resource("inquiry", "inquiry_creation_date_range_from", "inquiry_creation_date_range_to", _of_summary)
-RETURNS = Resource(
+CASES = PostOrderResource("casemanagement", "case_creation_date_range_from", "case_creation_date_range_to", _of_summary)
+INQUIRIES = PostOrderResource(
+    "inquiry", "inquiry_creation_date_range_from", "inquiry_creation_date_range_to", _of_summary
+)
+RETURNS = PostOrderResource(
     "return",
     "creation_date_range_from",
     "creation_date_range_to",
@@ -131,7 +133,7 @@ RETURNS = Resource(
 )
 
 
-async def search(api: Api, resource: Resource, start: datetime, end: datetime, offset: int = 0) -> SearchPage:
+async def search(api: Api, resource: PostOrderResource, start: datetime, end: datetime, offset: int = 0) -> SearchPage:
     """One page of the records that were created in a span. Raises AnswerNotUnderstood if one lies outside of it."""
     params = (
         (resource.since, stamp(start)),
@@ -152,7 +154,7 @@ async def search(api: Api, resource: Resource, start: datetime, end: datetime, o
     return page
 
 
-def _created(resource: Resource, record: bytes) -> datetime | None:
+def _created(resource: PostOrderResource, record: bytes) -> datetime | None:
     """A record's creation. None if it is missing; the family then reports what is wrong."""
     try:
         created = resource.created(record)
@@ -170,7 +172,7 @@ def return_key(record: bytes) -> str | None:
     return None if key is None else str(key)
 
 
-async def detail(api: Api, resource: Resource, key: str, *, listed: bool = False) -> bytes:
+async def detail(api: Api, resource: PostOrderResource, key: str, *, listed: bool = False) -> bytes:
     """One record with its details. Raises RecordNotFound.
 
     A return's FULL answer may come without the summary, which alone has the state (seen; eBay's own sample has both).
@@ -191,7 +193,7 @@ def _parts(answer: bytes) -> dict[str, msgspec.Raw] | None:
     return {name: part for name, part in found.items() if bytes(part) != b"null"}
 
 
-async def _by_id(api: Api, resource: Resource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
+async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
     path = f"{PATH}/{resource.path}/{quote(key, safe='')}"
     return bytes(await api.get("api", path, msgspec.Raw, params, headers=_headers(api), scheme="IAF"))
 

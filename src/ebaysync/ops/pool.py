@@ -37,6 +37,7 @@ from ebaysync.store.database import Database
 from ebaysync.sync import cadence
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.stop import Stop
+from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
 
@@ -221,8 +222,7 @@ async def _wait_or_end(process: Process, reader: _ResultReader, job: AccountJob,
             await asyncio.wait({process.ended})
         return in_time
     finally:
-        stopping.cancel()
-        results_ended.cancel()
+        await cancel(stopping, results_ended)
 
 
 async def _end(process: Process, signum: int, grace: float) -> None:

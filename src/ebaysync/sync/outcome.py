@@ -154,8 +154,9 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     # A run that found the quota spent is completed, and its family stays due.
     quota_spent = summary.status == "skipped"
     status = "completed" if quota_spent else summary.status
-    due_again = live and not quota_spent
-    await run_log.end_run(connection, account_id, family.name, run_id, status, message, facts, live=due_again)
+    await run_log.end_run(connection, run_id, status, facts)
+    if live and not quota_spent:
+        await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed":
         await _succeeded(connection, context, family_run)
     elif live and failed:

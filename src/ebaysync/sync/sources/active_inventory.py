@@ -53,9 +53,8 @@ class _TooMany(Exception):
     """The list is capped: none of it counts."""
 
 
-# "The value range for each of the time filters must be less than 120 days". A listing ends within 31 days (Good 'Til
-# Cancelled is renewed each calendar month), some kinds within 90: so the first 31 days are cut by their own density,
-# and the rest takes a handful of calls.
+# "The value range for each of the time filters must be less than 120 days". Most listings end within 31 days, some
+# kinds within 90: so the first 31 days are cut by their own density, and the rest takes a handful of calls.
 FARTHEST_END = timedelta(days=119)
 NEXT_END = timedelta(days=31)
 

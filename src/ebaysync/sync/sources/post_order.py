@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ebaysync.ebay import postorder
-from ebaysync.ebay.postorder import Resource
+from ebaysync.ebay.postorder import PostOrderResource
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import AccessDenied, EbayRejected, Unauthorized
 from ebaysync.sync.sources.calls import Calls, as_bytes, one_by_one
 from ebaysync.sync.walk import Page, Slice
 
 
-def search(api: Api, resource: Resource) -> Calls:
+def search(api: Api, resource: PostOrderResource) -> Calls:
     """The search of one resource by creation, and its call by id if it has one."""
     listed: set[str | None] = set()  # returns whose summary the search of this run has shown
 

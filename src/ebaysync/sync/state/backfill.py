@@ -29,7 +29,7 @@ BACKFILL = Table(
 
 
 @dataclass(frozen=True)
-class Backfill:
+class BackfillProgress:
     """A backfill's span and how far it has come."""
 
     start: datetime
@@ -39,7 +39,7 @@ class Backfill:
 
 async def open_backfill(
     db: Database, account: Account, family: Family, days: int, start: datetime, end: datetime
-) -> Backfill:
+) -> BackfillProgress:
     """Continue an unfinished backfill of the same days, now up to `end`, or begin one with this span."""
     own = BACKFILL.c
     row = insert(BACKFILL).values(
@@ -59,9 +59,9 @@ async def open_backfill(
         },
     ).returning(own.span_from, own.span_to, own.position)
 
-    async def work(connection: AsyncConnection) -> Backfill:
+    async def work(connection: AsyncConnection) -> BackfillProgress:
         row = (await connection.execute(statement)).one()
-        return Backfill(row.span_from, row.span_to, row.position)
+        return BackfillProgress(row.span_from, row.span_to, row.position)
 
     return await db.transact(work)
 

@@ -57,28 +57,23 @@ async def note(connection: AsyncConnection, run_id: UUID, kind: str, details: Ma
     await connection.execute(WORKER_LOG.insert().values(run_id=run_id, kind=kind, details=_json(details)))
 
 
-async def end_run(
-    connection: AsyncConnection,
-    account_id: UUID,
-    family: str,
-    run_id: UUID,
-    status: str,
-    error: str | None,
-    summary: Mapping[str, Any],
-    *,
-    live: bool,
-) -> None:
-    """Close the run; the end of a live run also goes into the family's state."""
+async def end_run(connection: AsyncConnection, run_id: UUID, status: str, summary: Mapping[str, Any]) -> None:
+    """Close the run."""
     now = func.clock_timestamp()
     await connection.execute(
         WORKER_RUN.update()
         .where(WORKER_RUN.c.id == run_id, WORKER_RUN.c.status == "running")
         .values(status=status, finished_at=now, heartbeat_at=now, summary_json=_json(summary))
     )
-    if live:
-        began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
-        ended = {"last_run_at": began, "last_status": status, "last_error": error}
-        await connection.execute(sync_state.update(account_id, family).values(ended))
+
+
+async def end_live_run(
+    connection: AsyncConnection, account_id: UUID, family: str, run_id: UUID, status: str, error: str | None
+) -> None:
+    """Note the end of a live run in the family's state, so that `status` and the plan see it."""
+    began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
+    ended = {"last_run_at": began, "last_status": status, "last_error": error}
+    await connection.execute(sync_state.update(account_id, family).values(ended))
 
 
 def _json(document: Mapping[str, Any]) -> ColumnElement[Any]:
