@@ -112,6 +112,9 @@ class Family:
     """which records of the source are this family's; None: all"""
     normal: tuple[str, ...] = ()
     """columns that have a value in a fully normalized record; a run counts the others"""
+    part_column: str | None = None
+    """a snapshot whose records come with a call for each value of this column (offers: the SKU); a value whose call
+    fails is asked for again like a detail"""
     absent_in: frozenset[str] = frozenset()
     """environments that do not have it"""
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)

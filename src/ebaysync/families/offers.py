@@ -51,6 +51,7 @@ FAMILY = Family(
     every_minutes=60,
     costs={"inventory": 30},
     cursor_type="snapshot",
+    part_column="sku",
     scopes=inventory.SCOPES,
     tables=(OFFERS,),
 )

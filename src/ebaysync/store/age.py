@@ -52,7 +52,7 @@ def payloads_older(
         parts.append(
             sql.SQL(
                 "NOT EXISTS (SELECT FROM ebay_pending_detail p WHERE p.ebay_account_id = t.ebay_account_id"
-                " AND p.api_family = %(waiting)s AND p.entity_key = t.{} AND p.attempts > 0)"
+                " AND p.api_family = %(waiting)s AND p.entity_key = t.{} AND p.next_at IS NOT NULL)"
             ).format(sql.Identifier(table.key[0]))
         )
     values = {"days": days, "final": list(final[1]) if final else None, "waiting": waiting}

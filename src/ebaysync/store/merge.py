@@ -12,7 +12,7 @@ erased (store/age) stays without it, whatever comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -239,6 +239,19 @@ async def present(connection: AsyncConnection, table: Table, account_id: UUID, a
         else sql.SQL(""),
     )
     return [tuple(found) for found in await (await pg.execute(query, (account_id, *(after or ())))).fetchall()]
+
+
+async def keys_of_parts(
+    connection: AsyncConnection, table: Table, account_id: UUID, column: str, values: Collection[str]
+) -> set[Key]:
+    """The keys of rows whose column has one of these values."""
+    pg = await driver(connection)
+    query = sql.SQL("SELECT {texts} FROM {table} WHERE ebay_account_id = %s AND {column} = ANY(%s)").format(
+        texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in table.key),
+        table=sql.Identifier(table.name),
+        column=sql.Identifier(column),
+    )
+    return {tuple(found) for found in await (await pg.execute(query, (account_id, list(values)))).fetchall()}
 
 
 def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:

@@ -62,13 +62,14 @@ class Batch:
     """Records that are stored together, and those that cannot be. Reasons are sentences.
 
     unusable: records that cannot become rows. damaged: details that cannot be used. incomplete: by a record's key, why
-    it has no detail. pending: details that earlier runs could not fetch.
+    it has no detail. due: keys whose detail was not asked for. pending: details that earlier runs did not get.
     """
 
     records: list[Record] = field(default_factory=list)
     unusable: list[tuple[bytes, str]] = field(default_factory=list)
     damaged: list[tuple[bytes, str]] = field(default_factory=list)
     incomplete: dict[str, str] = field(default_factory=dict)
+    due: set[str] = field(default_factory=set)
     pending: Mapping[str, Pending] = field(default_factory=dict)
 
     @property
@@ -172,14 +173,17 @@ def _is_older(composer: Composer, record: Record, other: Record | None) -> bool:
 async def _note_details(writer: Writer, batch: Batch, touched: Collection[str]) -> None:
     """Note which details are still due. A failed detail is fetched again later; a new version of its record starts the
     count again."""
-    notes: dict[str, tuple[int, str | None]] = {}
+    arrived: list[str] = []
+    failed: dict[str, tuple[int, str | None]] = {}
     for record in batch.records:
         before = batch.pending.get(record.key)
         if before and record.versions.detail:
-            notes[record.key] = (0, None)
-        elif before and record.key in touched and record.key not in batch.incomplete:
-            notes[record.key] = (1, before.reason)
+            arrived.append(record.key)
+        elif before and before.attempts and record.key in touched and record.key not in batch.incomplete:
+            failed[record.key] = (1, before.reason)
     for key, reason in batch.incomplete.items():
         before = batch.pending.get(key)
-        notes[key] = (1 if before is None or key in touched else before.attempts + 1, reason)
-    await pending_details.note(writer, notes)
+        failed[key] = (1 if before is None or key in touched else before.attempts + 1, reason)
+    await pending_details.arrived(writer, arrived)
+    await pending_details.failed(writer, failed)
+    await pending_details.due(writer, sorted(batch.due - batch.pending.keys()))

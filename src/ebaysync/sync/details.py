@@ -1,35 +1,42 @@
 """Decides which records need a detail, and fetches it.
 
-eBay is called before the transaction begins, never in it. If a detail cannot be fetched, its record is stored as
-listed, and the other records are not affected.
+eBay is called before the transaction begins, never in it. Records are stored in batches, as their details come. A
+record whose detail does not come is stored as listed, and a row of ebay_pending_detail makes a later run ask for it:
+neither its neighbours nor the cursor wait for it.
+
+Fetching ends early if the error concerns more than the record (a spent quota, a dead token), or if eBay fails several
+times in a row. The remaining records are stored as listed, and their details are due at once.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ebaysync.errors import EbayError, XmlBroken
+from ebaysync.errors import EbayError, EbaysyncError, XmlBroken
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
-from ebaysync.sync.sources.calls import Calls, concerns_one_record
+from ebaysync.sync.sources.calls import TOGETHER, Calls, Streak, ends_all
 from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import gather
 
 log = logging.getLogger(__name__)
+
+BATCH = 25  # details that are stored together; a kill loses no more
 
 
 @dataclass
 class Details:
     """The details of one family's records in one run.
 
-    tried: keys that this run has asked for. pending: details that earlier runs could not fetch. with_detail: listed
-    keys whose stored detail tells more than the list.
+    go_on: whether to begin something new. pending: details that are due or wait for their next try. tried: keys that
+    this run has asked for. with_detail: listed keys whose stored detail tells more than the list.
     """
 
     db: Database
@@ -37,15 +44,21 @@ class Details:
     calls: Calls
     account_id: UUID
     progressed: Callable[[], None]
+    go_on: Callable[[], bool] = lambda: True
     pending: Mapping[str, Pending] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     with_detail: set[str] = field(default_factory=set)
+    ended_by: EbaysyncError | None = None
+    """why this run fetches no more details"""
+    lacking: set[str] = field(default_factory=set)
+    """keys whose detail this run did not get"""
+    _streak: Streak = field(default_factory=Streak)
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
     ) -> AsyncIterator[tuple[Batch, bool]]:
         """Split listed records into batches by the details they need; at least one batch. Yields each batch, and
-        whether it is the last. Raises EbayError, DatabaseError."""
+        whether it is the last. Raises DatabaseError."""
         batch = Batch(unusable=list(broken), pending=self.pending)
         listed: list[Record] = []
         for raw in records:
@@ -58,20 +71,20 @@ class Details:
         batch.records = [record for record in listed if record.key not in needed]
         waiting = {record.key: record for record in listed if record.key in needed}
         keys = list(waiting)
-        # If details are slow or scarce (messages: ten per call), each batch is stored before the next details are
-        # fetched.
-        size = self.calls.details_at_once or len(keys)
-        for start in range(0, len(keys), size or 1):
+        size = self.calls.details_at_once or BATCH
+        for start in range(0, len(keys), size):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
-            if start + size < len(keys):
+            if start + size < len(keys) and self._may_ask():
                 yield batch, False
                 batch = Batch(pending=self.pending)
         yield batch, True
 
     async def refetch(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
-        """Stored records, by their keys, with newly fetched details. Raises EbayError, DatabaseError."""
-        size = self.calls.details_at_once or 50
+        """Stored records, by their keys, with newly fetched details. Raises DatabaseError."""
+        size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):
+            if not self._may_ask():
+                return
             batch = Batch(pending=self.pending)
             await self._complete(batch, await self._stored(keys[start : start + size]))
             yield batch, False
@@ -107,11 +120,11 @@ class Details:
 
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
         """Fetch details, and add the records to the batch: with the detail, or as listed if it did not come."""
-        answers = await _fetch(self.calls, list(waiting), self.progressed)
-        self.tried.update(waiting)
+        answers = await self._fetch(list(waiting))
         for key, record in waiting.items():
-            answer = answers[key]
+            answer = answers.get(key)
             if isinstance(answer, bytes):
+                self.tried.add(key)
                 versions = replace(record.versions, detail=answer)
                 try:
                     batch.records.append(
@@ -121,52 +134,60 @@ class Details:
                 except Unusable as error:
                     reason = f"the detail: {error}"
                     batch.damaged.append((answer, reason))
+                    self._note_failure(batch, key, reason)
+            elif answer is None:
+                self.lacking.add(key)
+                batch.due.add(key)
             else:
-                reason = answer.message
                 if isinstance(answer, XmlBroken) and answer.document is not None:
-                    batch.damaged.append((answer.document, reason))
-            # The record is stored as listed, and this note makes a later run fetch the detail.
-            batch.incomplete[key] = reason
-            log.warning("%s %s: %s", self.composer.family.name, key, reason)
+                    batch.damaged.append((answer.document, answer.message))
+                self._note_failure(batch, key, answer.message)
+            # The record is stored as listed, and the note makes a later run fetch the detail.
             if record.versions.listed is not None:
                 batch.records.append(record)
 
+    def _note_failure(self, batch: Batch, key: str, reason: str) -> None:
+        self.tried.add(key)
+        self.lacking.add(key)
+        batch.incomplete[key] = reason
+        log.warning("%s %s: %s", self.composer.family.name, key, reason)
 
-async def _fetch(calls: Calls, keys: Sequence[str], progressed: Callable[[], None]) -> dict[str, bytes | EbayError]:
-    """Each record's detail or error, by key. Raises EbayError if all failed for a reason that is not a record's."""
-    calls_made = (_fetch_together(calls, some, progressed) for some in _split(keys, calls.details_per_call))
-    found = {key: answer for answers in await gather(calls_made) for key, answer in answers.items()}
-    # All failed for a transient reason. That is the state of eBay, not of the records, so nothing is noted against
-    # them.
-    failed = [answer for answer in found.values() if isinstance(answer, EbayError) and answer.transient]
-    if len(failed) == len(found) > 1:
-        raise failed[0]
-    return found
+    def _may_ask(self) -> bool:
+        return self.ended_by is None and self.go_on()
 
+    async def _fetch(self, keys: Sequence[str]) -> dict[str, bytes | EbayError]:
+        """Each record's detail or error, by key; without those that were not asked for."""
+        found: dict[str, bytes | EbayError] = {}
+        size = self.calls.details_per_call
+        queue = deque(keys[start : start + size] for start in range(0, len(keys), size))
 
-def _split(keys: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [keys[start : start + size] for start in range(0, len(keys), size)]
+        async def work() -> None:
+            while queue and self._may_ask():
+                await self._ask(queue.popleft(), found)
 
+        await gather(work() for _ in range(min(TOGETHER, len(queue))))
+        return found
 
-async def _fetch_together(
-    calls: Calls, keys: Sequence[str], progressed: Callable[[], None]
-) -> dict[str, bytes | EbayError]:
-    """The details from one call. If a call for several records fails, it is repeated for each, to find the bad one.
-
-    Raises EbayError if the reason is not a record's.
-    """
-    assert calls.details
-    try:
-        answers = await calls.details(keys)
-    except EbayError as error:
-        if not concerns_one_record(error):
-            raise
-        if len(keys) == 1:
-            return {keys[0]: error}
-        return {
-            key: answer for one in keys for key, answer in (await _fetch_together(calls, [one], progressed)).items()
-        }
-    finally:
-        progressed()
-    missing = EbayError("eBay gave no detail of it")
-    return {key: answers.get(key, missing) for key in keys}
+    async def _ask(self, keys: Sequence[str], found: dict[str, bytes | EbayError]) -> None:
+        """One call. If a call for several records fails, it is repeated for each, to find the bad one."""
+        assert self.calls.details
+        try:
+            answers = await self.calls.details(keys)
+        except EbaysyncError as error:
+            if not isinstance(error, EbayError) or ends_all(error):
+                self.ended_by = self.ended_by or error
+                return
+            self._streak.failed(error)
+            if self._streak.is_over:
+                self.ended_by = self.ended_by or error
+            if len(keys) == 1:
+                found[keys[0]] = error
+                return
+            for key in keys:
+                if self._may_ask():
+                    await self._ask([key], found)
+        else:
+            self._streak.succeeded()
+            found.update({key: answers.get(key) or EbayError("eBay gave no detail of it") for key in keys})
+        finally:
+            self.progressed()

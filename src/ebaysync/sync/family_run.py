@@ -6,14 +6,16 @@ Families with the same source run together. Each has its own cursor and commits 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from random import SystemRandom
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.errors import AccessDenied, EbayError, QuotaSpent, SignatureRefused
 from ebaysync.families.family import Family
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer, unfinished
@@ -22,23 +24,17 @@ from ebaysync.sync import erased_people
 from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
+from ebaysync.sync.inconsistency import Consistency
+from ebaysync.sync.move import Move
 from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.sources.calls import Calls
-from ebaysync.sync.state import pending_details, sync_state
+from ebaysync.sync.state import inconsistent_reads, pending_details, sync_state
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import Slice
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Move:
-    """A position to commit in the transaction of the records that justify it; `stored` is called afterwards."""
-
-    write: Callable[[AsyncConnection], Awaitable[None]]
-    stored: Callable[[], None]
 
 
 class FamilyRun:
@@ -54,15 +50,20 @@ class FamilyRun:
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)
+        self.consistency = Consistency(context.account.id, family.name, {})
         self._details: Details | None = None
 
-    async def open(self, calls: Calls) -> None:
-        """Prepare to store what these calls bring."""
+    async def open(self, calls: Calls, go_on: Callable[[], bool]) -> None:
+        """Prepare to store what these calls bring. `go_on`: whether to begin something new."""
         context, family = self.context, self.family
-        pending = await pending_details.load(context.db, context.account.id, family.name) if family.detail else {}
+        may_lack = family.detail is not None or family.part_column is not None
+        pending = await pending_details.load(context.db, context.account.id, family.name) if may_lack else {}
+        if family.cursor_type == "window":
+            known = await inconsistent_reads.load(context.db, context.account.id, family.name)
+            self.consistency = Consistency(context.account.id, family.name, known)
         erased = await erased_people.load(context.db)
         composer = Composer(family, erased)
-        self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, pending)
+        self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, go_on, pending)
 
     async def reason_to_stop(self, connection: AsyncConnection) -> str | None:
         """Why this family may not run, or may not go on. None if it may."""
@@ -105,25 +106,59 @@ class FamilyRun:
     ) -> None:
         """Store records in batches, as their details come, and commit `move` with the last batch.
 
-        Raises LeaseLost, StopRequested, EbayError, DatabaseError. Stored batches stay.
+        Raises LeaseLost, StopRequested, DatabaseError. Stored batches stay.
         """
         await self._store_all(self._opened.batches(self.own_records(records), broken), slice_, move)
+
+    @property
+    def waiting_parts(self) -> set[str]:
+        """Parts of a snapshot whose next try is not due."""
+        return {key for key, pending in self._opened.pending.items() if self.family.part_column and pending.waits}
+
+    async def note_parts(self, read: Sequence[str], failed: Mapping[str, str], unasked: Sequence[str]) -> None:
+        """Note which parts of a snapshot were read and which are due. Raises LeaseLost, DatabaseError."""
+        details = self._opened
+
+        async def work(connection: AsyncConnection) -> None:
+            writer, pending = self.writer(connection), details.pending
+            attempts = {part: pending[part].attempts + 1 if part in pending else 1 for part in failed}
+            await pending_details.arrived(writer, [part for part in read if part in pending])
+            await pending_details.failed(writer, {part: (attempts[part], reason) for part, reason in failed.items()})
+            await pending_details.due(writer, [part for part in unasked if part not in pending])
+
+        await self.sink.transact(work)
+        details.lacking.update(failed, unasked)
 
     async def refetch_open(self) -> None:
         """Fetch again, by id, stored records that are not final or lack their detail. Raises what `store` raises."""
         detail, details = self.family.detail, self._opened
         if detail is None or details.calls.details is None:
             return
-        due = {key for key, pending in details.pending.items() if not pending.waits}
-        waiting = details.pending.keys() - due
-        keys: dict[str, None] = {}  # a set that keeps its order
+        due = [key for key, pending in details.pending.items() if not pending.waits]
+        open_keys: list[str] = []
         if column := detail.open_column:
             table, account_id = self.family.table, self.context.account.id
-            unfinished_keys = self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
-            keys = dict.fromkeys(await unfinished_keys)
-        wanted = [key for key in {**keys, **dict.fromkeys(due)} if key not in details.tried | waiting]
+            open_keys = await self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
+            # A run that eBay's limits cut short must not leave out the same records every time.
+            SystemRandom().shuffle(open_keys)
+        waiting = details.pending.keys() - set(due)
+        wanted = [key for key in dict.fromkeys([*due, *open_keys]) if key not in details.tried | waiting]
         if wanted:
             await self._store_all(details.refetch(wanted))
+
+    def settle_details(self) -> None:
+        """Write to the summary which details are missing. Raises the error that ended the fetching if a person has to
+        act on it."""
+        if (details := self._details) is None or not (details.lacking or details.ended_by):
+            return
+        ended_by = details.ended_by
+        if ended_by and not (isinstance(ended_by, EbayError) and (ended_by.transient or _heals(ended_by))):
+            raise ended_by
+        named = sorted(details.lacking)[:5]
+        parts = [f"{len(details.lacking)} details are missing ({', '.join(named)}{', …' if named[4:] else ''})"]
+        parts += [ended_by.message] if ended_by else []
+        self.summary.caught_up = False
+        self.summary.reason = self.summary.reason or f"{'; '.join(parts)}; later runs ask again"
 
     async def enrich(self) -> None:
         """Fill the columns that come from other families' tables. Raises LeaseLost, DatabaseError."""
@@ -194,6 +229,11 @@ class FamilyRun:
             summary.partial += counts.partial
         if summary.incomplete is not None:
             summary.incomplete += len(batch.incomplete)
+
+
+def _heals(error: EbayError) -> bool:
+    """Whether later runs may succeed although nobody does anything."""
+    return isinstance(error, QuotaSpent | AccessDenied) and not isinstance(error, SignatureRefused)
 
 
 def _page_facts(slice_: Slice | None, batch: Batch, counts: BatchCounts) -> Mapping[str, Any]:

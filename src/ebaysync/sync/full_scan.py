@@ -15,22 +15,25 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.ebay.xml_repair import BrokenRecord
-from ebaysync.errors import EbayError, MassRemoval
+from ebaysync.errors import EbayError
 from ebaysync.families.family import Family
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.scan import ScanPage
-from ebaysync.sync.snapshot import Seen
+from ebaysync.sync.snapshot import Seen, Settled
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete."""
+    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete. `inconsistent`:
+    why the list may have more records than it showed. `unread`: parts whose records were not read."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
         self.incomplete: EbayError | None = None
+        self.inconsistent: str | None = None
+        self.unread: set[str] = set()
         self._broken: set[str] = set()
         self._key = family.key_of
 
@@ -41,6 +44,8 @@ class ScanResult:
     def add(self, found: ScanPage) -> None:
         """Count these records as seen, including one that cannot be decoded but has a key."""
         self.incomplete = self.incomplete or found.incomplete
+        self.inconsistent = found.inconsistent or self.inconsistent
+        self.unread = (self.unread | found.failed.keys() | set(found.unasked)) - set(found.parts)
         self._broken.update(each.key for each in found.broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
         self.seen.add(each.key for each in found.broken)
@@ -61,7 +66,6 @@ async def scan(group: SourceRun) -> None:
     for family_run in list(group.active):
         try:
             await group.guarded(family_run, partial(_finish, group, results[family_run.family.name], began))
-            family_run.summary.caught_up = True
         except EbayError as error:  # only this family's scan is incomplete
             outcome.fail(family_run.summary, error)
 
@@ -69,7 +73,8 @@ async def scan(group: SourceRun) -> None:
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
     """Whether everything was read."""
     assert group.calls.scan
-    pages = group.calls.scan(list(results))
+    waiting = {part for family_run in group.active for part in family_run.waiting_parts}
+    pages = group.calls.scan(list(results), waiting)
     async with aclosing(pages):
         while (found := await group.race(anext(pages, None))) is not None:
             for family_run in list(group.active):
@@ -86,6 +91,8 @@ async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> 
     broken = [(each.document, each.reason) for each in result.new_broken(found)]
     if found.records or broken:
         await family_run.store(found.records, broken=broken)
+    if found.parts or found.failed or found.unasked:
+        await family_run.note_parts(found.parts, found.failed, found.unasked)
     result.add(found)
 
 
@@ -95,7 +102,12 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
     for family_run in group.active:
         family = family_run.family
         if family.cursor_type == "snapshot":
-            missing = partial(snapshot.missing, account_id=account_id, family=family, seen=results[family.name].seen)
+            result = results[family.name]
+            if result.inconsistent:
+                continue  # it was read several times already
+            missing = partial(
+                snapshot.missing, account_id=account_id, family=family, seen=result.seen, unread=result.unread
+            )
             if (await db.transact(missing))[0]:
                 return True
     return False
@@ -108,27 +120,30 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
     """
     if result.incomplete:
         raise result.incomplete
-    family, seen = family_run.family, result.seen
+    family, seen, doubtful = family_run.family, result.seen, result.inconsistent is not None
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)
 
-    async def work(connection: AsyncConnection) -> int | MassRemoval:
-        removed: int | MassRemoval = 0
+    async def work(connection: AsyncConnection) -> Settled:
+        settled = Settled(0, is_believed=not (is_snapshot and doubtful))
         # A record without a readable key could be any of the missing ones.
         if is_snapshot and not seen.nameless:
-            missing, known = await snapshot.missing(connection, group.context.account.id, family, seen)
-            writer, accept = family_run.writer(connection), group.options.accept_removals
-            removed = await snapshot.settle(writer, family, missing, known, accept=accept)
+            account_id, accept = group.context.account.id, group.options.accept_removals
+            missing, known = await snapshot.missing(connection, account_id, family, seen, result.unread)
+            writer = family_run.writer(connection)
+            settled = await snapshot.settle(writer, family, missing, known, doubtful=doubtful, accept=accept)
         # A mass removal is returned, not raised: raising would roll back the row that counts such scans.
-        if is_live and not isinstance(removed, MassRemoval):
+        if is_live and settled.is_believed:
             await move.write(connection)
-        return removed
+        return settled
 
-    removed = await family_run.sink.transact(work)
-    if isinstance(removed, MassRemoval):
-        raise removed
-    family_run.summary.removed = removed
+    settled = await family_run.sink.transact(work)
+    summary = family_run.summary
+    summary.inconsistent = result.inconsistent
+    if settled.refused:
+        raise settled.refused
+    summary.removed, summary.caught_up = settled.removed, settled.is_believed
     if is_snapshot and seen.nameless:
-        family_run.summary.reason = f"{seen.nameless} records without a readable key: nothing is marked as removed"
-    if is_live:
+        summary.reason = f"{seen.nameless} records without a readable key: nothing is marked as removed"
+    if is_live and settled.is_believed:
         move.stored()

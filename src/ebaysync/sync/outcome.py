@@ -31,7 +31,7 @@ from ebaysync.sync import cadence
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import Walk
-from ebaysync.sync.state import run_log
+from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
 
@@ -155,12 +155,21 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     quota_spent = summary.status == "skipped"
     status = "completed" if quota_spent else summary.status
     await run_log.end_run(connection, run_id, status, facts)
+    await sync_state.note_incomplete(connection, account_id, family.name, _incomplete(family_run))
     if live and not quota_spent:
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed":
         await _succeeded(connection, context, family_run)
     elif live and failed:
         await cadence.failed(connection, account_id, family, summary.failure)
+
+
+def _incomplete(family_run: FamilyRun) -> str | None:
+    """Why records may be missing; "" if that is as it was before."""
+    summary = family_run.summary
+    if summary.inconsistent:
+        return summary.inconsistent
+    return None if summary.caught_up and family_run.consistency.is_clean else ""
 
 
 async def _succeeded(connection: AsyncConnection, context: RunContext, family_run: FamilyRun) -> None:

@@ -118,13 +118,18 @@ async def _read(group: SourceRun) -> None:
     # A dead refresh token is found here, before any family wastes a call.
     await group.race(group.context.api.credentials.access_token())
     for family_run in group.active:
-        await family_run.open(group.calls)
+        await family_run.open(group.calls, group.go_on)
     if group.reader:
         await _read_windows(group, group.reader)
     else:
         await full_scan.scan(group)
     if group.options.walk == "live":
         await _refetch(group)
+    for family_run in group.active:
+        try:
+            family_run.settle_details()
+        except EbaysyncError as error:
+            await outcome.settle(group.context, [family_run], error)
     if (signum := group.context.stop.signum) is not None:
         raise Interrupted(signum)
 
@@ -141,11 +146,15 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
     if not await group.walk(window):
         return
     for family_run in group.active:
-        family_run.summary.caught_up = True
+        family_run.summary.caught_up = not family_run.consistency.held
+        family_run.summary.inconsistent = family_run.consistency.reason
     if options.walk == "live" and group.go_on():
         swept = windows.sweep(context, group.active, window.span, group.calls.page_size, options)
         if swept:
             await group.walk(swept)
+        for slice_ in {slice_ for family_run in group.active for slice_ in family_run.consistency.stale()}:
+            if group.go_on():
+                await group.walk(windows.Recheck(slice_, slice_.width))
 
 
 async def _refetch(group: SourceRun) -> None:

@@ -2,13 +2,13 @@
 
 Rows that vanish or appear during the reading shift others across page boundaries. A pass counts as complete if every
 page reported the same total and that many different records came; otherwise the list is read again, at most PASSES
-times. Only complete passes decide what is missing (sync/snapshot).
+times, or until two passes are the same. A list that stays inconsistent is not believed at once (sync/snapshot).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
@@ -18,11 +18,20 @@ PASSES = 4
 
 @dataclass(frozen=True)
 class ScanPage:
-    """Records of a scan, and those that cannot be read. `incomplete`: why this is not everything."""
+    """Records of a scan, and those that cannot be read. `incomplete`: eBay's own word that this is not everything.
+    `inconsistent`: why the list may have more records than it showed, although eBay does not say so.
+
+    For a family with a `part_column`: `parts` were read, `failed` were not, each for a reason, `unasked` were not asked
+    for.
+    """
 
     records: Sequence[bytes]
     broken: Sequence[BrokenRecord] = ()
     incomplete: EbayError | None = None
+    inconsistent: str | None = None
+    parts: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unasked: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,12 @@ BEHIND_THE_LAST = NumberedPage((), None, None)
 async def numbered(
     ask: Callable[[str], Awaitable[NumberedPage]], key: Callable[[bytes], str | None], first: str
 ) -> AsyncGenerator[ScanPage]:
-    """Yields the list's pages without records that came before in the same pass.
+    """Yields the list's pages without records that came before in the same pass; at last a page with the reason if no
+    pass was complete.
 
-    Raises AnswerNotUnderstood if no pass was complete.
+    Raises AnswerNotUnderstood if eBay counts records and never sends one.
     """
+    before: tuple[set[str | bytes], set[int]] | None = None
     for _ in range(PASSES):
         seen: set[str | bytes] = set()
         totals: set[int] = set()
@@ -75,7 +86,10 @@ async def numbered(
             name = page.next
         if incomplete or totals <= {len(seen)}:
             return
-    raise AnswerNotUnderstood(
-        f"eBay's list kept moving or repeats its pages: {len(seen)} records came, {max(totals)} were announced",
-        hint="what came is stored; the next run reads it again",
-    )
+        if before == (seen, totals):
+            break
+        before = seen, totals
+    reason = f"eBay's list kept moving or repeats its pages: {len(seen)} records came, {max(totals)} were announced"
+    if not seen:
+        raise AnswerNotUnderstood(reason)
+    yield ScanPage([], inconsistent=reason)

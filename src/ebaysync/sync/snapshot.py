@@ -1,13 +1,14 @@
 """Decides which records a snapshot no longer has: those that a complete scan has not seen.
 
-A scan that would remove more than half of the known records (and more than 50) removes nothing and is an error, until
-three complete scans in a row agree, or the operator accepts it. Keys are held as eight-byte digests, so that a scan
-needs little memory even for very many listings.
+A scan is doubtful if its list contradicts itself, or if it would remove more than half of the known records (and more
+than 50). Then only a record that three such scans in a row missed is removed, unless the operator accepts the removals.
+Keys are held as eight-byte digests, so that a scan needs little memory even for very many listings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import MassRemoval
 from ebaysync.families.family import Family
-from ebaysync.store.merge import Key, Writer, present, remove
+from ebaysync.store.merge import Key, Writer, keys_of_parts, present, remove
 from ebaysync.sync.state import mass_removals
 from ebaysync.sync.state.mass_removals import MissedBefore
 
@@ -46,8 +47,10 @@ def digest(key: str) -> bytes:
     return blake2b(key.encode(), digest_size=8).digest()
 
 
-async def missing(connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen) -> tuple[list[Key], int]:
-    """The known keys that a scan has not seen, and the number of known keys."""
+async def missing(
+    connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen, unread: Collection[str] = ()
+) -> tuple[list[Key], int]:
+    """The known keys that a scan has not seen, and the number of known keys. Those of `unread` parts count as seen."""
     unseen: list[Key] = []
     known = 0
     after: Key | None = None
@@ -56,41 +59,53 @@ async def missing(connection: AsyncConnection, account_id: UUID, family: Family,
         known += len(keys)
         after = keys[-1]
         unseen += [key for key in keys if key not in seen]
+    if unread and unseen and family.part_column:
+        kept = await keys_of_parts(connection, family.table, account_id, family.part_column, unread)
+        unseen = [key for key in unseen if key not in kept]
     return unseen, known
 
 
-async def settle(writer: Writer, family: Family, unseen: list[Key], known: int, *, accept: bool) -> int | MassRemoval:
-    """Mark unseen records as removed, inside the caller's transaction. Returns their number, or why none is removed.
+@dataclass(frozen=True)
+class Settled:
+    """How many records were removed. `is_believed`: whether the scan counts as complete. `refused`: why a scan that
+    misses too many records removed none."""
 
-    The same transaction counts how many scans in a row missed so many.
+    removed: int
+    is_believed: bool = True
+    refused: MassRemoval | None = None
+
+
+async def settle(
+    writer: Writer, family: Family, unseen: list[Key], known: int, *, doubtful: bool, accept: bool
+) -> Settled:
+    """Mark unseen records as removed, inside the caller's transaction.
+
+    The same transaction counts how many doubtful scans in a row have missed each of them.
     """
     account_id = writer.account_id
-    missed = await mass_removals.load(writer.connection, account_id, family.name)
-    if len(unseen) > FEW and len(unseen) * 2 > known and not accept:
-        missed = _deepened(missed, unseen)
-        if missed.scans < SCANS_THAT_CONVINCE:
-            await mass_removals.save(writer.connection, account_id, family.name, missed)
-            return MassRemoval(
+    before = await mass_removals.load(writer.connection, account_id, family.name)
+    too_many = len(unseen) > FEW and len(unseen) * 2 > known
+    if accept or not (doubtful or too_many):
+        if before.scans:
+            await mass_removals.save(writer.connection, account_id, family.name, MissedBefore())
+        return Settled(await _remove(writer, family, unseen))
+    scans = before.scans + 1
+    missed = {digest("/".join(key)): key for key in unseen}
+    counts = {each: min(before.missing.get(each, 0) + 1, SCANS_THAT_CONVINCE) for each in missed}
+    gone = [key for each, key in missed.items() if counts[each] == SCANS_THAT_CONVINCE]
+    await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, counts))
+    if too_many and not gone:
+        return Settled(
+            0,
+            is_believed=False,
+            refused=MassRemoval(
                 f"{family.name}: a complete scan no longer has {len(unseen)} of {known} records "
-                f"({missed.scans} of {SCANS_THAT_CONVINCE} such scans in a row)"
-            )
-        # Remove only what all of these scans missed: a listing that came back in one of them stays.
-        agreed = set(_split(missed.missing))
-        unseen = [key for key in unseen if digest("/".join(key)) in agreed]
-    if missed.scans:
-        await mass_removals.save(writer.connection, account_id, family.name, MissedBefore())
-    return await remove(writer, family.table, unseen, family.tables[1:]) if unseen else 0
+                f"({max(counts.values())} of {SCANS_THAT_CONVINCE} such scans in a row)"
+            ),
+        )
+    removed = await _remove(writer, family, gone)
+    return Settled(removed, is_believed=scans >= SCANS_THAT_CONVINCE or not doubtful)
 
 
-def _deepened(missed: MissedBefore, unseen: list[Key]) -> MissedBefore:
-    """Count one more scan that misses too much. Only keys that all of them miss count."""
-    digests = {digest("/".join(key)) for key in unseen}
-    if missed.scans:
-        common = digests & set(_split(missed.missing))
-        if len(common) * 2 > len(digests):
-            return MissedBefore(missed.scans + 1, b"".join(sorted(common)))
-    return MissedBefore(1, b"".join(sorted(digests)))
-
-
-def _split(digests: bytes) -> Iterable[bytes]:
-    return (digests[start : start + 8] for start in range(0, len(digests), 8))
+async def _remove(writer: Writer, family: Family, keys: list[Key]) -> int:
+    return await remove(writer, family.table, keys, family.tables[1:]) if keys else 0

@@ -18,7 +18,7 @@ from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
-from ebaysync.sync.windows import Window
+from ebaysync.sync.windows import Window, edges
 
 T = TypeVar("T")
 
@@ -75,7 +75,11 @@ class SourceRun:
         """
         assert self.reader
         reached = window.span.start
-        slices = read(self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead)
+        for family_run in self.active:
+            family_run.consistency.begin()
+        slices = read(
+            self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead, edges(self.active)
+        )
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:
@@ -88,8 +92,12 @@ class SourceRun:
         return reached >= window.span.end
 
     async def _store(self, read_slice: SliceRecords, window: Window) -> None:
+        assert self.reader
+        keys = [self.reader.key(record) for record in read_slice.records] if read_slice.inconsistent else []
+
         async def store(family_run: FamilyRun) -> None:
             move = None if read_slice.partial else window.move(family_run, read_slice)
+            move = family_run.consistency.move(read_slice, keys, family_run.state.cursor, move)
             await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
 
         await self.each(store)

@@ -35,6 +35,8 @@ class Summary:
     full: int | None = None
     partial: int = 0
     incomplete: int | None = None
+    inconsistent: str | None = None
+    """why eBay's answers contradict themselves, so that a record may be missing"""
     failure: EbaysyncError | None = field(default=None, repr=False)
     reached: datetime | None = field(default=None, repr=False)
 
@@ -68,7 +70,8 @@ class Summary:
 
     def facts(self) -> dict[str, Any]:
         """The object stored as `summary_json`: also the number of records that still lack their detail."""
-        return self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
+        found = self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
+        return found | ({} if self.inconsistent is None else {"inconsistent": self.inconsistent})
 
     def _normalized(self) -> dict[str, int]:
         if self.full is None:

@@ -12,6 +12,10 @@ order.
 
 If one second alone holds more than a page (eBay's times are whole seconds), it cannot be cut. Then its pages are read,
 in turn from either end, until two passes in a row bring nothing new.
+
+An answer with fewer records than its own total is inconsistent. If it stays so, the slice is halved as long as one half
+is consistent, so that the rest of the window is not affected, and delivered with the reason (sync/inconsistency decides
+when it is believed). Three separate windows that bring the same records prove that eBay ignores the filter.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,6 +38,8 @@ FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12
 COUNT_RETRIES = 3
+NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
+WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -45,6 +51,12 @@ class Slice:
     @property
     def width(self) -> timedelta:
         return self.end - self.start
+
+    def touches(self, other: Slice) -> bool:
+        return self.start <= other.end and other.start <= self.end
+
+    def contains(self, other: Slice) -> bool:
+        return self.start <= other.start and other.end <= self.end
 
     def cut(self, parts: int) -> list[Slice]:
         """Slices of equal width on whole seconds, each beginning where the one before it ends."""
@@ -65,6 +77,10 @@ class Page:
     partial: EbayError | None = None
     """eBay says that this is not everything: the records are good, but the cursor stays"""
 
+    def lacks(self, page_size: int) -> bool:
+        """Whether there are fewer records than stated on a page that is not full."""
+        return len(self.records) < min(self.total, page_size) and not self.more and not self.partial
+
     def is_all(self, page_size: int) -> bool:
         """Whether this is the whole window: as many records as stated, and no page after a full one."""
         return len(self.records) >= self.total and not (self.more and len(self.records) >= page_size)
@@ -82,13 +98,45 @@ class PageReader:
 @dataclass(frozen=True)
 class SliceRecords:
     """A slice with all of its records. `broken` are answers that cannot be read even for one second, each with the
-    reason. `width` is how wide the next slice may be."""
+    reason. `width` is how wide the next slice may be. `inconsistent`: why these may not be all records."""
 
     slice: Slice
     records: tuple[bytes, ...]
     width: timedelta
     broken: tuple[tuple[bytes, str], ...] = ()
     partial: EbayError | None = None
+    inconsistent: str | None = None
+
+
+class FilterIgnored(AnswerNotUnderstood):
+    """eBay answers every window with the same records."""
+
+    code = "filter_ignored"
+
+
+class _Repeats:
+    """Proves that eBay ignores the filter: three answers with the same records, for windows that do not overlap.
+
+    Two windows may touch, because a record on their common boundary belongs to both. One record may move once between
+    two windows while they are read.
+    """
+
+    def __init__(self, reader: PageReader) -> None:
+        self._reader = reader
+        self._slices: dict[frozenset[str | bytes], list[Slice]] = {}
+
+    def check(self, slice_: Slice, page: Page) -> None:
+        """Raises FilterIgnored."""
+        keys = frozenset(map(self._reader.key, page.records))
+        if not keys:
+            return
+        slices = [known for known in self._slices.pop(keys, ()) if not known.contains(slice_)]
+        slices = [*slices, slice_][-4:]
+        self._slices[keys] = slices
+        while len(self._slices) > 16:
+            del self._slices[next(iter(self._slices))]
+        if len(slices) > 2 and not all(one.touches(other) for one in slices for other in slices):
+            raise FilterIgnored(f"eBay answers every window with the same {len(keys)} records: the filter does nothing")
 
 
 class _Query:
@@ -120,22 +168,24 @@ async def read(
     go_on: Callable[[], bool] = lambda: True,
     known: Page | None = None,
     ahead: int = IN_FLIGHT,
+    edges: Sequence[datetime] = (),
 ) -> AsyncGenerator[SliceRecords]:
     """Yields the span's slices with their records, in order of time. Stops asking when `go_on` returns false.
 
     `known` is the answer for the span's first slice, if there is one already. `ahead` is how many slices are requested
-    at once. Raises EbayError. Slices delivered before stay valid.
+    at once. No slice goes across one of the `edges`. Raises EbayError. Slices delivered before stay valid.
     """
     line: deque[_Query] = deque()
-    position, width, unreadable = span.start, clamp, 0
+    position, width, unreadable, inconsistent = span.start, clamp, 0, 0
+    repeats = _Repeats(reader)
     if known is not None:
-        head = first(span, clamp)
+        head = first(span, clamp, edges)
         line.append(_Query(head, known))
         position = head.end
     try:
         while True:
             while go_on() and position < span.end and len(line) < ahead:
-                line.append(_Query(Slice(position, min(position + width, span.end))))
+                line.append(_Query(first(Slice(position, span.end), width, edges)))
                 position = line[-1].slice.end
             if not line or not go_on():
                 return
@@ -153,9 +203,16 @@ async def read(
                     yield SliceRecords(done.slice, (), width, ((page.document, page.message),))
                 else:
                     raise page
-            elif page.partial:
+                continue
+            repeats.check(done.slice, page)
+            if page.partial:
                 yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
+            if page.lacks(reader.page_size):
+                inconsistent += 1
+                wide = inconsistent > WIDELY_INCONSISTENT
+                for slice_, found in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
+                    yield SliceRecords(slice_, found.records, width, inconsistent=_inconsistency(reader, slice_, found))
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)
@@ -165,13 +222,15 @@ async def read(
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Query(share) for share in reversed(parts))
             else:
-                yield SliceRecords(done.slice, await _dense(reader, done.slice), width)
+                records, moving = await _dense(reader, done.slice)
+                yield SliceRecords(done.slice, records, width, inconsistent=moving)
     finally:
         await cancel(*(query.task for query in line if query.task))
 
 
-def first(span: Slice, clamp: timedelta) -> Slice:
-    return Slice(span.start, min(span.start + clamp, span.end))
+def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:
+    """The span's first slice, up to the next edge."""
+    return Slice(span.start, min(span.start + clamp, span.end, *(edge for edge in edges if edge > span.start)))
 
 
 def _wider(done: Slice, page: Page, reader: PageReader, width: timedelta, clamp: timedelta) -> timedelta:
@@ -182,23 +241,39 @@ def _wider(done: Slice, page: Page, reader: PageReader, width: timedelta, clamp:
 
 
 async def _whole(reader: PageReader, slice_: Slice) -> Page:
-    """The first page of a slice. If it has fewer records than its own total, although it is not full, ask again: eBay's
-    count and list may be of different moments."""
+    """The first page of a slice. If it lacks records, ask again: eBay's count and list may be of different moments."""
     for _ in range(COUNT_RETRIES):
         page = await reader.ask(slice_, 0)
-        if len(page.records) >= min(page.total, reader.page_size) or page.more or page.partial:
-            return page
-    # eBay's counter lags behind its list: fewer rows than stated on a page that is not full.
-    if len({reader.key(record) for record in page.records}) < page.total:
-        raise AnswerNotUnderstood(
-            f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
-            f"and sends {len(page.records)}, {COUNT_RETRIES} times"
-        )
+        if not page.lacks(reader.page_size):
+            break
     return page
 
 
-async def _dense(reader: PageReader, slice_: Slice) -> tuple[bytes, ...]:
-    """All records of a slice that cannot be cut: read its pages until two passes in a row bring nothing new."""
+async def _narrowed(reader: PageReader, slice_: Slice, page: Page) -> list[tuple[Slice, Page]]:
+    """An inconsistent slice, halved as long as exactly one half is inconsistent. In order of time."""
+    if slice_.width <= NARROWEST:
+        return [(slice_, page)]
+    halves = [(half, await reader.ask(half, 0)) for half in slice_.cut(2)]
+    good = [found.is_all(reader.page_size) for _, found in halves]
+    if not any(good):
+        return [(slice_, page)]
+    return [
+        each
+        for half, is_good in zip(halves, good, strict=True)
+        for each in ([half] if is_good else await _narrowed(reader, *half))
+    ]
+
+
+def _inconsistency(reader: PageReader, slice_: Slice, page: Page) -> str | None:
+    if not page.lacks(reader.page_size):
+        return None
+    span = f"{slice_.start.isoformat()} to {slice_.end.isoformat()}"
+    return f"eBay counts {page.total} records from {span} and sends {len(page.records)}"
+
+
+async def _dense(reader: PageReader, slice_: Slice) -> tuple[tuple[bytes, ...], str | None]:
+    """All records of a slice that cannot be cut: read its pages until two passes in a row bring nothing new. Also why
+    they may not be all."""
     found: dict[str | bytes, bytes] = {}
     quiet = 0
     log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
@@ -209,11 +284,8 @@ async def _dense(reader: PageReader, slice_: Slice) -> tuple[bytes, ...]:
         total = await _one_pass(reader, slice_, found, backwards=turn % 2 == 1)
         quiet = quiet + 1 if len(found) == before and len(found) >= total else 0
         if quiet == 2 or (turn > 0 and quiet and len(found) == total):
-            return tuple(found.values())
-    raise AnswerNotUnderstood(
-        f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes",
-        hint="the next run tries again",
-    )
+            return tuple(found.values()), None
+    return tuple(found.values()), f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes"
 
 
 async def _one_pass(reader: PageReader, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:

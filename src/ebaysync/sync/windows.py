@@ -17,7 +17,8 @@ from typing import Protocol
 from ebaysync.errors import EbayRejected, XmlBroken
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
-from ebaysync.sync.family_run import FamilyRun, Move
+from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.move import Move
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.backfill import move as move_backfill
 from ebaysync.sync.state.backfill import open_backfill
@@ -104,6 +105,25 @@ class Sweep:
         return Move(lambda c: sync_state.move_sweep(c, account_id, family.name, end, width, done=whole), stored)
 
 
+@dataclass
+class Recheck:
+    """A slice that was inconsistent, read again although no window needs it."""
+
+    span: Slice
+    width: timedelta
+    first_page: Page | None = None
+    ahead: int = 1
+    one_slice: bool = False
+
+    def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
+        return None
+
+
+def edges(family_runs: Sequence[FamilyRun]) -> list[datetime]:
+    """Where the slices of a window must begin and end."""
+    return sorted({edge for family_run in family_runs for edge in family_run.consistency.edges()})
+
+
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
     """Commit a cursor. It never moves back, unless it is beyond eBay's now (a database restored from elsewhere)."""
     cursor, now = family_run.state.cursor, family_run.context.api.transport.clock.now()
@@ -121,12 +141,13 @@ async def live(
 ) -> Live:
     """Plan the live window. Raises EbayError. `in_future`: the errorId for a window that ends after eBay's now."""
     family = family_runs[0].family  # families of one source declare the same value
+    at = edges(family_runs)
 
     def span_at(now: datetime) -> Slice:
         return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now)
 
     width = plan.widest(context.settings, family)
-    span, page = await _by_ebays_clock(context, reader, span_at, width, in_future)
+    span, page = await _by_ebays_clock(context, reader, span_at, lambda span: first(span, width, at), in_future)
     return Live(context, span, width, page)
 
 
@@ -135,9 +156,13 @@ async def backfill(
 ) -> Backfill:
     """Plan a backfill of some days: the rest of an unfinished one, or a new one. Raises EbayError, DatabaseError."""
     family = family_runs[0].family
-    width = plan.widest(context.settings, family)
+    width, at = plan.widest(context.settings, family), edges(family_runs)
     fresh, page = await _by_ebays_clock(
-        context, reader, lambda now: plan.backfill(context.settings, family, days, now), width, in_future
+        context,
+        reader,
+        lambda now: plan.backfill(context.settings, family, days, now),
+        lambda span: first(span, width, at),
+        in_future,
     )
     kept = [
         await open_backfill(context.db, context.account, one.family, days, fresh.start, fresh.end)
@@ -164,7 +189,7 @@ async def _by_ebays_clock(
     context: RunContext,
     reader: PageReader,
     span_at: Callable[[datetime], Slice],
-    width: timedelta,
+    first_of: Callable[[Slice], Slice],
     in_future: int | None,
 ) -> tuple[Slice, Page | None]:
     """The span by eBay's clock.
@@ -177,7 +202,7 @@ async def _by_ebays_clock(
     span = span_at(assumed)
     if clock.known or span.width <= timedelta(0):
         return span, None
-    began, query = time.monotonic(), first(span, width)
+    began, query = time.monotonic(), first_of(span)
     page: Page | None = None
     try:
         page = await reader.ask(query, 0)

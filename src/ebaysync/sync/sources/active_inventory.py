@@ -38,7 +38,7 @@ def open_source(api: Api) -> Calls:
         more = number < page.pages if page.pages is not None else looks_full(page.length + len(broken))
         return NumberedPage(page.records, page.entries, str(number + 1) if more else None, broken, page.partial)
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+    async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         try:
             async for found in numbered(listed, _item_id, "1"):
                 yield {"active_inventory": found}

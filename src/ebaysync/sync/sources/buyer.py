@@ -35,7 +35,7 @@ def open_source(api: Api) -> Calls:
     async def one_list(name: str, page: int, size: int) -> ListPage:
         return (await trading_lists.my_ebay_buying(api, [name], page, size))[name]
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+    async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         found: dict[str, list[bytes]] = {name: [] for name in trading_lists.BUYING}
         broken: list[BrokenRecord] = []
         incomplete: EbayError | None = None

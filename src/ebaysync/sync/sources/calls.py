@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ebaysync.errors import AccessDenied, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized, XmlBroken
+from ebaysync.errors import AccessDenied, EbayBusy, EbayError, QuotaSpent, SignatureRefused, Unauthorized, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
@@ -17,15 +17,15 @@ Scanned = Mapping[str, ScanPage]
 
 @dataclass(frozen=True)
 class Calls:
-    """`ask` returns a page of a window, `scan` reads everything for some of the families.
+    """`ask` returns a page of a window. `scan` reads everything for some of the families, without the parts that wait
+    for their next try; a second scan in the same run may leave out calls whose answers cannot differ.
 
-    A second scan in the same run may leave out calls whose answers cannot differ. details: fetches records by their
-    keys. details_per_call: keys per call. details_at_once: details that are stored together, 0 for all. in_future: the
-    errorId for a window that ends after eBay's now.
+    details: fetches records by their keys. details_per_call: keys per call. details_at_once: details that are stored
+    together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
-    scan: Callable[[Collection[str]], AsyncGenerator[Scanned]] | None = None
+    scan: Callable[[Collection[str], Collection[str]], AsyncGenerator[Scanned]] | None = None
     page_size: int = 200
     details: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]] | None = None
     details_per_call: int = 1
@@ -33,16 +33,36 @@ class Calls:
     in_future: int | None = None
 
 
-def concerns_one_record(error: EbayError) -> bool:
-    """Whether an error may be caused by the requested record. Then it must not stop the seller's other records.
-
-    Errors of tokens, scopes, limits and connections are not a record's.
-    """
-    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
-        return False
+def ends_all(error: EbayError) -> bool:
+    """Whether the error of a call for one record says that no other such call can succeed now: a dead token, a missing
+    signature, a limit. Any other error is taken for the record's own."""
+    if isinstance(error, Unauthorized | SignatureRefused | QuotaSpent):
+        return True
     if isinstance(error, XmlBroken) and not error.by_a_record:
-        return False
-    return not (isinstance(error, EbayBusy) and error.status == 429)
+        return True
+    return isinstance(error, EbayBusy) and error.status == 429
+
+
+TOGETHER = 6  # calls for single records at the same time, as many as the transport sends
+FAILURES_IN_A_ROW = 5
+
+
+class Streak:
+    """Transient errors and refusals in a row, of calls for single records. With FAILURES_IN_A_ROW of them, eBay is
+    taken for the cause, not the records."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self._failures >= FAILURES_IN_A_ROW
+
+    def failed(self, error: EbayError) -> None:
+        self._failures += error.transient or isinstance(error, AccessDenied)
+
+    def succeeded(self) -> None:
+        self._failures = 0
 
 
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -10,10 +12,8 @@ from ebaysync.ebay import inventory
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
-from ebaysync.sync.sources.calls import Calls, Scanned, as_bytes, concerns_one_record
+from ebaysync.sync.sources.calls import TOGETHER, Calls, Scanned, Streak, as_bytes, ends_all
 from ebaysync.tasks import gather
-
-MOST_REFUSED = 20  # SKUs per scan whose offers eBay may refuse; with more, the cause is not a single SKU
 
 
 class _Sku(msgspec.Struct):
@@ -23,7 +23,7 @@ class _Sku(msgspec.Struct):
 def open_source(api: Api) -> Calls:
     """Reading raises EbayError."""
     asked: set[str] = set()  # a SKU's offers come in one answer: asked for once, whatever the list does
-    refused: list[EbayError] = []
+    streak = Streak()
 
     async def items(offset: str) -> NumberedPage:
         page = await inventory.items(api, offset)
@@ -42,39 +42,49 @@ def open_source(api: Api) -> Calls:
             offset = inventory.next_offset(page)
         return found
 
-    async def offers_of(records: Sequence[bytes]) -> ScanPage:
-        new = sorted({sku for record in records if (sku := _sku(record)) is not None} - asked)
-        answers = await _together(offers, new)
+    async def offers_of(records: Sequence[bytes], waiting: Collection[str]) -> ScanPage:
+        found = _Offers(streak)
+        new = {sku for record in records if (sku := _sku(record)) is not None} - asked
         asked.update(new)
-        failed = [answer for answer in answers if isinstance(answer, EbayError)]
-        refused.extend(failed)
-        if len(refused) > MOST_REFUSED:
-            raise refused[0]
-        found = [offer for answer in answers if not isinstance(answer, EbayError) for offer in answer]
-        return ScanPage(found, incomplete=refused[0] if refused else None)
+        queue = deque(sorted(new - set(waiting)))
 
-    async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
+        async def work() -> None:
+            while queue and not streak.is_over:
+                await found.ask(offers, queue.popleft())
+
+        await gather(work() for _ in range(min(TOGETHER, len(queue))))
+        return ScanPage(found.records, parts=found.parts, failed=found.failed, unasked=[*queue, *(new & set(waiting))])
+
+    async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         async for found in numbered(items, _sku, "0"):
-            yield {"inventory": found} | ({"offers": await offers_of(found.records)} if "offers" in wanted else {})
+            yield {"inventory": found}
+            if "offers" in wanted:
+                # A SKU that the list did not show may have offers.
+                yield {"offers": replace(await offers_of(found.records, waiting), inconsistent=found.inconsistent)}
 
     return Calls(scan=scan)
 
 
-async def _together(
-    work: Callable[[str], Awaitable[list[bytes]]], keys: Sequence[str]
-) -> list[list[bytes] | EbayError]:
-    """Fetch all at once, as far as the transport allows. An error that concerns one key is its result; any other ends
-    them all."""
+@dataclass
+class _Offers:
+    """The offers of some SKUs. One SKU that eBay refuses does not cost the others theirs."""
 
-    async def one(key: str) -> list[bytes] | EbayError:
+    streak: Streak
+    records: list[bytes] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, offers: Callable[[str], Awaitable[list[bytes]]], sku: str) -> None:
         try:
-            return await work(key)
+            self.records += await offers(sku)
         except EbayError as error:
-            if not concerns_one_record(error):
+            if ends_all(error):
                 raise
-            return error
-
-    return await gather(one(key) for key in keys)
+            self.streak.failed(error)
+            self.failed[sku] = error.message
+        else:
+            self.streak.succeeded()
+            self.parts.append(sku)
 
 
 def _sku(record: bytes) -> str | None:

@@ -1,8 +1,9 @@
-"""ebay_doubted_scan: complete scans in a row that would have removed too many records."""
+"""ebay_doubted_scan: scans in a row that are not believed at once, and what they missed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
@@ -24,26 +25,32 @@ DOUBTED_SCAN = Table(
 
 @dataclass(frozen=True)
 class MissedBefore:
-    """How many scans in a row missed too many records, and the digests of the keys that all of them missed."""
+    """How many doubtful scans came in a row, and by the digest of each missing key how many in a row missed it."""
 
     scans: int = 0
-    missing: bytes = b""
+    missing: Mapping[bytes, int] = field(default_factory=dict)
 
 
 async def load(connection: AsyncConnection, account_id: UUID, family: str) -> MissedBefore:
-    """The scans so far; none if the last one removed what it missed."""
+    """The doubtful scans so far; none if the last scan was believed."""
     own = DOUBTED_SCAN.c
     query = select(own.scans, own.missing).where(own.ebay_account_id == account_id, own.api_family == family)
     row = (await connection.execute(query)).one_or_none()
-    return MissedBefore(row.scans, bytes(row.missing)) if row else MissedBefore()
+    return MissedBefore(row.scans, _counts(bytes(row.missing))) if row else MissedBefore()
+
+
+def _counts(stored: bytes) -> dict[bytes, int]:
+    """Eight bytes of digest and one of the count for each key."""
+    return {stored[start : start + 8]: stored[start + 8] for start in range(0, len(stored), 9)}
 
 
 async def save(connection: AsyncConnection, account_id: UUID, family: str, missed: MissedBefore) -> None:
     """Replace what is stored."""
+    packed = b"".join(digest + bytes([count]) for digest, count in sorted(missed.missing.items()))
     statement = insert(DOUBTED_SCAN).values(
-        ebay_account_id=account_id, api_family=family, scans=missed.scans, missing=missed.missing
+        ebay_account_id=account_id, api_family=family, scans=missed.scans, missing=packed
     )
-    new = {"scans": missed.scans, "missing": missed.missing, "at": func.clock_timestamp()}
+    new = {"scans": missed.scans, "missing": packed, "at": func.clock_timestamp()}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=("ebay_account_id", "api_family"), set_=new)
     )

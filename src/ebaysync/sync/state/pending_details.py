@@ -1,20 +1,23 @@
-"""ebay_pending_detail: details that eBay could not deliver yet, each with its own back-off."""
+"""ebay_pending_detail: details that are due, or wait for their next try, each with its own back-off.
+
+No detail is given up: it is asked for ever more seldom. A row without `next_at` stands for one that has arrived.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, func, null, select
+from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.store.database import CONTROL, Database
 from ebaysync.store.merge import Writer
 
-FIRST_WAIT = timedelta(minutes=5)
-GIVE_UP = 8  # attempts per detail; the waits between them add up to ten hours
+FIRST_WAIT = timedelta(minutes=5)  # doubled with every failed attempt
+LONGEST_WAIT = timedelta(days=1)
 
 PENDING_DETAIL = Table(
     "ebay_pending_detail",
@@ -31,7 +34,7 @@ _KEY = ("ebay_account_id", "api_family", "entity_key")
 
 @dataclass(frozen=True)
 class Pending:
-    """A failed detail. `waits`: it is not due yet, or was given up."""
+    """A detail that has not arrived. 0 attempts: it was not asked for yet. `waits`: it is not due yet."""
 
     attempts: int
     reason: str | None
@@ -41,28 +44,60 @@ class Pending:
 async def load(db: Database, account_id: UUID, family: str) -> dict[str, Pending]:
     """The pending details of a family by the record's key."""
     own = PENDING_DETAIL.c
-    waits = (own.next_at <= func.clock_timestamp()).is_not(True).label("waits")
+    waits = (own.next_at > func.clock_timestamp()).label("waits")
     rows = await db.rows(
-        select(own.entity_key, own.attempts, own.reason, waits).where(
-            own.ebay_account_id == account_id, own.api_family == family, own.attempts > 0
-        )
+        select(own.entity_key, own.attempts, own.reason, waits)
+        .where(own.ebay_account_id == account_id, own.api_family == family, own.next_at.is_not(None))
+        .order_by(own.next_at)
     )
     return {row.entity_key: Pending(row.attempts, row.reason, row.waits) for row in rows}
 
 
-async def note(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) -> None:
-    """Store each record's failed attempts and the last reason. 0 attempts: the detail has arrived."""
-    for key, (attempts, reason) in notes.items():
-        wait = (FIRST_WAIT * 2 ** (attempts - 1)).total_seconds() if 0 < attempts < GIVE_UP else None
-        # make_interval(years, months, weeks, days, hours, mins, secs)
-        next_at = null() if wait is None else func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, wait)
-        statement = insert(PENDING_DETAIL).values(
-            ebay_account_id=writer.account_id,
-            api_family=writer.family,
-            entity_key=key,
-            attempts=attempts,
-            next_at=next_at,
-            reason=reason,
-        )
-        new = {name: statement.excluded[name] for name in ("attempts", "next_at", "reason")}
-        await writer.connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=new))
+async def arrived(writer: Writer, keys: Sequence[str]) -> None:
+    """These details are stored."""
+    if keys:
+        own = PENDING_DETAIL.c
+        mine = (own.ebay_account_id == writer.account_id, own.api_family == writer.family)
+        done = {"attempts": 0, "next_at": None, "reason": None}
+        await writer.connection.execute(PENDING_DETAIL.update().where(*mine, own.entity_key.in_(keys)).values(done))
+
+
+async def failed(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) -> None:
+    """Store each record's failed attempts and the last reason."""
+    rows = [(key, attempts, wait(attempts).total_seconds(), reason) for key, (attempts, reason) in notes.items()]
+    await _store(writer, rows, other_than_waiting=False)
+
+
+async def due(writer: Writer, keys: Sequence[str]) -> None:
+    """Note details that were not asked for. What is known of a failed one stays."""
+    await _store(writer, [(key, 0, 0.0, None) for key in keys], other_than_waiting=True)
+
+
+def wait(attempts: int) -> timedelta:
+    """How long to wait after so many failed attempts."""
+    doubled: timedelta = FIRST_WAIT * 2 ** min(attempts - 1, 20)
+    return min(doubled, LONGEST_WAIT)
+
+
+async def _store(
+    writer: Writer, rows: Sequence[tuple[str, int, float, str | None]], *, other_than_waiting: bool
+) -> None:
+    if not rows:
+        return
+    statement = insert(PENDING_DETAIL).values(
+        [
+            {
+                "ebay_account_id": writer.account_id,
+                "api_family": writer.family,
+                "entity_key": key,
+                "attempts": attempts,
+                # make_interval(years, months, weeks, days, hours, mins, secs)
+                "next_at": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+                "reason": reason,
+            }
+            for key, attempts, seconds, reason in rows
+        ]
+    )
+    new = {name: statement.excluded[name] for name in ("attempts", "next_at", "reason")}
+    only = PENDING_DETAIL.c.next_at.is_(None) if other_than_waiting else None
+    await writer.connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=new, where=only))

@@ -56,6 +56,8 @@ SYNC_STATE = Table(
     Column("failures", Integer),
     Column("retry_at", DateTime(timezone=True)),
     Column("calls_per_run", JSONB),
+    Column("incomplete_since", DateTime(timezone=True)),
+    Column("incomplete_reason", Text),
     Column("updated_at", DateTime(timezone=True)),
 )
 GLOBAL_CONFIG = Table(
@@ -199,6 +201,17 @@ async def set_interval(connection: AsyncConnection, account: Account, family: Fa
 async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime) -> None:
     """Move the live cursor."""
     await connection.execute(update(account_id, family).values(cursor_value=iso(cursor)))
+
+
+async def note_incomplete(connection: AsyncConnection, account_id: UUID, family: str, reason: str | None) -> None:
+    """Note why records may be missing, and since when. None: none are missing. "": nothing new is known."""
+    if reason == "":
+        return
+    own = SYNC_STATE.c
+    since = func.coalesce(own.incomplete_since, func.clock_timestamp()) if reason else None
+    changed = own.incomplete_reason.is_distinct_from(reason)
+    new = {"incomplete_since": since, "incomplete_reason": reason}
+    await connection.execute(SYNC_STATE.update().where(mine(account_id, family), changed).values(new))
 
 
 async def move_sweep(

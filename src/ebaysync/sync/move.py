@@ -1,0 +1,16 @@
+"""A position and what is committed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True)
+class Move:
+    """A position to commit in the transaction of the records that justify it; `stored` is called afterwards."""
+
+    write: Callable[[AsyncConnection], Awaitable[None]]
+    stored: Callable[[], None]

@@ -1,0 +1,106 @@
+"""ebay_inconsistent_read: slices whose answer contradicts itself, until three runs in a row have read the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from uuid import UUID
+
+from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ebaysync.store.database import CONTROL, Database
+from ebaysync.sync.walk import Slice
+
+READS_THAT_CONVINCE = 3
+MOST = 50  # slices of a family that are remembered, the newest ones
+RECHECKED_AFTER = timedelta(days=1)
+
+INCONSISTENT_READ = Table(
+    "ebay_inconsistent_read",
+    CONTROL,
+    Column("ebay_account_id", Uuid),
+    Column("api_family", Text),
+    Column("slice_from", DateTime(timezone=True)),
+    Column("slice_to", DateTime(timezone=True)),
+    Column("reason", Text),
+    Column("digest", LargeBinary),
+    Column("reads", Integer),
+    Column("since", DateTime(timezone=True)),
+    Column("read_at", DateTime(timezone=True)),
+)
+_KEY = ("ebay_account_id", "api_family", "slice_from", "slice_to")
+
+
+@dataclass(frozen=True)
+class Inconsistent:
+    """How many runs in a row have read these keys. `stale`: it was last read a day ago."""
+
+    reads: int
+    digest: bytes
+    stale: bool
+
+    @property
+    def is_believed(self) -> bool:
+        return self.reads >= READS_THAT_CONVINCE
+
+
+def digest(keys: Iterable[str | bytes]) -> bytes:
+    """The same for the same keys in any order."""
+    found = blake2b(digest_size=16)
+    for key in sorted(key.encode() if isinstance(key, str) else key for key in keys):
+        found.update(len(key).to_bytes(8, "big") + key)
+    return found.digest()
+
+
+async def load(db: Database, account_id: UUID, family: str) -> dict[Slice, Inconsistent]:
+    """The newest inconsistent slices of a family, in order of time."""
+    own = INCONSISTENT_READ.c
+    stale = (own.read_at < func.clock_timestamp() - RECHECKED_AFTER).label("stale")
+    query = (
+        select(own.slice_from, own.slice_to, own.reads, own.digest, stale)
+        .where(own.ebay_account_id == account_id, own.api_family == family, own.reads > 0)
+        .order_by(own.slice_from.desc())
+        .limit(MOST)
+    )
+    rows = await db.rows(query)
+    return {
+        Slice(row.slice_from, row.slice_to): Inconsistent(row.reads, bytes(row.digest), row.stale)
+        for row in reversed(rows)
+    }
+
+
+async def note(
+    connection: AsyncConnection, account_id: UUID, family: str, slice_: Slice, reason: str, read: Inconsistent
+) -> None:
+    """Store another read of a slice."""
+    statement = insert(INCONSISTENT_READ).values(
+        ebay_account_id=account_id,
+        api_family=family,
+        slice_from=slice_.start,
+        slice_to=slice_.end,
+        reason=reason,
+        digest=read.digest,
+        reads=read.reads,
+    )
+    new = {name: statement.excluded[name] for name in ("reason", "digest", "reads")}
+    upsert = statement.on_conflict_do_update(index_elements=_KEY, set_=new | {"read_at": func.clock_timestamp()})
+    await connection.execute(upsert)
+
+
+async def settle(connection: AsyncConnection, account_id: UUID, family: str, slices: Iterable[Slice]) -> None:
+    """These slices are consistent again."""
+    own = INCONSISTENT_READ.c
+    for slice_ in slices:
+        mine = (own.ebay_account_id == account_id, own.api_family == family)
+        bounds = (own.slice_from == slice_.start, own.slice_to == slice_.end)
+        await connection.execute(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
+
+
+def read_again(known: Mapping[Slice, Inconsistent], slice_: Slice, keys: Iterable[str | bytes]) -> Inconsistent:
+    """Count one more run that read a slice; another content starts the count again."""
+    now, before = digest(keys), known.get(slice_)
+    return Inconsistent(before.reads + 1 if before and before.digest == now else 1, now, stale=False)
