@@ -98,7 +98,7 @@ def test_a_family_whose_source_has_no_module_is_told_which_file_is_missing() -> 
 async def scanned(api: Api, name: str) -> list[ScanPage]:
     scan = discover()[name](api).scan
     assert scan
-    return [found[name] async for found in scan([name])]
+    return [found[name] async for found in scan([name], ())]
 
 
 @pytest.mark.parametrize(("pages", "entries"), [(None, None), (None, 450), (3, None), (0, 450), (7, 450)], ids=str)

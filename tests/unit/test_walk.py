@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
+from ebaysync.sync.walk import FilterIgnored, Page, PageReader, Slice, SliceRecords, read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -119,17 +119,19 @@ async def test_more_than_a_page_within_one_second_is_read_whole_though_rows_move
     assert there.keys() <= seen | later, f"seed {seed}"
 
 
-async def test_a_second_that_never_comes_to_rest_is_an_error_and_not_a_guess() -> None:
+async def test_a_second_that_never_comes_to_rest_is_delivered_as_inconsistent() -> None:
     def move(index: Index, window: Slice) -> None:
         index.rows[f"new {len(index.rows)}"] = START
 
     index = Index({str(n): START for n in range(50)}, moved=move)
-    with pytest.raises(AnswerNotUnderstood, match="kept moving"):
-        await everything(index, Slice(START, START + timedelta(seconds=1)))
+    [found] = await everything(index, Slice(START, START + timedelta(seconds=1)))
+    assert found.inconsistent
+    assert "kept moving" in found.inconsistent
+    assert len(found.records) >= 50
 
 
 @pytest.mark.parametrize(("said", "sent"), [(5, 3), (3, 0)])
-async def test_a_count_that_the_list_does_not_fulfil_is_an_error(said: int, sent: int) -> None:
+async def test_a_count_that_no_window_fulfils_is_delivered_as_inconsistent(said: int, sent: int) -> None:
     calls = 0
 
     async def ask(window: Slice, offset: int) -> Page:
@@ -137,10 +139,46 @@ async def test_a_count_that_the_list_does_not_fulfil_is_an_error(said: int, sent
         calls += 1
         return Page(said, tuple(str(n).encode() for n in range(sent)), more=False)
 
-    with pytest.raises(AnswerNotUnderstood, match=f"counts {said} records"):
+    [found] = [each async for each in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    assert found.inconsistent
+    assert found.inconsistent.startswith(f"eBay counts {said} records")
+    assert (found.slice, len(found.records), calls) == (Slice(START, START + DAY), sent, 5)
+
+
+async def test_a_record_that_is_counted_and_never_sent_leaves_all_but_its_minute_consistent() -> None:
+    rows = {f"{n}".encode(): START + timedelta(minutes=7 * n) for n in range(12)}
+    hidden = START + timedelta(minutes=33, seconds=20)
+
+    async def ask(window: Slice, offset: int) -> Page:
+        found = tuple(key for key, at in rows.items() if window.start <= at <= window.end)
+        return Page(len(found) + (window.start <= hidden <= window.end), found, more=False)
+
+    found = [each async for each in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    assert {record for each in found for record in each.records} == set(rows)
+    assert [each.slice.end for each in found] == sorted(each.slice.end for each in found)
+    [odd] = [each.slice for each in found if each.inconsistent]
+    assert odd.start <= hidden <= odd.end
+    assert odd.width <= timedelta(minutes=1)
+
+
+async def test_a_filter_that_does_nothing_is_proven_by_a_handful_of_answers() -> None:
+    calls = 0
+
+    async def ask(window: Slice, offset: int) -> Page:
+        nonlocal calls
+        calls += 1
+        return Page(21, tuple(str(n).encode() for n in range(20)), more=True)
+
+    with pytest.raises(FilterIgnored, match="same 20 records"):
         async for _ in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY):
             pass
-    assert calls >= 3
+    assert calls <= 8
+
+
+async def test_records_on_the_boundary_of_two_slices_do_not_prove_that_the_filter_does_nothing() -> None:
+    rows = {f"{n}": START + DAY / 2 for n in range(30)} | {f"late {n}": START + DAY / 2 + DAY / 3 for n in range(5)}
+    portions = await everything(Index(rows), Slice(START, START + DAY))
+    assert keys(portions) == set(rows)
 
 
 async def test_a_count_that_is_wrong_once_is_asked_again() -> None:

@@ -52,6 +52,8 @@ class Details:
     """why this run fetches no more details"""
     lacking: set[str] = field(default_factory=set)
     """keys whose detail this run did not get"""
+    _refreshed: set[str] = field(default_factory=set)
+    """keys whose stored record may have a detail already"""
     _streak: Streak = field(default_factory=Streak)
 
     async def batches(
@@ -70,7 +72,7 @@ class Details:
         listed = [replace(each, needs_stored=each.needs_stored or each.key in self.with_detail) for each in listed]
         batch.records = [record for record in listed if record.key not in needed]
         waiting = {record.key: record for record in listed if record.key in needed}
-        keys = list(waiting)
+        keys = [key for key in needed if key in waiting]
         size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
@@ -95,28 +97,31 @@ class Details:
         known = await self.db.transact(lambda connection: stored(connection, table, account_id, keys))
         return {key: Record(key, RecordVersions(stored=known[key].raw if key in known else None), {}) for key in keys}
 
-    async def _wanted(self, records: Sequence[Record]) -> set[str]:
-        """The keys of the records whose detail must be fetched."""
+    async def _wanted(self, records: Sequence[Record]) -> Sequence[str]:
+        """The keys of the records whose detail must be fetched, those that never had one first."""
         family = self.composer.family
         detail = family.detail
         if detail is None or self.calls.details is None:
-            return set()
+            return ()
         listed = {each.key: self.composer.main_row(each.rows) for each in records if each.key not in self.tried}
         needed = {key: row for key, row in listed.items() if detail.needed(row)}
         looked_at = listed if detail.refetch_on_change else needed
         if not looked_at:
-            return set()
+            return ()
         account_id, table = self.account_id, family.table
         known = await self.db.transact(lambda connection: stored(connection, table, account_id, list(looked_at)))
         if refetch_on_change := detail.refetch_on_change:
             self.with_detail |= {key for key, before in known.items() if refetch_on_change(listed[key], before)}
-        return {
+        wanted = [
             key
             for key, row in looked_at.items()
             if (key in needed or key in self.with_detail)
             and not (key in known and detail.is_current(row, known[key]))
             and not (key in self.pending and self.pending[key].waits)
-        }
+        ]
+        self._refreshed |= {key for key in wanted if key in known and key not in self.pending}
+        # A limit may end the fetching after some, in every run after the same number.
+        return sorted(wanted, key=lambda key: key in self._refreshed)
 
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
         """Fetch details, and add the records to the batch: with the detail, or as listed if it did not come."""
@@ -136,8 +141,9 @@ class Details:
                     batch.damaged.append((answer, reason))
                     self._note_failure(batch, key, reason)
             elif answer is None:
-                self.lacking.add(key)
-                batch.due.add(key)
+                if key in self.pending or (record.versions.listed and key not in self._refreshed):
+                    self.lacking.add(key)
+                    batch.due.add(key)
             else:
                 if isinstance(answer, XmlBroken) and answer.document is not None:
                     batch.damaged.append((answer.document, answer.message))
@@ -178,8 +184,7 @@ class Details:
                 self.ended_by = self.ended_by or error
                 return
             self._streak.failed(error)
-            if self._streak.is_over:
-                self.ended_by = self.ended_by or error
+            self.ended_by = self.ended_by or self._streak.ended_by
             if len(keys) == 1:
                 found[keys[0]] = error
                 return

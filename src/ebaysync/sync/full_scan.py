@@ -26,8 +26,8 @@ from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete. `inconsistent`:
-    why the list may have more records than it showed. `unread`: parts whose records were not read."""
+    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete.
+    `inconsistent`: why the list may have more records than it showed. `unread`: parts whose records were not read."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
@@ -67,7 +67,7 @@ async def scan(group: SourceRun) -> None:
         try:
             await group.guarded(family_run, partial(_finish, group, results[family_run.family.name], began))
         except EbayError as error:  # only this family's scan is incomplete
-            outcome.fail(family_run.summary, error)
+            await outcome.settle(group.context, [family_run], error)
 
 
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:

@@ -126,6 +126,7 @@ async def _read(group: SourceRun) -> None:
     if group.options.walk == "live":
         await _refetch(group)
     for family_run in group.active:
+        family_run.summary.reason = family_run.summary.reason or family_run.summary.inconsistent
         try:
             family_run.settle_details()
         except EbaysyncError as error:

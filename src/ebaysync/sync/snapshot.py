@@ -1,7 +1,8 @@
 """Decides which records a snapshot no longer has: those that a complete scan has not seen.
 
 A scan is doubtful if its list contradicts itself, or if it would remove more than half of the known records (and more
-than 50). Then only a record that three such scans in a row missed is removed, unless the operator accepts the removals.
+than 50). Then only a record that three such scans in a row missed is removed, unless the operator accepts the removals;
+too many missing records are an error until three scans agree on most of them.
 Keys are held as eight-byte digests, so that a scan needs little memory even for very many listings.
 """
 
@@ -94,7 +95,7 @@ async def settle(
     counts = {each: min(before.missing.get(each, 0) + 1, SCANS_THAT_CONVINCE) for each in missed}
     gone = [key for each, key in missed.items() if counts[each] == SCANS_THAT_CONVINCE]
     await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, counts))
-    if too_many and not gone:
+    if too_many and len(gone) * 2 <= len(unseen):
         return Settled(
             0,
             is_believed=False,

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ebaysync.errors import AccessDenied, EbayBusy, EbayError, QuotaSpent, SignatureRefused, Unauthorized, XmlBroken
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    EbayBusy,
+    EbayError,
+    QuotaSpent,
+    SignatureRefused,
+    Unauthorized,
+    XmlBroken,
+)
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
@@ -48,18 +57,18 @@ FAILURES_IN_A_ROW = 5
 
 
 class Streak:
-    """Transient errors and refusals in a row, of calls for single records. With FAILURES_IN_A_ROW of them, eBay is
-    taken for the cause, not the records."""
+    """Errors in a row of calls for single records, if they may be eBay's state. `ended_by` is the last of
+    FAILURES_IN_A_ROW of them: then eBay is the cause, not the records."""
 
     def __init__(self) -> None:
         self._failures = 0
-
-    @property
-    def is_over(self) -> bool:
-        return self._failures >= FAILURES_IN_A_ROW
+        self.ended_by: EbayError | None = None
 
     def failed(self, error: EbayError) -> None:
-        self._failures += error.transient or isinstance(error, AccessDenied)
+        odd = isinstance(error, AnswerNotUnderstood) and not isinstance(error, XmlBroken)
+        self._failures += error.transient or odd or isinstance(error, AccessDenied)
+        if self._failures >= FAILURES_IN_A_ROW:
+            self.ended_by = error
 
     def succeeded(self) -> None:
         self._failures = 0

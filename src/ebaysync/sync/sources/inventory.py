@@ -49,11 +49,12 @@ def open_source(api: Api) -> Calls:
         queue = deque(sorted(new - set(waiting)))
 
         async def work() -> None:
-            while queue and not streak.is_over:
+            while queue and not streak.ended_by:
                 await found.ask(offers, queue.popleft())
 
         await gather(work() for _ in range(min(TOGETHER, len(queue))))
-        return ScanPage(found.records, parts=found.parts, failed=found.failed, unasked=[*queue, *(new & set(waiting))])
+        unasked = [*queue, *(new & set(waiting))]
+        return ScanPage(found.records, (), streak.ended_by, None, found.parts, found.failed, unasked)
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         async for found in numbered(items, _sku, "0"):
