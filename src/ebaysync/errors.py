@@ -26,6 +26,7 @@
     │   │   │       └── SignatureStale      transient: its time was off
     │   │   ├── RecordNotFound   13   404 with eBay's error envelope
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
+    │   ├── NothingNew           13   many calls brought no record that had not come before
     │   ├── MassRemoval          13   a complete scan misses more than half of what is known
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
     │       └── XmlBroken        13   whole, and not well-formed XML
@@ -232,6 +233,10 @@ class XmlBroken(AnswerNotUnderstood):
         super().__init__(message)
         self.document = document
         self.by_a_record = by_a_record
+
+
+class NothingNew(EbayError):
+    code = "nothing_new"
 
 
 class MassRemoval(EbayError):

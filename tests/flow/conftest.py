@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from ebaysync.accounts import accounts, signing, vault
 from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport
@@ -26,6 +28,13 @@ from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.run import run
 from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
+
+
+class WorldClock(Clock):
+    """This host and the database live in the simulator's time."""
+
+    def database_is(self, moment: datetime | None) -> None:
+        """Its time is the real one."""
 
 
 @dataclass
@@ -60,6 +69,7 @@ class Bench:
         @asynccontextmanager
         async def opened() -> AsyncIterator[RunContext]:
             async with open_api(self.settings, self.db, account, "run", self.sleep) as (api, _):
+                api.transport.clock = WorldClock(self.sim.world.clock.now)
                 yield RunContext(self.settings, self.db, api, account, self.stop)
 
         return opened()

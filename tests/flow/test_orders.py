@@ -351,15 +351,20 @@ async def test_a_detail_that_could_not_be_had_is_asked_for_again_when_its_time_h
     assert not [entry for entry in b.sim.journal if entry.path.endswith(bad)], "once is enough"
 
 
-async def test_nobody_asks_for_ever_for_a_detail_that_cannot_be_had(bench: Benches, query: Query) -> None:
+async def test_a_detail_that_ebay_refuses_is_asked_for_once_a_day_in_the_end(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=200, sellers=1)
     account = await b.add()
     bad = cancelled(b)[0]
     b.sim.faults.add("status", path=f"/order/{bad}$", status=400, times=None)
     for _ in range(12):
         await b.run(account)
-        query("UPDATE ebay_pending_detail SET next_at = now() WHERE next_at IS NOT NULL RETURNING 1")
-    assert len([entry for entry in b.sim.journal if entry.path.endswith(bad)]) == 8
+        await b.run(account)  # too early
+        [(wait,)] = query(
+            "UPDATE ebay_pending_detail SET next_at = now() RETURNING (SELECT o.next_at - now() FROM"
+            " ebay_pending_detail o WHERE o.entity_key = ebay_pending_detail.entity_key)"
+        )
+    assert len([entry for entry in b.sim.journal if entry.path.endswith(bad)]) == 12
+    assert timedelta(hours=23) < wait <= timedelta(days=1)
 
 
 async def cancel_requests(query: Query, order_id: str) -> list[Any]:
@@ -369,12 +374,16 @@ async def cancel_requests(query: Query, order_id: str) -> list[Any]:
     return requests
 
 
-async def test_details_that_are_refused_to_all_are_an_error_of_the_run(bench: Benches, query: Query) -> None:
+async def test_where_ebay_refuses_all_details_the_orders_are_stored_and_a_dead_consent_is_an_error(
+    bench: Benches, query: Query
+) -> None:
     b = bench(orders_per_seller=200, sellers=1, clock=ManualClock(NOON), days=0.9)
     account = await b.add()
-    for status, code in ((429, "busy"), (500, "busy")):
+    for status in (429, 500):
         b.sim.faults.add("status", path=r"/order/[\d-]+$", status=status, times=None)
-        assert (await b.run(account)).failure.code == code
+        summary = await b.run(account)
+        assert (summary.status, summary.caught_up, f"answered {status}" in summary.reason) == ("completed", False, True)
+        assert query("SELECT count(*) FROM ebay_orders") == [(200,)]
         b.sim.faults.clear()
     b.sim.narrow(b.sim.world.sellers[0], "https://api.ebay.com/oauth/api_scope")
     assert (await b.run(account)).failure.exit_code == 12

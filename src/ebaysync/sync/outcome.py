@@ -22,6 +22,7 @@ from ebaysync.errors import (
     Interrupted,
     LeaseHeld,
     LeaseLost,
+    NothingNew,
     OutOfMemory,
     QuotaSpent,
     ScopeMissing,
@@ -59,6 +60,10 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
     if isinstance(error, QuotaSpent):
         # eBay counts calls per keyset. The account did nothing wrong, so there is no back-off.
         _quota_spent(family_runs, error)
+        return
+    if isinstance(error, NothingNew):
+        for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
+            summary.caught_up, summary.backs_off, summary.reason = False, True, error.message
         return
     if isinstance(error, EbaysyncError):
         failure = await _remember(context, family_runs[0], error)
@@ -158,9 +163,9 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     await sync_state.note_incomplete(connection, account_id, family.name, _incomplete(family_run))
     if live and not quota_spent:
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
-    if live and summary.status == "completed":
+    if live and summary.status == "completed" and not summary.backs_off:
         await _succeeded(connection, context, family_run)
-    elif live and failed:
+    elif live and (failed or summary.backs_off):
         await cadence.failed(connection, account_id, family, summary.failure)
 
 

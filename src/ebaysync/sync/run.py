@@ -19,6 +19,7 @@ Nothing is marked as removed without a complete scan.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -39,6 +40,8 @@ from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import PageReader
 from ebaysync.sync.watch import watched
+
+log = logging.getLogger(__name__)
 
 
 async def run(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[Summary]:
@@ -62,7 +65,10 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
             except Exception as error:  # a bug here must not end the account's other families
                 await outcome.settle(context, held, error)
             outcome.count(context, [family_run.summary for family_run in held], started)
+            if wrong := context.api.transport.clock.disagreement():
+                log.warning("%s: %s; windows end by the clocks that agree", context.account.name, wrong)
             for family_run in held:
+                family_run.summary.reason = family_run.summary.reason or wrong
                 await outcome.report(context, family_run, options.walk)
     outcome.count(context, summaries, started)
     return summaries
@@ -73,6 +79,7 @@ async def _refuse(context: RunContext, family: Family, options: RunOptions) -> t
     summary = Summary(context.account.name, family.name)
     try:
         state = await sync_state.load(context.db, context.account, family)
+        context.api.transport.clock.database_is(state.now)
         family_run = FamilyRun(context, family, state, force=options.force)
         summary = family_run.summary
         if reason := await _reason_to_refuse(context, family_run):

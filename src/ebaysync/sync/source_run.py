@@ -14,6 +14,7 @@ from ebaysync.errors import LeaseLost
 from ebaysync.sync import outcome
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
+from ebaysync.sync.guard import CallGuard
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
@@ -31,6 +32,7 @@ class SourceRun:
         self.active = list(family_runs)
         self.family = family_runs[0].family  # families of one source declare the same value
         self.calls: Calls = open_source(self.family, context.api)
+        self.guard = CallGuard(context.api.transport)
         self.reader = self._windows()
 
     async def race(self, work: Awaitable[T]) -> T:
@@ -75,6 +77,7 @@ class SourceRun:
         """
         assert self.reader
         reached = window.span.start
+        self.guard.expect(window.span, window.width)
         for family_run in self.active:
             family_run.consistency.begin()
         slices = read(
@@ -117,6 +120,7 @@ class SourceRun:
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
             page = await calls.ask(window, offset)
+            self.guard.check(key_of(record) or record for record in page.records)
             self.progressed()
             return page
 

@@ -37,6 +37,8 @@ class Summary:
     incomplete: int | None = None
     inconsistent: str | None = None
     """why eBay's answers contradict themselves, so that a record may be missing"""
+    backs_off: bool = field(default=False, repr=False)
+    """whether the family waits as after a failure"""
     failure: EbaysyncError | None = field(default=None, repr=False)
     reached: datetime | None = field(default=None, repr=False)
 

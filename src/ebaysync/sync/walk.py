@@ -146,10 +146,18 @@ class _Query:
         self.slice = slice_
         self.page = page
         self.task: asyncio.Task[Page] | None = None
+        self._checked = False
 
     def start(self, reader: PageReader) -> None:
         if self.task is None and self.page is None:
             self.task = asyncio.create_task(_whole(reader, self.slice))
+
+    def unchecked(self) -> Page | None:
+        """The answer, if it has come and was not asked for here before."""
+        if self.task is None or not self.task.done() or self._checked:
+            return None
+        self._checked = True
+        return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
     async def answer(self) -> Page | XmlBroken:
         if self.page is None:
@@ -192,27 +200,25 @@ async def read(
             for query in list(line)[:ahead]:
                 query.start(reader)
             page = await line[0].answer()
+            for query in line:
+                if (found := query.unchecked()) is not None:
+                    repeats.check(query.slice, found)
             done = line.popleft()
             if isinstance(page, XmlBroken):
                 unreadable += 1
-                if not page.by_a_record:
-                    raise page
-                if done.slice.width > FINEST and unreadable <= UNREADABLE:
-                    line.extendleft(_Query(share) for share in reversed(done.slice.cut(2)))
-                elif page.document is not None and done.slice.width <= FINEST:
-                    yield SliceRecords(done.slice, (), width, ((page.document, page.message),))
-                else:
-                    raise page
+                halves = _around_broken(page, done.slice, unreadable)
+                line.extendleft(map(_Query, reversed(halves)))
+                if not halves:
+                    yield SliceRecords(done.slice, (), width, ((page.document or b"", page.message),))
                 continue
-            repeats.check(done.slice, page)
             if page.partial:
                 yield SliceRecords(done.slice, page.records, width, partial=page.partial)
                 return
             if page.lacks(reader.page_size):
                 inconsistent += 1
                 wide = inconsistent > WIDELY_INCONSISTENT
-                for slice_, found in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
-                    yield SliceRecords(slice_, found.records, width, inconsistent=_inconsistency(reader, slice_, found))
+                for slice_, part in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
+                    yield SliceRecords(slice_, part.records, width, inconsistent=_inconsistency(reader, slice_, part))
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)
@@ -226,6 +232,18 @@ async def read(
                 yield SliceRecords(done.slice, records, width, inconsistent=moving)
     finally:
         await cancel(*(query.task for query in line if query.task))
+
+
+def _around_broken(error: XmlBroken, slice_: Slice, unreadable: int) -> list[Slice]:
+    """The halves to ask for around a record that breaks its answer; none if the slice cannot be halved. Raises
+    XmlBroken if no record can be the cause."""
+    if not error.by_a_record:
+        raise error
+    if slice_.width > FINEST and unreadable <= UNREADABLE:
+        return slice_.cut(2)
+    if error.document is None or slice_.width > FINEST:
+        raise error
+    return []
 
 
 def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:

@@ -125,10 +125,13 @@ def edges(family_runs: Sequence[FamilyRun]) -> list[datetime]:
 
 
 def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
-    """Commit a cursor. It never moves back, unless it is beyond eBay's now (a database restored from elsewhere)."""
-    cursor, now = family_run.state.cursor, family_run.context.api.transport.clock.now()
-    # A cursor beyond eBay's now comes from a restored database or a wrong clock. Kept, it would skip orders.
-    position = end if cursor is None or cursor > now else max(end, cursor)
+    """Commit a cursor, no further than the earliest of the three clocks. It never moves back, unless it is beyond all
+    of them (a database restored from elsewhere)."""
+    cursor, clock = family_run.state.cursor, family_run.context.api.transport.clock
+    # A cursor in the future would skip orders once the clocks have passed it.
+    position = plan.whole_seconds(min(end, clock.earliest()))
+    if cursor is not None and cursor <= clock.latest():
+        position = max(position, cursor)
     account_id, name = family_run.context.account.id, family_run.family.name
     return Move(
         lambda connection: sync_state.move_cursor(connection, account_id, name, position),

@@ -80,6 +80,8 @@ class State:
     sweep: datetime | None = None
     """how far this round of the sweep has come; None: it has not begun"""
     sweep_width: timedelta | None = None
+    now: datetime | None = None
+    """by the database's clock"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -107,6 +109,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
             SYNC_STATE.c.sweep_cursor,
             SYNC_STATE.c.sweep_done,
             SYNC_STATE.c.sweep_width_seconds,
+            func.clock_timestamp().label("now"),
         ).select_from(row_of_family)
     )
     return State(
@@ -114,6 +117,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
         _cursor(account, family, row.cursor_value),
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
         timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
+        row.now,
     )
 
 
