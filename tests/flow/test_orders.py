@@ -382,7 +382,8 @@ async def test_where_ebay_refuses_all_details_the_orders_are_stored_and_a_dead_c
     for status in (429, 500):
         b.sim.faults.add("status", path=r"/order/[\d-]+$", status=status, times=None)
         summary = await b.run(account)
-        assert (summary.status, summary.caught_up, f"answered {status}" in summary.reason) == ("completed", False, True)
+        assert (summary.status, summary.caught_up) == ("completed", False)
+        assert "details are missing" in summary.reason
         assert query("SELECT count(*) FROM ebay_orders") == [(200,)]
         b.sim.faults.clear()
     b.sim.narrow(b.sim.world.sellers[0], "https://api.ebay.com/oauth/api_scope")

@@ -74,6 +74,8 @@ def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
         "last_run_at": iso(row.last_run_at) if row else None,
         "last_status": "running" if row and row.running else row.last_status if row else None,
         "last_error": row.last_error if row else None,
+        "incomplete_since": iso(row.incomplete_since) if row else None,
+        "details_due": row.details_due if row else 0,
         "next_due_at": iso(due.at) if due else None,
     }
 
@@ -84,7 +86,9 @@ FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE
 """
 _STATES = """
 SELECT s.*, extract(epoch FROM clock_timestamp() - CAST(s.cursor_value AS timestamptz)) AS lag,
-    l.lease_until > clock_timestamp() AS running
+    l.lease_until > clock_timestamp() AS running,
+    (SELECT count(*) FROM ebay_pending_detail d WHERE (d.ebay_account_id, d.api_family) = (s.ebay_account_id, s.api_family)
+        AND d.next_at IS NOT NULL) AS details_due
 FROM ebay_sync_state s
 LEFT JOIN ebay_lease l ON (l.ebay_account_id, l.api_family, l.walk) = (s.ebay_account_id, s.api_family, 'live')
 WHERE s.ebay_account_id = ANY(:accounts)
