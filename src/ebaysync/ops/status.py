@@ -87,7 +87,8 @@ FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE
 _STATES = """
 SELECT s.*, extract(epoch FROM clock_timestamp() - CAST(s.cursor_value AS timestamptz)) AS lag,
     l.lease_until > clock_timestamp() AS running,
-    (SELECT count(*) FROM ebay_pending_detail d WHERE (d.ebay_account_id, d.api_family) = (s.ebay_account_id, s.api_family)
+    (SELECT count(*) FROM ebay_pending_detail d
+        WHERE (d.ebay_account_id, d.api_family) = (s.ebay_account_id, s.api_family)
         AND d.next_at IS NOT NULL) AS details_due
 FROM ebay_sync_state s
 LEFT JOIN ebay_lease l ON (l.ebay_account_id, l.api_family, l.walk) = (s.ebay_account_id, s.api_family, 'live')
