@@ -22,7 +22,11 @@ def logs(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one run, page by page."""
+    """Show one run, page by page.
+
+    A run is one reading of one family of one account; `ebaysync runs` lists them. A page is what was stored together,
+    usually one answer of eBay's: its span of time, and how many records were read, stored and unchanged.
+    """
     session: Session = context.obj
 
     async def work(stop: Stop) -> dict[str, Any]:

@@ -33,7 +33,10 @@ def runs(
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the latest runs."""
+    """List the latest runs.
+
+    A run is one reading of one family of one account. `ebaysync logs RUN` shows what it read, page by page.
+    """
     session: Session = context.obj
     if status is not None and status not in history.STATUSES:
         raise UsageError(f"--status: {status!r} is none of {', '.join(history.STATUSES)}")

@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJson = False) -> None:
     """Show what runs when, and the calls it costs.
 
-    Shows stretched intervals and waits after failures, and of each quota what is used and what the day will cost. The
-    quotas are of all accounts of a keyset, whichever accounts are shown.
+    Shows stretched intervals and waits after failures. It also shows how much of each quota is used and how much the
+    day will need. Quotas always cover all accounts of a keyset.
     """
     session: Session = context.obj
 
