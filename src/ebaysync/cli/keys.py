@@ -12,7 +12,7 @@ from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
 from ebaysync.accounts.usage import metered
-from ebaysync.cli.format import console
+from ebaysync.cli.format import display
 from ebaysync.cli.options import AsJson, EnvironmentName
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
@@ -113,7 +113,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     )
     for key in found:
         table.add_row(*_cells(key))
-    console().print(table)
+    display(table)
     in_use = {(key.environment, key.client_id): key for key in reversed(found)}
     for key in reversed(in_use.values()):
         if key.state in ("renew", "expired"):

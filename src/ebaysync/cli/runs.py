@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import clean, console, short
+from ebaysync.cli.format import clean, console, reason_of, short
 from ebaysync.cli.options import AccountNames, AsJson, Limit, OneFamily
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -81,5 +81,5 @@ def _note(run: dict[str, Any]) -> str:
     if not summary:
         return seconds
     extra = f", {summary['removed']} gone" if summary.get("removed") else ""
-    extra += f"; {summary['reason']}" if summary.get("reason") else ""
+    extra += f"; {reason}" if (reason := reason_of(summary)) else ""
     return f"{summary.get('stored')} of {summary.get('fetched')} stored, {seconds}{extra}"

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import console
+from ebaysync.cli.format import display
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import schedule as schedules
@@ -41,7 +41,7 @@ def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJs
     if as_json:
         answer_json(found)
     else:
-        console().print(_rendered(found))
+        display(_rendered(found))
 
 
 def _rendered(found: dict[str, Any]) -> RenderableType:
