@@ -78,13 +78,25 @@ def test_every_declared_column_is_there_with_its_type(query: Callable[..., list[
                 extra["removed_at"] = types["timestamptz"]
             if table.personal:
                 extra["personal_erased_at"] = types["timestamptz"]
-            assert found == declared | extra
+            assert found == declared | extra, table.name
             key = query(
                 "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
                 " AND a.attnum = ANY(i.indkey) WHERE i.indrelid = %s::regclass AND i.indisprimary",
                 table.name,
             )
-            assert {name for (name,) in key} == {"ebay_account_id", *table.key}
+            assert {name for (name,) in key} == {"ebay_account_id", *table.key}, table.name
+
+
+def test_exactly_the_required_columns_are_not_null(query: Callable[..., list[Any]]) -> None:
+    """If SQL demands a value that the declaration does not, a record without it fails in PostgreSQL."""
+    for table in (table for family in discover().values() for table in family.tables):
+        rows = query(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_nullable = 'NO'",
+            table.name,
+        )
+        required = {column.name for column in table.columns if column.required}
+        always = {"ebay_account_id", *table.key, *table.parent_key, "raw_payload", "first_seen_at", "updated_at"}
+        assert {name for (name,) in rows} == required | always, table.name
 
 
 def test_the_wheel_carries_the_schema_and_nothing_else_of_its_folder() -> None:
