@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty: Da
     await empty.execute("UPDATE ebaysync_schema SET checksum = 'other' WHERE version = 2")
     with pytest.raises(DatabaseError, match=r"0002_orders\.sql was changed"):
         await migrate.require_current(empty)
+
+
+async def test_two_files_with_the_same_number_are_refused_by_name(
+    empty: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("0001_control", "0002_orders", "0002_other"):
+        (tmp_path / f"{name}.sql").write_text("SELECT 1")
+    monkeypatch.setattr(migrate, "_folder", lambda: tmp_path)
+    with pytest.raises(DatabaseError, match=r"0002_orders\.sql and sql/0002_other\.sql have the same number"):
+        await migrate.migrate(empty)
+    assert await empty.rows("SELECT FROM pg_tables WHERE schemaname = 'public'") == []
 
 
 async def test_a_schema_of_a_newer_program_is_refused(empty: Database) -> None:
