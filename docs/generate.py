@@ -1,4 +1,7 @@
-"""Writes the pages of docs/reference from the code. `make docs-reference` runs it; a test compares the result."""
+"""Writes the pages of docs/reference, and the table in docs/quotas.md, from the code.
+
+`make docs-reference` runs it; a test compares the result.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typer.main import get_command
 
 from ebaysync import errors
 from ebaysync.cli.app import app
+from ebaysync.ebay.limits import Usage, quotas
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
@@ -50,6 +54,14 @@ CONTROL_TABLES = {
     "ebay_forgotten": "people who were erased, as salted digests",
     "ebay_forgotten_salt": "the salt of these digests",
     "ebaysync_schema": "the SQL files that were applied, with their digests",
+}
+# The calls of a run by source, where the declaration of a family does not tell them.
+CALLS = {
+    "orders": "1, and 1 per order whose cancellation is in progress",
+    "messages": "1 for the list of folders; per folder 1, and 1 for the sweep; 1 per ten new bodies",
+    "inventory": "1 per 200 items, and (offers) 1 per SKU",
+    "active_inventory": "1 per 200 listings",
+    "buyer": "1 per 200 purchases",
 }
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py. To change it, change the code and run: make docs-reference -->\n\n"
@@ -142,6 +154,37 @@ def _read(family: Family) -> str:
     return ", ".join(said)
 
 
+def quotas_page() -> str:
+    """docs/quotas.md, with the table of what a run costs."""
+    before, begin, rest = (HERE / "quotas.md").read_text().partition("<!-- Written by docs/generate.py. -->\n")
+    _, end, after = rest.partition("<!-- End. -->\n")
+    assert begin and end, "the marks around the table"  # noqa: PT018
+    return f"{before}{begin}\n{_costs()}\n{end}{after}"
+
+
+def _costs() -> str:
+    by_source: dict[str, list[Family]] = {}
+    for family in discover().values():
+        by_source.setdefault(family.source, []).append(family)
+    rows = []
+    for source, found in by_source.items():
+        names = ", ".join(family.name for family in found)
+        apis = dict.fromkeys(Usage().bucket(api) for family in found for api in family.costs)
+        daily = {api: quotas()[api].daily for api in apis}
+        limits = ", ".join(f"`{api}` {f'{calls:,}' if calls else 'unknown'}" for api, calls in daily.items())
+        rows.append((names, CALLS.get(source) or _calls(found[0]), limits))
+    return _table(("families", "calls", "API, and its calls a day"), *rows)
+
+
+def _calls(family: Family) -> str:
+    parts = ["1"]
+    if family.window.sweep:
+        parts.append("1 for the sweep")
+    if family.detail and family.detail.open_column:
+        parts.append("1 per record that is still open")
+    return ", and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
+
+
 def tables() -> str:
     head = (
         "# Tables\n\n"
@@ -199,3 +242,4 @@ def _table(*rows: tuple[str, ...]) -> str:
 if __name__ == "__main__":
     for name, text in pages().items():
         (HERE / "reference" / f"{name}.md").write_text(text)
+    (HERE / "quotas.md").write_text(quotas_page())

@@ -53,10 +53,23 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 @pytest.mark.parametrize("command", sorted(commands(typer.main.get_command(app))), ids=" ".join)
 def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> None:
-    ended = CliRunner().invoke(app, [*command, "--help"])
-    assert (ended.exit_code, ended.stderr) == (0, "")
-    example = next(line for line in ended.stdout.splitlines() if "Example:" in line)
+    example = next(line for line in help_of(*command) if "Example:" in line)
     assert f"ebaysync {' '.join(command)}" in example
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("accounts",), ("families",), *sorted(commands(typer.main.get_command(app)))], ids=" ".join
+)
+def test_help_fits_a_terminal_and_names_values_instead_of_types(command: tuple[str, ...]) -> None:
+    lines = help_of(*command)
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if re.search(r"[{}]|\[\[|<(str|int|float|list|path|file|directory|%)", line)]
+
+
+def help_of(*command: str) -> list[str]:
+    ended = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    return ended.stdout.splitlines()
 
 
 def test_a_command_imports_what_it_needs_and_not_what_others_do(program: Any) -> None:

@@ -169,7 +169,7 @@ def test_prune_says_what_it_would_do_does_it_and_keeps_what_the_sweep_needs(
     command: Callable[..., Ended], names: list[str], query: Query
 ) -> None:
     assert command("run", "orders", "--account", names[0]).code == 0
-    assert command("prune").out == "nothing is past its retention\n"
+    assert command("prune").out == "nothing is older than the settings allow\n"
     query("UPDATE ebay_worker_run SET started_at = started_at - interval '91 days' RETURNING 1")
     query("UPDATE ebay_orders SET updated_at = updated_at - interval '91 days' RETURNING 1")
     announced = command("prune", "--dry-run", "--keep-raw", "1", "--json")

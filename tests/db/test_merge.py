@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from ebaysync.errors import DatabaseError
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Merged, Writer, merge
 from ebaysync.store.table import NUMERIC, TIME, Column, Table
@@ -63,6 +64,20 @@ async def store(db: Database) -> Store:
 
     await db.transact(prepare)
     return Store(db, account)
+
+
+async def test_a_missing_column_or_table_is_named_with_both_of_its_causes_and_without_data(store: Store) -> None:
+    for statement, missing in (
+        ("ALTER TABLE things DROP COLUMN title", '"title"'),
+        ("DROP TABLE things", '"things"'),
+    ):
+        await store.db.execute(statement)
+        with pytest.raises(DatabaseError, match=f"not as expected: .*{missing}.* does not exist") as caught:
+            await store(thing(title="Jane Doe"))
+        assert "Jane" not in caught.value.message
+        assert caught.value.hint
+        assert "ebaysync migrate" in caught.value.hint
+        assert "declaration and its SQL file differ" in caught.value.hint
 
 
 def keys(found: Sequence[tuple[str, ...]]) -> set[tuple[str, ...]]:

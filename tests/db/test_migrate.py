@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,17 @@ async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty: Da
         await migrate.require_current(empty)
 
 
+async def test_two_files_with_the_same_number_are_refused_by_name(
+    empty: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("0001_control", "0002_orders", "0002_other"):
+        (tmp_path / f"{name}.sql").write_text("SELECT 1")
+    monkeypatch.setattr(migrate, "_folder", lambda: tmp_path)
+    with pytest.raises(DatabaseError, match=r"0002_orders\.sql and sql/0002_other\.sql have the same number"):
+        await migrate.migrate(empty)
+    assert await empty.rows("SELECT FROM pg_tables WHERE schemaname = 'public'") == []
+
+
 async def test_a_schema_of_a_newer_program_is_refused(empty: Database) -> None:
     await migrate.migrate(empty)
     await empty.execute("INSERT INTO ebaysync_schema (version, name, checksum) VALUES (9999, 'x', 'x')")
@@ -78,13 +90,25 @@ def test_every_declared_column_is_there_with_its_type(query: Callable[..., list[
                 extra["removed_at"] = types["timestamptz"]
             if table.personal:
                 extra["personal_erased_at"] = types["timestamptz"]
-            assert found == declared | extra
+            assert found == declared | extra, table.name
             key = query(
                 "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
                 " AND a.attnum = ANY(i.indkey) WHERE i.indrelid = %s::regclass AND i.indisprimary",
                 table.name,
             )
-            assert {name for (name,) in key} == {"ebay_account_id", *table.key}
+            assert {name for (name,) in key} == {"ebay_account_id", *table.key}, table.name
+
+
+def test_exactly_the_required_columns_are_not_null(query: Callable[..., list[Any]]) -> None:
+    """If SQL demands a value that the declaration does not, a record without it fails in PostgreSQL."""
+    for table in (table for family in discover().values() for table in family.tables):
+        rows = query(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_nullable = 'NO'",
+            table.name,
+        )
+        required = {column.name for column in table.columns if column.required}
+        always = {"ebay_account_id", *table.key, *table.parent_key, "raw_payload", "first_seen_at", "updated_at"}
+        assert {name for (name,) in rows} == required | always, table.name
 
 
 def test_the_wheel_carries_the_schema_and_nothing_else_of_its_folder() -> None:

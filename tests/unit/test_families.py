@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ebaysync.ebay.limits import Usage, quotas
 from ebaysync.families import discover, disputes
 from ebaysync.families.decoder import Decoder, Unusable
 from ebaysync.families.family import MergeSpec, RecordVersions
@@ -50,6 +51,7 @@ def test_every_family_can_be_found_and_has_what_the_loop_needs() -> None:
         assert name == family.name
         assert family.scopes
         assert family.every_minutes > 0
+        assert {Usage().bucket(api) for api in family.costs} <= set(quotas()), f"{name}: costs"
         for table in family.tables:
             assert set(table.key) <= {column.name for column in table.columns}
 

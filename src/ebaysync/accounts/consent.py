@@ -31,7 +31,7 @@ AGAIN = "nothing was stored; run the command again: a code works once, within fi
 
 
 def code_in(pasted: str, state: str) -> Secret:
-    """The decoded code from the URL to which eBay's page led, or the code itself.
+    """The decoded code from the URL of the page that eBay opens next, or the code itself.
 
     Raises UsageError, and ConsentNeeded if the seller declined.
     """
@@ -48,12 +48,13 @@ def code_in(pasted: str, state: str) -> Secret:
     if not fields.get("code"):
         raise UsageError(
             "there is no code in this address",
-            hint="paste the address to which eBay leads after the seller has agreed; it has code=… in it",
+            hint="paste the address of the page that eBay opens next, after the seller has agreed; it has code=… in it",
         )
     if unquote(fields.get("state", "")) != state:
         raise UsageError(
             "this address answers another question than the one just asked (its state differs)",
-            hint="use the address printed above, in a browser of the seller, and paste where it leads to",
+            hint="open the address printed above in the seller's browser, and paste the address of the page that eBay "
+            "opens next",
         )
     return _code(fields["code"])
 

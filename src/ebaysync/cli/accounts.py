@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.format import console, short
+from ebaysync.cli.format import display, short
 from ebaysync.cli.options import AccountArgument, AsJson, Reason, reason_in
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import control
@@ -46,7 +46,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
             account.marketplace_id or "–",
             state,
         )
-    console().print(table)
+    display(table)
 
 
 @group.command("show", epilog="\b\nExample: ebaysync accounts show alice")
@@ -65,13 +65,13 @@ def show(context: typer.Context, name: AccountArgument, as_json: AsJson = False)
     if as_json:
         answer_json(found)
         return
-    console().print(_facts(found))
+    display(_facts(found))
     if found["refreshes"]:
-        console().print("\nThe last token refreshes:")
-        console().print(_refreshes(found["refreshes"]))
+        display("\nThe last token refreshes:")
+        display(_refreshes(found["refreshes"]))
     if found["changes"]:
-        console().print("\nThe last changes:")
-        console().print(_changes(found["changes"]))
+        display("\nThe last changes:")
+        display(_changes(found["changes"]))
 
 
 def _facts(found: dict[str, Any]) -> Table:

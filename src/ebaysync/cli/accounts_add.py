@@ -12,7 +12,7 @@ from ebaysync.accounts import accounts, vault
 from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import group
-from ebaysync.cli.options import AsJson
+from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
@@ -27,27 +27,33 @@ SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 def register(_: typer.Typer) -> None:
     group.command(
-        epilog="\b\nExample: ebaysync accounts add alice --environment production --refresh-token-stdin < token"
+        epilog="\b\nExample: ebaysync accounts add alice --environment production \\\n"
+        "           --refresh-token-stdin < token"
     )(add)
 
 
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
-    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
+    environment: EnvironmentName,
     refresh_token_stdin: Annotated[
         bool, typer.Option("--refresh-token-stdin", help="Read the refresh token from standard input.")
     ] = False,
-    scopes: Annotated[str | None, typer.Option(help="The scopes of the consent, separated by commas.")] = None,
+    scopes: Annotated[
+        str | None, typer.Option(metavar="SCOPES", help="The scopes of the consent, separated by commas.")
+    ] = None,
     consented_on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day of the consent, which lasts 18 months.")
+        datetime | None,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="The day of the consent, which lasts 18 months."),
     ] = None,
     ebay_user_id: Annotated[
-        str | None, typer.Option(help="The seller's immutable user id, if the token lacks the scope for Identity.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The seller's immutable user id, if the token lacks the scope commerce.identity.readonly.",
+        ),
     ] = None,
-    marketplace: Annotated[
-        str | None, typer.Option(help="Such as EBAY_GB. Default: where the seller registered.")
-    ] = None,
+    marketplace: Marketplace = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an account with a refresh token.

@@ -17,7 +17,7 @@ from ebaysync.accounts.accounts import Account, Consent, KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.accounts import group
 from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
-from ebaysync.cli.options import AsJson
+from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.hosts import hosts
@@ -25,39 +25,43 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
-from ebaysync.settings import ENVIRONMENTS
 from ebaysync.sync.state.sync_state import iso
 from ebaysync.sync.stop import Stop
 
 
 def register(_: typer.Typer) -> None:
     group.command(
-        epilog="\b\nExample: ebaysync accounts connect alice --environment production --marketplace EBAY_GB",
+        epilog="\b\nExample: ebaysync accounts connect alice --environment production",
     )(connect)
 
 
 def connect(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
-    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
-    marketplace: Annotated[
-        str | None, typer.Option(help="Such as EBAY_GB. Default: where the seller registered.")
+    environment: EnvironmentName,
+    marketplace: Marketplace = None,
+    scopes: Annotated[
+        str | None, typer.Option(metavar="SCOPES", help="Ask only for these scopes, separated by commas.")
     ] = None,
-    scopes: Annotated[str | None, typer.Option(help="Ask only for these scopes, separated by commas.")] = None,
     families: Annotated[
-        str | None, typer.Option(help="Ask only for what these families need, separated by commas.")
+        str | None,
+        typer.Option(metavar="FAMILIES", help="Ask only for what these families need, separated by commas."),
     ] = None,
     ebay_user_id: Annotated[
-        str | None, typer.Option(help="The seller's immutable user id, if --scopes leaves Identity out.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The seller's immutable user id, if --scopes leaves commerce.identity.readonly out.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect a seller through eBay's consent page.
 
-    Also renews a consent. Prints the page's address. The seller agrees there; then paste the address to which eBay
-    leads, or the code in it. In a script, the address is the first line of standard output (with --json, of standard
-    error) and the answer is one line of standard input. After an interruption, the same command continues without the
-    page.
+    Also renews a consent. Prints the page's address. The seller agrees there; then paste the address of the page that
+    eBay opens next, or the code in it. In a script, the address is the first line of standard output (with --json, of
+    standard error) and the answer is one line of standard input. After an interruption, the same command continues
+    without the page.
     """
     session: Session = context.obj
     check_name(name, environment)
@@ -128,7 +132,8 @@ def _pasted() -> str:
     if sys.stdin.isatty():
         typer.echo(
             "Open this address in the seller's browser (any machine's) and agree.\n"
-            "Then paste the address to which eBay leads, or the code in it, within five minutes, and press Enter:",
+            "Then paste the address of the page that eBay opens next, or the code in it,\n"
+            "within five minutes, and press Enter:",
             err=True,
         )
     line = sys.stdin.buffer.readline(LONGEST_TOKEN)

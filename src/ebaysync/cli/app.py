@@ -15,7 +15,7 @@ from importlib.util import LazyLoader
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 from typer.main import get_command, get_group
 
 from ebaysync import log as logs
@@ -96,6 +96,17 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows)
 
 
+class Argument(TyperArgument):
+    """Shown as NAME, [NAME] or [NAME]..., where Typer shows {NAME} and <str>."""
+
+    def get_usage_pieces(self, ctx: Any) -> list[str]:
+        name = self.metavar or self.name
+        return [(name if self.required else f"[{name}]") + ("" if self.nargs == 1 else "...")]
+
+    def display_type_rich(self, ctx: Any) -> None:
+        """No type: the name and the help say what is meant."""
+
+
 def _set_log_level(context: typer.Context, option: typer.CallbackParam, wanted: bool) -> None:
     session = context.find_root().obj
     if wanted and session is not None:  # there is none during shell completion
@@ -118,6 +129,9 @@ def _with_log_options(command: Any) -> Any:
     """Give a command its own -v and -q, so that they may stand before or after its name."""
     part = typer.Typer(add_completion=False)
     part.command()(_log_options)
+    for parameter in command.params:
+        if isinstance(parameter, TyperArgument):
+            parameter.__class__ = Argument
     command.params += [option for option in get_command(part).params if option.name in ("verbose", "quiet")]
     for each in getattr(command, "commands", {}).values():
         _with_log_options(each)
@@ -128,7 +142,7 @@ app = typer.Typer(
     name="ebaysync",
     cls=Commands,
     help="Copy everything eBay knows about your seller accounts into PostgreSQL.",
-    epilog="\b\n`ebaysync COMMAND --help` explains a command. -v and -q may stand before or after it.",
+    epilog="\b\n`COMMAND --help` explains a command. -v and -q may come before or after it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

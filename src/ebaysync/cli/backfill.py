@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def backfill(
     context: typer.Context,
-    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How many days back.")],
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3660, help="How many days back.")],
     family: Annotated[
-        list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Default: all.", autocompletion=complete_family)
+        list[str] | None, typer.Argument(metavar="FAMILY", help="Default: all.", autocompletion=complete_family)
     ] = None,
     account: AccountNames = None,
     as_json: AsJson = False,

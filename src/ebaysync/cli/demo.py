@@ -1,4 +1,4 @@
-"""demo: simulator, database and a sync from end to end."""
+"""demo: a full sync against a simulated eBay."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     context: typer.Context,
-    sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 4,
-    orders: Annotated[int, typer.Option(min=0, help="Orders per seller at the start.")] = 150,
+    sellers: Annotated[int, typer.Option(metavar="N", min=1, help="How many sellers.")] = 4,
+    orders: Annotated[int, typer.Option(metavar="N", min=0, help="Orders per seller at the start.")] = 150,
     things: Annotated[
-        int, typer.Option(min=0, help="Transactions, listings, messages and so on per seller at the start.")
+        int,
+        typer.Option(metavar="N", min=0, help="Transactions, listings, messages and so on per seller at the start."),
     ] = 25,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same data.")] = 1,
 ) -> None:
-    """Run simulator, database and a sync from end to end.
+    """Try a full sync against a simulated eBay.
 
     It uses a home of its own and removes it at the end. Your database and your home are not touched.
     """
@@ -53,7 +54,7 @@ def demo(
         )
         # Our own connection keeps one server running for all commands.
         _hold(stack, program.settings)
-        program.say("A bundled eBay is up, with an embedded PostgreSQL. Each line below is a real command.")
+        program.say("A simulated eBay and an embedded PostgreSQL are running. Each line below is a real command.")
         for seller in control.sellers(world):
             name = str(seller["username"])
             program(

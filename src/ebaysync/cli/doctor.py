@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import console
+from ebaysync.cli.format import display
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import DatabaseError
@@ -76,4 +76,4 @@ def _show(found: Sequence[Finding]) -> None:
             if one.check == check and (one.status != "ok" or len(well) <= 3):
                 hint = f"\n→ {one.hint}" if one.hint else ""
                 table.add_row(Text(one.status, _STYLES[one.status]), check, one.subject, one.message + hint)
-    console().print(table)
+    display(table)

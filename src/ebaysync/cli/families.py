@@ -10,7 +10,7 @@ from rich.table import Table
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.completion import complete_account
-from ebaysync.cli.format import console
+from ebaysync.cli.format import display
 from ebaysync.cli.options import AsJson, FamilyName, Reason, reason_in
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -59,9 +59,9 @@ def families(context: typer.Context, account: OneAccount = None, as_json: AsJson
     if as_json:
         answer_json(found)
         return
-    console().print(_of_account(found) if account else _overview(found))
+    display(_of_account(found) if account else _overview(found))
     if found["paused"]:
-        console().print("\neverything is paused; continue with: ebaysync resume")
+        display("\neverything is paused; continue with: ebaysync resume")
 
 
 def _overview(found: dict[str, Any]) -> Table:

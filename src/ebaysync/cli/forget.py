@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def forget(
     context: typer.Context,
     person: Annotated[
-        str | None, typer.Argument(metavar="[USERNAME_OR_ID]", help="The eBay user name or immutable id.")
+        str | None, typer.Argument(metavar="USERNAME_OR_ID", help="The eBay user name or immutable id.")
     ] = None,
     from_file: Annotated[
         Path | None,

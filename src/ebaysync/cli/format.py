@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+import typer
+from rich.console import Console, RenderableType
+
+from ebaysync.sync.summary import SHARED_CALLS
+
+_SHARED_CALLS = re.compile(re.escape(SHARED_CALLS).replace(re.escape("{}"), "(.+)"))
 
 
 def console() -> Console:
@@ -15,9 +21,22 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+def display(content: RenderableType) -> None:
+    """Print a table or text, without the blanks that fill up a table's last column."""
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(content)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)
+
+
 def short(moment: str | None) -> str:
     """A time from JSON, to the minute."""
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%MZ") if moment else "–"
+
+
+def exact(moment: str | None) -> str:
+    """A time from JSON, to the second: eBay's windows have no fraction."""
+    return re.sub(r"\.\d+", "", moment) if moment else "–"
 
 
 def lasting(seconds: float | None) -> str:
@@ -45,6 +64,18 @@ def prefixed(account: str, message: str) -> str:
     return message if message.startswith(f"{account}: ") else f"{account}: {message}"
 
 
+def reason_of(facts: dict[str, Any]) -> str:
+    """A run's reason, from its JSON, in few words; empty if it has none."""
+    family = _counted_at(facts)
+    return f"same calls as {family}" if family else facts.get("reason") or ""
+
+
+def _counted_at(facts: dict[str, Any]) -> str | None:
+    """The family whose calls also read this one."""
+    found = _SHARED_CALLS.fullmatch(facts.get("reason") or "")
+    return found[1] if found else None
+
+
 def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
     """A run, from its JSON, in one line."""
     head = f"{run['account']} {run['family']}: {run['status']}"
@@ -55,6 +86,7 @@ def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
     extra = f", {run['removed']} gone" if run["removed"] else ""
     extra += f", {run['quarantined']} in quarantine" if run["quarantined"] else ""
     behind = "" if run["caught_up"] or run["status"] != "completed" else ", not caught up yet"
-    behind += f" ({run['reason']})" if run["reason"] else ""
-    calls = f"{run['calls']} call{'' if run['calls'] == 1 else 's'}"
-    return f"{head}, {facts}{extra}{behind}; {calls}, {run['seconds']:.1f} s; cursor {run['cursor']}"
+    reason = reason_of(run)
+    behind += f" ({reason})" if reason else ""
+    calls = "" if _counted_at(run) else f"{run['calls']} call{'' if run['calls'] == 1 else 's'}, "
+    return f"{head}, {facts}{extra}{behind}; {calls}{run['seconds']:.1f} s; cursor {exact(run['cursor'])}"

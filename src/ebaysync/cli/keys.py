@@ -12,8 +12,8 @@ from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
 from ebaysync.accounts.usage import metered
-from ebaysync.cli.format import console
-from ebaysync.cli.options import AsJson
+from ebaysync.cli.format import display
+from ebaysync.cli.options import AsJson, EnvironmentName
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
@@ -34,9 +34,9 @@ def register(app: typer.Typer) -> None:
 
 @group.command("rotate", epilog="\b\nExample: EBAYSYNC_SECRET_KEY_FILE=new-then-old.key ebaysync keys rotate")
 def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
-    """Encrypt all stored secrets with the first key.
+    """Encrypt all stored secrets with the new (first) key.
 
-    Runs may go on meanwhile. It can be interrupted and repeated.
+    Runs may continue meanwhile. It can be interrupted and repeated.
     """
     session: Session = context.obj
 
@@ -63,7 +63,7 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
 @signing_group.command(epilog="\b\nExample: ebaysync keys signing create --environment production")
 def create(
     context: typer.Context,
-    environment: Annotated[str, typer.Option("--environment", "-e", help=" · ".join(ENVIRONMENTS))],
+    environment: EnvironmentName,
     renew: Annotated[bool, typer.Option("--renew", help="Create one even if a valid key exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -113,7 +113,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     )
     for key in found:
         table.add_row(*_cells(key))
-    console().print(table)
+    display(table)
     in_use = {(key.environment, key.client_id): key for key in reversed(found)}
     for key in reversed(in_use.values()):
         if key.state in ("renew", "expired"):

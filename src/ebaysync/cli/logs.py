@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ebaysync.cli.format import clean, short
+from ebaysync.cli.format import clean, exact, reason_of, short
 from ebaysync.cli.options import AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import history
@@ -22,7 +22,11 @@ def logs(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one run, page by page."""
+    """Show one run, page by page.
+
+    A run is one reading of one family of one account; `ebaysync runs` lists them. A page is what was stored together,
+    usually one answer of eBay's: its span of time, and how many records were read, stored and unchanged.
+    """
     session: Session = context.obj
 
     async def work(stop: Stop) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def logs(
 
 
 def _line_text(kind: str, facts: dict[str, Any]) -> str:
-    span = f"{_time(facts['from'])} … {_time(facts['to'])}" if facts.get("from") else ""
+    span = f"{exact(facts['from'])} … {exact(facts['to'])}" if facts.get("from") else ""
     if kind == "start":
         return f"window {span}" if span else ""
     if kind == "error":
@@ -62,10 +66,5 @@ def _line_text(kind: str, facts: dict[str, Any]) -> str:
     if kind == "page":
         return ", ".join(([span] if span else []) + counts)
     calls = f"{facts.get('calls')} calls, {facts.get('seconds')} s"
-    reason = [facts["reason"]] if facts.get("reason") else []
-    return "; ".join([", ".join(counts), calls, f"cursor {facts.get('cursor') or '–'}", *reason])
-
-
-def _time(moment: str | None) -> str:
-    """Without the fraction, which eBay's windows do not have."""
-    return moment.replace(".000Z", "Z") if moment else "–"
+    reason = [found] if (found := reason_of(facts)) else []
+    return "; ".join([", ".join(counts), calls, f"cursor {exact(facts.get('cursor'))}", *reason])

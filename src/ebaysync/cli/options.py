@@ -8,6 +8,7 @@ import typer
 
 from ebaysync.cli.completion import complete_account, complete_family
 from ebaysync.errors import UsageError
+from ebaysync.settings import ENVIRONMENTS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 AccountName = Annotated[
@@ -45,8 +46,18 @@ OneFamily = Annotated[
     str | None,
     typer.Option("--family", "-f", metavar="FAMILY", help="Only this family.", autocompletion=complete_family),
 ]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many lines at most.")]
-Reason = Annotated[str | None, typer.Option("--reason", "-r", help="Why. It is stored with who and when.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="How many lines at most.")]
+EnvironmentName = Annotated[
+    str, typer.Option("--environment", "-e", metavar="ENVIRONMENT", help=" · ".join(ENVIRONMENTS))
+]
+Marketplace = Annotated[
+    str | None,
+    typer.Option(metavar="MARKETPLACE", help="Such as EBAY_GB. Default: where the seller registered."),
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", "-r", metavar="REASON", help="The reason; it is logged with your name and the time."),
+]
 
 
 def reason_in(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""prune: delete data past its retention."""
+"""prune: delete data that is older than the settings allow."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def prune(
     keep_addresses: Annotated[int | None, _days("addresses")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete data past its retention.
+    """Delete data that is older than the settings allow.
 
     Deletes old runs, logs and events, and if set, empties old payloads and erases old addresses. It works in small
     transactions beside running work. Run it once a night.
@@ -81,4 +81,4 @@ def prune(
             did = "emptied" if name == "payloads" else "erased" if name in ("addresses", "gift_details") else "deleted"
             typer.echo(f"{number:>12,}  {_SAID[name]} {would}{did}")
     if not any(found.values()):
-        typer.echo("nothing is past its retention")
+        typer.echo("nothing is older than the settings allow")

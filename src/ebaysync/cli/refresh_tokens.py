@@ -10,7 +10,7 @@ from ebaysync import log as logs
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import open_api
 from ebaysync.cli.account_runs import chosen_accounts, warn_of_ends
-from ebaysync.cli.format import prefixed
+from ebaysync.cli.format import exact, prefixed
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted
@@ -55,7 +55,7 @@ def refresh_tokens(
             done = "failed" if result["failure"] else "refreshed" if result["refreshed"] else "still good"
             if result["reason"]:
                 done = f"skipped, {result['reason']}"
-            until = f", until {result['access_expires_at']}" if result["access_expires_at"] else ""
+            until = f", until {exact(result['access_expires_at'])}" if result["access_expires_at"] else ""
             typer.echo(f"{result['account']}: {done}{until}")
     for result in results:
         if error := result["failure"]:

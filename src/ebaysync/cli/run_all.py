@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def run_all(
     context: typer.Context,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="How many accounts run at the same time.")
+        int | None, typer.Option("--jobs", "-j", metavar="N", min=1, help="How many accounts run at the same time.")
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Run all families, due or not.")] = False,
     account: AccountNames = None,
@@ -54,7 +54,7 @@ def run_all(
     """Read every due family of every active account.
 
     This is the command for a timer. It renews access tokens, runs each account in its own process, and exits with 3 if
-    an account or family failed; the others are stored.
+    an account or family failed; the data of the others is stored.
     """
     session: Session = context.obj
     only = [named(name).name for name in family or ()]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import clean, console, short
+from ebaysync.cli.format import clean, console, reason_of, short
 from ebaysync.cli.options import AccountNames, AsJson, Limit, OneFamily
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -33,7 +33,10 @@ def runs(
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the latest runs."""
+    """List the latest runs.
+
+    A run is one reading of one family of one account. `ebaysync logs RUN` shows what it read, page by page.
+    """
     session: Session = context.obj
     if status is not None and status not in history.STATUSES:
         raise UsageError(f"--status: {status!r} is none of {', '.join(history.STATUSES)}")
@@ -78,5 +81,5 @@ def _note(run: dict[str, Any]) -> str:
     if not summary:
         return seconds
     extra = f", {summary['removed']} gone" if summary.get("removed") else ""
-    extra += f"; {summary['reason']}" if summary.get("reason") else ""
+    extra += f"; {reason}" if (reason := reason_of(summary)) else ""
     return f"{summary.get('stored')} of {summary.get('fetched')} stored, {seconds}{extra}"

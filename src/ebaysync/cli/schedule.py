@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import console
+from ebaysync.cli.format import display
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import schedule as schedules
@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJson = False) -> None:
     """Show what runs when, and the calls it costs.
 
-    Shows stretched intervals and waits after failures, and of each quota what is used and what the day will cost. The
-    quotas are of all accounts of a keyset, whichever accounts are shown.
+    Shows stretched intervals and waits after failures. It also shows how much of each quota is used and how much the
+    day will need. Quotas always cover all accounts of a keyset.
     """
     session: Session = context.obj
 
@@ -41,7 +41,7 @@ def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJs
     if as_json:
         answer_json(found)
     else:
-        console().print(_rendered(found))
+        display(_rendered(found))
 
 
 def _rendered(found: dict[str, Any]) -> RenderableType:

@@ -33,13 +33,14 @@ def make_world(seed: int, sellers: int, orders: int, things: int) -> World:
 
 def simulator(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8090,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
-    sellers: Annotated[int, typer.Option(min=1, help="How many sellers.")] = 3,
-    orders: Annotated[int, typer.Option(min=0, help="Orders per seller at the start.")] = 200,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")] = 8090,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same data.")] = 1,
+    sellers: Annotated[int, typer.Option(metavar="N", min=1, help="How many sellers.")] = 3,
+    orders: Annotated[int, typer.Option(metavar="N", min=0, help="Orders per seller at the start.")] = 200,
     things: Annotated[
-        int, typer.Option(min=0, help="Transactions, listings, messages and so on per seller at the start.")
+        int,
+        typer.Option(metavar="N", min=0, help="Transactions, listings, messages and so on per seller at the start."),
     ] = 50,
     quota: Annotated[
         list[str] | None,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ebaysync.accounts import accounts, consent
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.format import ago, console, lasting, short
+from ebaysync.cli.format import ago, console, display, lasting, short
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -64,7 +64,7 @@ def status(
     if as_json:
         answer_json(found)
     elif not watch:
-        console().print(_rendered(found, pause))
+        display(_rendered(found, pause))
 
 
 def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:

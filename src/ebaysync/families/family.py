@@ -109,7 +109,10 @@ class Family:
     detail: DetailSpec | None = None
     merge: MergeSpec = MergeSpec()
     own_records: Callable[[bytes], bool] | None = None
-    """which records of the source are this family's; None: all"""
+    """whether a record of the source, as bytes, is this family's; None: all are.
+
+    False for a record that cannot be read: the family that reads all records reports it.
+    """
     normal: tuple[str, ...] = ()
     """columns that have a value in a fully normalized record; a run counts the others"""
     part_column: str | None = None

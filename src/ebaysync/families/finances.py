@@ -12,7 +12,7 @@ How eBay behaves, and this module copes:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,6 +42,25 @@ def signed(name: str) -> Any:
 
 def reference(kind: str) -> str:
     return f"references[referenceType={kind}].referenceId"
+
+
+class _Type(msgspec.Struct, rename="camel"):
+    transaction_type: str | None = None
+
+
+def of_type(kind: str) -> Callable[[bytes], bool]:
+    """For `own_records`: whether a transaction has this type, such as REFUND.
+
+    False for one that cannot be read: the family finances, which reads all of them, reports it.
+    """
+
+    def is_of_type(record: bytes) -> bool:
+        try:
+            return msgspec.json.decode(record, type=_Type).transaction_type == kind
+        except ValueError:
+            return False
+
+    return is_of_type
 
 
 AMOUNT = (

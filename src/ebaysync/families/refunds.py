@@ -8,23 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import msgspec
-
 from ebaysync.families import finances
 from ebaysync.families.family import Family, MergeSpec, WindowSpec
 from ebaysync.families.finances import reference
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table
-
-
-class _Type(msgspec.Struct, rename="camel"):
-    transaction_type: str | None = None
-
-
-def is_refund(record: bytes) -> bool:
-    try:
-        return msgspec.json.decode(record, type=_Type).transaction_type == "REFUND"
-    except ValueError:
-        return False  # the family finances reports what is wrong with it
 
 
 def refunded(row: Row) -> Decimal | None:
@@ -89,6 +76,6 @@ FAMILY = Family(
     window=WindowSpec(
         furthest_reach=finances.FURTHEST, overlap=finances.OVERLAP, sweep=finances.SWEEP, widest=finances.WIDEST
     ),
-    own_records=is_refund,
+    own_records=finances.of_type("REFUND"),
     merge=MergeSpec(enrich=_REASONS),
 )

@@ -1,7 +1,8 @@
 """The connection to PostgreSQL: the engine, transactions with retry, and one place that translates its errors.
 
-PostgreSQL's own texts are never passed on: DETAIL and CONTEXT quote rows, and a connection error may quote a part of
-the URL. Messages have SQLSTATE, table, column, constraint and host instead.
+PostgreSQL's own texts are not passed on: DETAIL and CONTEXT quote rows, and a connection error may quote a part of the
+URL. Messages have SQLSTATE, table, column, constraint and host instead. The one exception is the primary message of a
+missing table or column, which quotes only its name.
 
 It works behind PgBouncer in transaction mode: no prepared statements, no session state; timeouts are set with SET LOCAL
 in each transaction.
@@ -166,7 +167,8 @@ class Database:
         state = getattr(error, "sqlstate", None) or ""
         kind = type(error).__name__
         if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName):
-            return DatabaseError(f"{self.where}: the schema is not as expected ({state})", hint="run: ebaysync migrate")
+            missing = error.diag.message_primary or "something is missing"
+            return DatabaseError(f"{self.where}: the schema is not as expected: {missing} ({state})", hint=_DIFFERS)
         if state[:2] in ("22", "23", "54"):
             diag = error.diag if isinstance(error, psycopg.Error) else None
             at = ".".join(x for x in (diag and diag.table_name, diag and diag.column_name) if x)
@@ -211,6 +213,7 @@ def _fixed(statement: str | Executable) -> Executable:
     return text(statement) if isinstance(statement, str) else statement
 
 
+_DIFFERS = "run: ebaysync migrate; if nothing is to be migrated, a family's declaration and its SQL file differ"
 _REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"
 
 

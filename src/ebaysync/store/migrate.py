@@ -11,6 +11,7 @@ import logging
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import text
@@ -46,7 +47,7 @@ def _folder() -> Path:
 
 
 def available() -> list[Migration]:
-    """The files of this version, in order. Raises DatabaseError if files are missing or misnumbered."""
+    """The files of this version, in order. Raises DatabaseError if there are none, or two have the same number."""
     folder = _folder()
     found = [
         Migration(int(path.stem[:4]), path.stem, path.read_text(encoding="utf-8"))
@@ -57,6 +58,12 @@ def available() -> list[Migration]:
         raise DatabaseError(
             f"no schema files in {folder}", hint="the installation is incomplete: install ebaysync again"
         )
+    for one, other in pairwise(found):
+        if one.version == other.version:
+            raise DatabaseError(
+                f"sql/{one.name}.sql and sql/{other.name}.sql have the same number",
+                hint="give the one that was not released the next free number",
+            )
     return found
 
 

@@ -33,7 +33,7 @@ class Column:
     path: str = ""
     """leads to the value in the record (grammar: families/decoder); default: the name in camelCase"""
     required: bool = False
-    """a record without a value here goes to quarantine"""
+    """a record without a value here goes to quarantine; NOT NULL in the family's SQL"""
     derived: Callable[[Row], Any] | None = None
     """computes the value from the decoded row and the derived columns before it"""
     kept: bool = False

@@ -34,7 +34,7 @@ from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import Walk
 from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.summary import Summary
+from ebaysync.sync.summary import SHARED_CALLS, Summary
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def count(context: RunContext, summaries: Sequence[Summary], started: float) -> 
         if summary is read[0]:
             summary.calls = context.api.transport.calls
         else:
-            summary.reason = summary.reason or f"read with {read[0].family}, where the calls are counted"
+            summary.reason = summary.reason or SHARED_CALLS.format(read[0].family)
 
 
 async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None:

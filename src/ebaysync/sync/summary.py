@@ -10,6 +10,8 @@ from ebaysync.errors import EbaysyncError
 from ebaysync.sync.state.sync_state import iso
 
 Status = Literal["completed", "error", "skipped", "interrupted"]
+SHARED_CALLS = "read with {}, where the calls are counted"
+"""The reason of a family that was read by another's calls."""
 
 
 @dataclass
