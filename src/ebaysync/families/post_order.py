@@ -113,7 +113,7 @@ class Composition:
 
     def _row(self, named: Named) -> Row:
         raw = msgspec.json.encode(named)
-        return self.decoder.row(raw, raw)
+        return self.decoder.row(raw)
 
     def _answer(self, raw: bytes) -> Named:
         return _object(raw) if self.unpacked else {"detail": msgspec.Raw(raw)}

@@ -104,7 +104,7 @@ class SourceRun:
         calls = self.calls
         if calls.ask is None:
             return None
-        key_of = self.family.key_of
+        identity_of = self.family.identity_of
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
@@ -112,4 +112,4 @@ class SourceRun:
             self.progressed()
             return page
 
-        return PageReader(ask, lambda record: key_of(record) or record, calls.page_size)
+        return PageReader(ask, lambda record: identity_of(record) or record, calls.page_size)
