@@ -193,7 +193,9 @@ def _kept(old: Any, new: Any, way: Sequence[str], masks: set[str]) -> Any:
         return _contact(old, new, masks)
     name, rest = way[0], way[1:]
     if name == "*":
-        return [_kept(before, now, rest, masks) for before, now in _pairs(old, new)] if new else old
+        if not new:
+            return old
+        return [_kept(before, now, rest, masks) for before, now in _pairs(old, new)] if isinstance(new, list) else new
     if not isinstance(old, dict) or not old.get(name) or not isinstance(new, dict):
         return new
     if name == "lineItems" and not new.get(name):
