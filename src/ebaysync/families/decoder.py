@@ -49,7 +49,7 @@ class Impossible(ValueError):
 
 @dataclass
 class Notes:
-    """What a record has that cannot be stored in columns, although the record itself can.
+    """Oddities of a record that do not keep it from being stored.
 
     fields: pairs of a field and a reason. unsure: tables of children of which one could not be read, so that nobody
     knows which of the stored ones are missing.
@@ -112,7 +112,7 @@ class Decoder:
         return list(rows.values())
 
     def _whole(self, record: bytes) -> dict[str, Any]:
-        """The values that come from the whole record. What is wrong with them is noted with the record's own row."""
+        """The values that come from the whole record. Their oddities are noted with the record's own row."""
         return self._above.read(record, Notes()) if self._above else {}
 
     def _row(self, raw: bytes | msgspec.Raw, whole: dict[str, Any], notes: Notes) -> Row:

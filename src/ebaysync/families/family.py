@@ -161,7 +161,7 @@ class Family:
         return self.rows(raw, notes)
 
     def rows(self, raw: bytes, notes: Notes | None = None) -> Rows:
-        """The rows of a record. What is odd about it goes to `notes`. Raises Unusable: no key, or no time that the
+        """The rows of a record. Its oddities go to `notes`. Raises Unusable: no key, or no time that the
         cursor or the version needs."""
         notes = Notes() if notes is None else notes
         try:

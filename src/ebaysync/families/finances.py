@@ -99,8 +99,8 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
     """The fees of each line item, and the transaction itself if it is a fee.
 
     A line's key is the line item, the fee type and, if that comes several times, its number, so that a line that
-    disappears does not rename the others. What is no fee comes as it is, and is refused by the decoder. Raises
-    ValueError if the line items are no list.
+    disappears does not rename the others. Anything else in a fee's place is returned too: the decoder refuses it.
+    Raises ValueError if the line items are no list.
     """
     found = _read(record)
     parts = [part for item in found.order_line_items or () if item is not None for part in _fees_of(item)]

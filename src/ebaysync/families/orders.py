@@ -142,7 +142,7 @@ def _cancellation(stored: bytes) -> dict[str, Any]:
     return msgspec.json.decode(stored).get("cancelStatus") or {}
 
 
-# Where an order describes a person, as far as eBay hides it later.
+# The parts of an order that describe a person, and that eBay hides later.
 _CONTACTS: tuple[tuple[str, ...], ...] = (
     ("buyer", "buyerRegistrationAddress"),
     ("fulfillmentStartInstructions", "*", "finalDestinationAddress"),

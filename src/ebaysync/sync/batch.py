@@ -1,7 +1,7 @@
 """Hops 3 and 4: turns records into rows, and stores a batch of them in one transaction.
 
-A record that cannot be stored goes to quarantine in the same transaction, with its bytes and the reason. What is odd
-about a record that can be stored is noted, if the record is new or has changed. A record whose detail is missing is
+A record that cannot be stored goes to quarantine in the same transaction, with its bytes and the reason. Oddities of a
+record that can be stored are counted, if the record is new or has changed. A record whose detail is missing is
 stored as listed; a note makes a later run fetch the detail.
 """
 

@@ -1,8 +1,8 @@
 """Different records that eBay gives the same key: a label bought and voided under one id, two offers for one item.
 
-Of such twins the first keeps the key as it is, and each other one gets a suffix made of columns that tell it apart
-(Table.twins). So both are rows, under the same keys in every run. Where a table does not say what tells records apart,
-one of them is stored and the other goes to quarantine.
+The first one keeps the key as it is, and each other one gets a suffix made of columns that tell it apart (Table.twins).
+So both are rows, under the same keys in every run. If nothing but their content tells two records apart, one of them is
+stored and the other goes to quarantine.
 
 Two versions of one record are no twins: the newer one is stored.
 """
