@@ -342,6 +342,69 @@ def test_a_second_address_line_that_was_taken_out_stays_out() -> None:
     assert (ship_to["fullName"], ship_to["email"]) == ("Ada", "ada@example.org")
 
 
+def contact(**changed: Any) -> dict[str, Any]:
+    return {
+        "fullName": "Ada Lovelace",
+        "companyName": "Engines",
+        "email": "ada@example.org",
+        "primaryPhone": {"phoneNumber": "+44 123"},
+        "secondaryPhone": {"phoneNumber": "(0)456"},
+        "officeFax": "789",
+        "contactAddress": {"addressLine1": "1 St", "addressLine2": "Flat 2", "city": "Ely", "postalCode": "CB7"},
+    } | changed
+
+
+def with_contact(shown: Any) -> bytes:
+    step = {"shippingStep": {"shipTo": shown}}
+    lines = [{"lineItemId": "77", "giftDetails": shown}]
+    buyer = {"username": "ada", "buyerRegistrationAddress": shown}
+    return order(buyer=buyer, fulfillmentStartInstructions=[step], lineItems=lines)
+
+
+INVALID = "Invalid Request"
+MASKS: list[tuple[str, Any]] = [
+    ("everything but the place is missing", {"contactAddress": {"city": "Ely", "postalCode": "CB7"}}),
+    ("the whole contact is missing", None),
+    ("the whole contact is empty", {}),
+    ("the contact is a word", INVALID),
+    ("an e-mail that is none", contact(email=INVALID)),
+    ("an empty e-mail", contact(email="")),
+    ("no e-mail", {name: value for name, value in contact().items() if name != "email"}),
+    ("a second phone that is missing", {name: v for name, v in contact().items() if name != "secondaryPhone"}),
+    ("a second phone that is a word", contact(secondaryPhone={"phoneNumber": INVALID})),
+    ("a second phone that is a text", contact(secondaryPhone=INVALID)),
+    ("a second phone of nothing", contact(secondaryPhone={"phoneNumber": None})),
+    ("phones of signs", contact(primaryPhone={"phoneNumber": "XXX-XXX"}, officeFax="•••")),
+    ("asterisks", contact(fullName="A*", contactAddress=contact()["contactAddress"] | {"addressLine1": "****"})),
+    ("one word for all", contact(fullName=INVALID, email=INVALID, officeFax=INVALID, companyName=INVALID)),
+]
+
+
+@pytest.mark.parametrize("shown", [pytest.param(shown, id=name) for name, shown in MASKS])
+def test_a_contact_stays_as_it_was_whatever_it_is_masked_with(shown: Any) -> None:
+    kept = msgspec.json.decode(keep_personal(with_contact(contact()), with_contact(shown)))
+    assert kept["fulfillmentStartInstructions"] == [{"shippingStep": {"shipTo": contact()}}]
+    assert kept["buyer"] == {"username": "ada", "buyerRegistrationAddress": contact()}
+    assert kept["lineItems"] == [{"lineItemId": "77", "giftDetails": contact()}]
+
+
+def test_a_contact_that_changes_is_the_new_one() -> None:
+    new = contact(
+        fullName="Ada King",
+        email="king@example.org",
+        secondaryPhone={"phoneNumber": "9"},
+        contactAddress={"addressLine1": "9 Rd", "city": "London", "postalCode": "Invalid"},
+    )
+    del new["companyName"]
+    sent = with_contact(new)
+    assert keep_personal(with_contact(contact()), sent) == sent
+
+
+def test_nothing_is_kept_of_a_contact_that_was_masked_at_first_sight() -> None:
+    sent = with_contact(contact())
+    assert keep_personal(with_contact(contact(email=INVALID, primaryPhone={"phoneNumber": "***"})), sent) == sent
+
+
 def test_amounts_keep_their_digits_when_a_record_is_put_together() -> None:
     sent = order(fulfillmentStartInstructions=[MASKED], someAmount={"value": 1}).replace(
         b'"value":1}', b'"value":10.10}'

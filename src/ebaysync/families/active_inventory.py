@@ -78,7 +78,7 @@ def variations(record: bytes) -> Sequence[bytes]:
     """A listing's variations, each with the VariationKey that names it: its SKU, or what it varies in. If several have
     the same name, they are numbered by their price, so that their order does not matter.
 
-    Anything else in a variation's place is returned too: the decoder refuses it. Raises ValueError if their list is none.
+    Anything else in a variation's place is returned too: the decoder refuses it. Raises ValueError if they are no list.
     """
     found = msgspec.json.decode(record, type=_Item).variations
     each = (found.each if found else None) or []

@@ -26,6 +26,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
+from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import Column, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
@@ -187,7 +188,8 @@ def steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
     found: Any = payload
     for path in table.volatile:
         found = _without(found, path)
-    return {name: value for name, value in found.items() if value is not None}
+    steady: dict[str, Any] = without_nulls(found)
+    return steady
 
 
 def _without(node: Any, path: Sequence[str]) -> Any:
