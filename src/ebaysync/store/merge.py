@@ -22,7 +22,6 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection as Pg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
@@ -131,23 +130,13 @@ async def _write_events(
 ) -> None:
     if not events:
         return
-    async with pg.cursor() as writing:
-        await writing.executemany(
-            "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    writer.account_id,
-                    writer.family,
-                    table.name,
-                    "/".join(key),
-                    event,
-                    Jsonb(changed, _encode),
-                    writer.run_id,
-                )
-                for key, event, changed in events
-            ],
-        )
+    rows = [{"key": "/".join(key), "event": event, "changes": changed} for key, event, changed in events]
+    await pg.execute(
+        "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
+        " SELECT %s, %s, %s, x.key, x.event, x.changes, %s"
+        " FROM json_to_recordset(%s::json) AS x (key text, event text, changes jsonb)",
+        (writer.account_id, writer.family, table.name, writer.run_id, _encode(rows).decode()),
+    )
 
 
 def _told(
