@@ -49,8 +49,8 @@ class Ebay:
             text = self.xml[request.headers["X-EBAY-API-CALL-NAME"]]
             return httpx.Response(200, text=text, headers={"Content-Type": "text/xml"})
         name, dated_by, records = self.lists.get(request.url.path, ("orders", "", []))
-        start, end = sorted(re.findall(r"[\d-]+T[\d:.]+Z", " ".join(request.url.params.values())))[:2]
-        found = [record for record in records if start <= record[dated_by] <= end]
+        start, end = sorted(re.findall(r"[\d-]+T[\d:.]+Z", " ".join(request.url.params.values())))[:2] or ("", "")
+        found = [record for record in records if not dated_by or start <= record[dated_by] <= end]
         return httpx.Response(200, json={"total": len(found), "limit": 200, "offset": 0, name: found})
 
 
@@ -299,6 +299,13 @@ async def test_two_different_payouts_of_one_id_are_not_silently_one(desk: Desk, 
     [summary] = await desk.run("payouts")
     assert (summary.stored, query("SELECT count(*) FROM ebay_quarantine")) == (1, [(1,)])
     await desk.quiet("payouts")
+
+
+async def test_two_different_items_of_one_sku_are_not_silently_one(desk: Desk, query: Query) -> None:
+    items = [{"sku": "A", "product": {"title": title}} for title in ("one", "two")]
+    desk.ebay.lists["/sell/inventory/v1/inventory_item"] = ("inventoryItems", "", [*items, items[0], {"sku": "B"}])
+    [summary] = await desk.run("inventory")
+    assert (summary.stored, query("SELECT count(*) FROM ebay_quarantine")) == (2, [(1,)])
 
 
 async def test_two_versions_of_an_order_on_one_page_are_one_order(desk: Desk, query: Query) -> None:
