@@ -287,8 +287,8 @@ async def test_a_revoked_consent_marks_the_account_and_stops_asking(bench: Bench
     assert len(b.sim.journal) == 0
 
 
-# What becomes of each record that the simulator spoils: stored (cleaned, or a value that is no error), stored and noted,
-# or in quarantine.
+# What becomes of each record that the simulator spoils: stored (cleaned, or a value that is no error), stored and
+# noted, or in quarantine.
 STORED = {"nul", "surrogate", "unknown_enum", "duplicate", "null_buyer", "other_seller"}
 NOTED = {
     "ancient_date": "creation_date",
