@@ -23,11 +23,11 @@ from ebaysync.families.family import Family
 from ebaysync.settings import Settings
 
 VIEWS = {
-    "ebay_order_profit": "one row per order: what the buyer paid, eBay's fees, refunds, what is left",
-    "ebay_inventory_overview": "SKUs with their items and offers",
-    "ebay_problem_orders": "cases, inquiries, returns and disputes, each with its order and whether it is open",
-    "ebay_payout_check": "payouts beside the sum of their transactions",
-    "ebay_history": "every change of every record, in order of time",
+    "ebay_order_profit": "one row per order and currency: sales, refunds, labels, charges, eBay's fees, what is left",
+    "ebay_inventory_overview": "one row per SKU: its item, and its offers added up",
+    "ebay_problem_orders": "one row per case, inquiry, return and dispute, with its order and whether it is open",
+    "ebay_payout_check": "one row per payout: how many of its transactions are stored",
+    "ebay_history": "one row per first sight, change, removal and return of a record",
 }
 CONTROL_TABLES = {
     "ebay_accounts": "sellers' accounts: name, environment, eBay user id, whether a consent is needed",
@@ -50,6 +50,7 @@ CONTROL_TABLES = {
     "ebay_api_usage": "per keyset, API and quota day: calls, quota, cool-down",
     "ebay_events": "changed, removed and returned records: old and new values",
     "ebay_quarantine": "records that could not be stored, as eBay sent them, each with its reason",
+    "ebay_field_notes": "how many records have a column that is impossible, or a part that was left out",
     "ebay_private_columns": "columns and tables that the role ebaysync_reader may not read",
     "ebay_forgotten": "people who were erased, as salted digests",
     "ebay_forgotten_salt": "the salt of these digests",
@@ -191,7 +192,7 @@ def tables() -> str:
         "Every table also has `ebay_account_id`, `raw_payload` (the record as eBay sent it, as JSON), `first_seen_at`\n"
         "and `updated_at`, which moves only when the content changed. Tables of snapshots and of parts have\n"
         "`removed_at`. Columns are eBay's field names in snake_case; an amount has its currency in `NAME_currency`.\n"
-        "Comments in the database say more: `\\d+ ebay_orders` in psql.\n"
+        "Comments in the database say more: `\\d+ ebay_orders` in psql. Views have the account's name in `account`.\n"
     )
     views = _table(("view", "rows"), *((f"`{name}`", meaning) for name, meaning in VIEWS.items()))
     control = _table(("table", "rows"), *((f"`{name}`", meaning) for name, meaning in CONTROL_TABLES.items()))

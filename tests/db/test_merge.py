@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from psycopg.sql import SQL
 
 from ebaysync.errors import DatabaseError
-from ebaysync.store.database import Database, RowRefused
+from ebaysync.store import merge as merging
+from ebaysync.store.database import Database, RowRefused, driver
 from ebaysync.store.merge import Merged, Writer, merge
 from ebaysync.store.table import NUMERIC, TIME, Column, Table
 
@@ -178,3 +180,89 @@ async def test_writers_in_any_order_do_not_deadlock(store: Store) -> None:
     await asyncio.gather(*(write(turn) for turn in range(4)))
     after = (await store.db.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
     assert after == before
+
+
+async def test_a_field_that_is_null_or_left_out_is_no_change(store: Store, query: Query) -> None:
+    await store(thing(note=None, inner={"a": 1, "b": None}, some=[{"c": None}]))
+    assert not (await store(thing(inner={"a": 1}, some=[{}], gone=None))).touched
+    merged = await store(thing(inner={"a": 2, "b": None}, some=[{}], gone=None))
+    assert (len(merged.updated), query("SELECT changes FROM ebay_events")) == (1, [({"inner": [{"a": 1}, {"a": 2}]},)])
+
+
+PARTS = Table(
+    "parts",
+    key=("id",),
+    each="parts",
+    parent_key=("of",),
+    removable=True,
+    volatile=(("list", "*", "watched"),),
+    columns=(Column("id"), Column("of"), Column("title")),
+)
+
+
+@pytest.fixture
+async def parts(store: Store) -> Store:
+    await store.db.execute(
+        "CREATE TABLE parts (ebay_account_id uuid, id text, of text, title text, raw_payload jsonb NOT NULL,"
+        " first_seen_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now(), removed_at timestamptz,"
+        " PRIMARY KEY (ebay_account_id, id))"
+    )
+    return store
+
+
+def part(number: int, title: str = "x", **raw: Any) -> dict[str, Any]:
+    return {"id": str(number), "of": "1", "title": title, "raw_payload": msgspec.Raw(msgspec.json.encode(raw))}
+
+
+async def test_what_moves_by_itself_within_a_list_is_no_change(parts: Store, query: Query) -> None:
+    async def put(**raw: Any) -> Merged:
+        return await parts.db.transact(
+            lambda c: merge(Writer(c, parts.account, "things", None), PARTS, [part(1, **raw)])
+        )
+
+    await put(list=[{"n": 1, "watched": 5}, {"n": 2}])
+    assert not (await put(list=[{"n": 1, "watched": 6}, {"n": 2, "watched": 1}])).touched
+    assert (await put(list=[{"n": 3, "watched": 6}, {"n": 2}])).updated
+
+
+def looked_at(plan: dict[str, Any]) -> float:
+    """Rows that a plan's nodes have returned or thrown away."""
+    thrown = sum(plan.get(name, 0) for name in ("Rows Removed by Filter", "Rows Removed by Join Filter"))
+    own = (plan["Actual Rows"] + thrown) * plan["Actual Loops"]
+    return float(own + sum(looked_at(below) for below in plan.get("Plans", ())))
+
+
+async def test_the_work_for_a_records_children_grows_with_their_number_and_not_with_its_square(parts: Store) -> None:
+    """Counted by PostgreSQL, as the rows that each step looks at."""
+    work = []
+    for count in (1_000, 16_000):
+        children = [part(number, "new") for number in range(count)]
+
+        async def explained(connection: Any, rows: list[dict[str, Any]] = children) -> float:
+            await connection.exec_driver_sql("DELETE FROM parts")
+            writer = Writer(connection, parts.account, "things", None)
+            await merging.merge(writer, PARTS, [row | {"title": "old"} for row in rows])
+            keys = msgspec.json.encode([[row["id"]] for row in rows]).decode()
+            values = {
+                "account": parts.account,
+                "rows": msgspec.json.encode(rows).decode(),
+                "keys": '[["1"]]',
+                "keep": keys,
+            }
+            pg, found = await driver(connection), 0.0
+            for statement in (merging._statement(PARTS), merging._removal(PARTS, PARTS.parent_key)):
+                analyzed = SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement)
+                [(plans,)] = await (await pg.execute(analyzed, values)).fetchall()
+                found += looked_at(plans[0]["Plan"])
+            return found
+
+        work.append(await parts.db.transact(explained) / count)
+    assert work[1] < work[0] * 1.5
+
+
+async def test_each_of_many_changed_rows_has_its_event(parts: Store, query: Query) -> None:
+    for title in ("x", "y"):
+        rows = [part(number, title) for number in range(300)]
+        await parts.db.transact(lambda c, r=rows: merge(Writer(c, parts.account, "things", None), PARTS, r))  # type: ignore[misc]
+    told = query("SELECT entity_key, event, changes FROM ebay_events ORDER BY id")
+    assert sorted(told) == [(key, "changed", {"title": ["x", "y"]}) for key in sorted(map(str, range(300)))]

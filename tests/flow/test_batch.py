@@ -100,7 +100,7 @@ async def test_a_detail_that_does_not_say_whose_it_is_completes_the_stored_recor
 
 async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench: Callable[..., Any]) -> None:
     d = await desk(bench)
-    d.details["1"] = b'{"total": "seven"}'
+    d.details["1"] = b'{"total": '
     [outcome] = await d.take(d.reader.batches([LISTED], []))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 1, 1)
     [outcome] = await d.take(d.reader.refetch(["1"]))
@@ -108,6 +108,14 @@ async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench
     d.details["1"] = b'{"total": 7.5}'
     [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (1, 0, 0)
+
+
+async def test_a_detail_with_an_impossible_field_is_a_detail(bench: Callable[..., Any], query: Query) -> None:
+    d = await desk(bench)
+    d.details["1"] = b'{"total": "seven"}'
+    [outcome] = await d.take(d.reader.batches([LISTED], []))
+    assert (outcome.partial, outcome.quarantined, outcome.notes) == (1, 0, {("total", "not a number"): 1})
+    assert query("SELECT raw_payload -> 'detail' FROM ebay_orders") == [({"total": "seven"},)]
 
 
 async def test_a_detail_that_fails_is_asked_for_once_in_a_run(bench: Callable[..., Any]) -> None:

@@ -45,6 +45,25 @@ async def test_a_first_run_stores_all_and_a_second_one_writes_nothing(
 
 
 @every_family
+async def test_values_that_come_and_go_by_themselves_make_no_write_and_no_event(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    """Nothing happens in this world, and yet no two answers are the same."""
+    b = bench(orders_per_seller=40, sellers=1, things=30, restless=True)
+    account = await b.add()
+    first = await b.run(account, family.name)
+    assert (first.status, first.quarantined, first.stored > 0) == ("completed", 0, True)
+    await b.run(account, family.name)  # a picture that was left out at first sight is learned once
+    before = versions(query, family)
+    for _ in range(3):
+        again = await b.run(account, family.name, sweep=True)
+        assert (again.status, again.stored, again.removed) == ("completed", 0, 0)
+        assert versions(query, family) == before
+    assert query("SELECT count(*) FROM ebay_events") == [(0,)]
+    assert b.sim.app.errors == []
+
+
+@every_family
 async def test_a_dry_run_writes_nothing(bench: Callable[..., Any], query: Query, family: Family) -> None:
     b = bench(orders_per_seller=20, sellers=1, things=10)
     summary = await b.run(await b.add(), family.name, dry_run=True)

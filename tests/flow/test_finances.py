@@ -167,6 +167,28 @@ async def test_a_converted_amount_keeps_both_currencies(opened: Callable[..., An
         assert query(f"SELECT {names} FROM {table}") == [row]
 
 
+async def test_a_debit_that_comes_with_a_minus_is_negative_all_the_same(
+    opened: Callable[..., Any], query: Query
+) -> None:
+    b = opened()
+    converted = {"convertedFromValue": "-3.0", "convertedFromCurrency": "GBP"}
+    label = enter(b, "SHIPPING_LABEL", "L-1", "-4.0", "DEBIT")
+    b.sim.world.put_thing(label, label.body | {"amount": money("-4.0") | converted})
+    enter(b, "NON_SALE_CHARGE", "F-1", "-2.5", "CREDIT", feeType="AD_FEE")
+    enter(b, "REFUND", "R-1", "-8.0", "DEBIT", orderLineItems=[line("1", FINAL_VALUE_FEE="-1.0")])
+    enter(b, "REFUND", "R-2", "-8.0", "CREDIT")
+    account = await b.add()
+    await all_three(b, account)
+    names = "SELECT amount, amount_converted_from FROM"
+    for table in ("ebay_finances_transactions", "ebay_transactions"):
+        assert query(f"{names} {table} WHERE transaction_id = 'L-1'") == [(Decimal("-4.0"), Decimal("-3.0"))]
+    assert query("SELECT transaction_id, amount FROM ebay_finances_fees ORDER BY 1") == [
+        ("F-1", Decimal("-2.5")),
+        ("R-1", Decimal("-1.0")),
+    ]
+    assert query("SELECT refund_amount FROM ebay_refunds ORDER BY refund_id") == [(Decimal("8.0"),), (Decimal("-8.0"),)]
+
+
 @pytest.mark.parametrize("name", ["eBayCollectedTaxAmount", "ebayCollectedTaxAmount"])
 async def test_collected_tax_is_found_in_either_spelling(opened: Callable[..., Any], query: Query, name: str) -> None:
     b = opened()
@@ -265,7 +287,7 @@ async def test_a_family_that_lags_behind_is_brought_along_from_the_oldest_cursor
 
 
 @pytest.mark.parametrize("lines", ["none", ["none"], [{"marketplaceFees": "none"}], [{"marketplaceFees": ["none"]}]])
-async def test_fees_that_cannot_be_read_spoil_their_transaction_alone(
+async def test_fees_that_cannot_be_read_are_left_out_and_their_transaction_is_stored(
     opened: Callable[..., Any], query: Query, lines: Any
 ) -> None:
     b = opened()
@@ -273,8 +295,9 @@ async def test_fees_that_cannot_be_read_spoil_their_transaction_alone(
     enter(b, "SALE", "01-2", "7.5", "CREDIT", orderId="01-2", orderLineItems=[line("1", FINAL_VALUE_FEE="1.0")])
     account = await b.add()
     done = await all_three(b, account)
-    completed = [("completed", 1, 1), ("completed", 2, 0), ("completed", 0, 0)]
+    completed = [("completed", 2, 0), ("completed", 2, 0), ("completed", 0, 0)]
     assert [(s.status, s.stored, s.quarantined) for s in done] == completed
+    assert [note["field"] for note in done[0].as_dict()["field_notes"]] == ["ebay_finances_fees"]
     assert query("SELECT transaction_id FROM ebay_finances_fees") == [("01-2",)]
 
 

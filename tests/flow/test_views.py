@@ -92,13 +92,36 @@ async def test_the_profit_of_an_order_is_the_sum_of_what_names_it(world: Any, qu
     assert query(net) == [(0,)], "a sale has fees"
 
 
-async def test_the_inventory_overview_has_each_item_with_each_of_its_offers(world: Any, query: Query) -> None:
-    [(lines, expected)] = query(
-        "SELECT (SELECT count(*) FROM ebay_inventory_overview), (SELECT count(*) FROM ebay_inventory_items i"
-        " LEFT JOIN ebay_offers o USING (ebay_account_id, sku)"
-        " WHERE i.removed_at IS NULL AND o.removed_at IS NULL)"
+async def test_the_inventory_overview_has_one_row_for_each_sku_and_its_sums_are_right(world: Any, query: Query) -> None:
+    query(
+        "INSERT INTO ebay_offers (ebay_account_id, offer_id, sku, marketplace_id, price, price_currency,"
+        " available_quantity, sold_quantity, listing_id, raw_payload) SELECT ebay_account_id, 'second/' || offer_id,"
+        " sku, 'EBAY_AT', price + 1, price_currency, 3, 1, '1', '{}' FROM ebay_offers WHERE price IS NOT NULL"
     )
-    assert lines == expected > 0
+    sums = "SELECT count(*), count(DISTINCT sku), sum(quantity), sum(available_quantity), sum(offers) FROM"
+    there = "SELECT count(*), count(DISTINCT sku), sum(quantity) FROM ebay_inventory_items WHERE removed_at IS NULL"
+    offered = """SELECT sum(available_quantity), count(*) FROM ebay_offers o WHERE removed_at IS NULL
+        AND EXISTS (SELECT FROM ebay_inventory_items i WHERE i.sku = o.sku AND i.removed_at IS NULL)"""
+    assert query(f"{sums} ebay_inventory_overview") == [(*query(there)[0], *query(offered)[0])]
+    of_two = """SELECT DISTINCT price, max_price - min_price, price_currency IS NULL, '1' = ANY(listing_ids),
+        'EBAY_AT' = ANY(marketplace_ids) FROM ebay_inventory_overview WHERE offers = 2"""
+    assert query(of_two) == [(None, 1, False, True, True)]
+    query("UPDATE ebay_offers SET price_currency = 'CHF' WHERE offer_id LIKE 'second/%'")
+    priced = "SELECT count(*) FROM ebay_inventory_overview WHERE offers = 2 AND (min_price, price_currency) IS NOT NULL"
+    assert query(priced) == [(0,)], "prices of two currencies are not compared"
+    on_sale = """SELECT count(*) FROM ebay_inventory_overview v WHERE is_on_sale <> EXISTS (
+        SELECT FROM ebay_active_inventory WHERE item_id = ANY(v.listing_ids) AND removed_at IS NULL)"""
+    assert query(on_sale) == [(0,)]
+
+
+VIEWS = ("ebay_order_profit", "ebay_inventory_overview", "ebay_problem_orders", "ebay_payout_check", "ebay_history")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_a_view_names_the_account_and_says_what_one_row_is(world: Any, query: Query, view: str) -> None:
+    assert query(f"SELECT DISTINCT account FROM {view}") == [(world.account.name,)]
+    [(comment,)] = query("SELECT obj_description(%s::regclass)", view)
+    assert comment.startswith("One row per ")
 
 
 async def test_history_tells_the_first_sight_of_every_row_and_every_event(world: Any, query: Query) -> None:

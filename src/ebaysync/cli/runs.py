@@ -14,6 +14,7 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
+from ebaysync.sync.state.field_notes import shown
 from ebaysync.sync.stop import Stop
 
 LONGEST_NAME = 20
@@ -82,4 +83,5 @@ def _note(run: dict[str, Any]) -> str:
         return seconds
     extra = f", {summary['removed']} gone" if summary.get("removed") else ""
     extra += f"; {reason}" if (reason := reason_of(summary)) else ""
+    extra += f"; {shown(summary['field_notes'])}" if summary.get("field_notes") else ""
     return f"{summary.get('stored')} of {summary.get('fetched')} stored, {seconds}{extra}"

@@ -20,6 +20,7 @@ from ebaysync.errors import UsageError
 from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.store.database import Database
+from ebaysync.sync.state.field_notes import shown
 from ebaysync.sync.stop import Stop
 
 
@@ -97,6 +98,8 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
             if family["last_error"] and family["last_status"] != "completed":
                 error = family["last_error"].removeprefix(f"{account['account']}: ")
                 errors.setdefault(error, []).append(family["family"])
+            if family["field_notes"]:
+                notes.append(f"{account['account']} {family['family']}: {shown(family['field_notes'])}")
         for error, families in errors.items():
             which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
             notes.append(f"{account['account']} {which}: {error}")

@@ -3,8 +3,10 @@
 How eBay behaves, and this module copes:
 
 - At 25,000 listings the list's count is capped. Then GetSellerList gives the listings by their end time instead.
-- TimeLeft, WatchCount and converted prices differ in every answer: alone they are no change.
-- A variation's SKU is optional and not unique; without one it is named by what it varies in.
+- TimeLeft, WatchCount and converted prices differ in every answer, and PictureDetails come and go: alone they are no
+  change.
+- A variation's SKU is optional and not unique; without one it is named by what it varies in. If that is not unique
+  either, a number follows.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ LISTINGS = Table(
         ("TimeLeft",),
         ("WatchCount",),
         ("HitCount",),
+        ("PictureDetails",),
+        ("Variations", "Variation", "*", "WatchCount"),
         ("ListingDetails", "ConvertedStartPrice"),
         ("ListingDetails", "ConvertedReservePrice"),
         ("ListingDetails", "ConvertedBuyItNowPrice"),
@@ -57,13 +61,13 @@ LISTINGS = Table(
         Column("question_count", INTEGER, "QuestionCount"),
         Column("start_time", TIME, "ListingDetails.StartTime"),
         Column("view_item_url", path="ListingDetails.ViewItemURL"),
-        Column("gallery_url", path="PictureDetails.GalleryURL"),
+        Column("gallery_url", path="PictureDetails.GalleryURL", kept=True),
     ),
 )
 
 
 class _Variations(msgspec.Struct):
-    each: list[dict[str, Any]] = msgspec.field(name="Variation", default_factory=list)
+    each: list[Any] | None = msgspec.field(name="Variation", default=None)
 
 
 class _Item(msgspec.Struct):
@@ -71,31 +75,54 @@ class _Item(msgspec.Struct):
 
 
 def variations(record: bytes) -> Sequence[bytes]:
-    """A listing's variations, each with the VariationKey that names it: its SKU, or what it varies in."""
+    """A listing's variations, each with the VariationKey that names it: its SKU, or what it varies in. If several have
+    the same name, they are numbered by their price, so that their order does not matter.
+
+    Anything else in a variation's place is returned too: the decoder refuses it. Raises ValueError if they are no list.
+    """
     found = msgspec.json.decode(record, type=_Item).variations
-    each = found.each if found else []
-    skus = Counter(variation.get("SKU") for variation in each)
+    each = (found.each if found else None) or []
+    skus = Counter(_sku(variation) for variation in each)
+    names = [_name(variation, skus) for variation in each]
+    counted: Counter[str] = Counter()
+    keys: dict[int, str] = {}
+    for index in sorted(range(len(each)), key=lambda at: _price(each[at])):
+        name = names[index]
+        counted[name] += bool(name)
+        keys[index] = name if counted[name] < 2 else f"{name}/{counted[name]}"
     return [
-        msgspec.json.encode(
-            {
-                **variation,
-                "VariationKey": variation["SKU"]
-                if variation.get("SKU") and skus[variation["SKU"]] == 1
-                else specifics(variation),
-            }
-        )
-        for variation in each
+        msgspec.json.encode({**variation, "VariationKey": keys[at]} if isinstance(variation, dict) else variation)
+        for at, variation in enumerate(each)
     ]
 
 
-def specifics(variation: dict[str, Any]) -> str:
+def _sku(variation: Any) -> str | None:
+    sku = variation.get("SKU") if isinstance(variation, dict) else None
+    return sku if isinstance(sku, str) else None
+
+
+def _name(variation: Any, skus: Counter[str | None]) -> str:
+    """Empty if nothing names it."""
+    sku = _sku(variation)
+    if sku and skus[sku] == 1:
+        return sku
+    return specifics(variation) or sku or ""
+
+
+def _price(variation: Any) -> str:
+    return str(variation.get("StartPrice")) if isinstance(variation, dict) else ""
+
+
+def specifics(variation: Any) -> str:
     """`Color=Red;Size=M`, sorted by name."""
-    container = variation.get("VariationSpecifics")
+    container = variation.get("VariationSpecifics") if isinstance(variation, dict) else None
     pairs = container.get("NameValueList") if isinstance(container, dict) else None
     named = []
-    for pair in pairs or ():
-        values = pair.get("Value") if isinstance(pair, dict) else None
-        named.append(f"{pair.get('Name')}={','.join(map(str, values or ()))}")
+    for pair in [pairs] if isinstance(pairs, dict) else pairs if isinstance(pairs, list) else []:
+        if isinstance(pair, dict):
+            values = pair.get("Value")
+            texts = values if isinstance(values, list) else [] if values is None else [values]
+            named.append(f"{pair.get('Name')}={','.join(map(str, texts))}")
     return ";".join(sorted(named))
 
 
@@ -105,6 +132,7 @@ VARIATIONS = Table(
     each=variations,
     parent_key=("item_id",),
     removable=True,
+    volatile=(("WatchCount",),),
     columns=(
         Column("item_id", path="^ItemID"),
         Column("variation_key", path="VariationKey", required=True),

@@ -5,6 +5,8 @@ How eBay behaves, and this module copes:
 - It shows the last 60 days, and older entries simply disappear: absence deletes nothing.
 - Won lines come alone or within orders. The transaction is 0 for an auction, and unknown during a bid or offer. The
   line stays one row, whose list changes, when the real transaction comes.
+- Several offers for one item come together, without ids; their amounts tell them apart.
+- PictureDetails and the seller's feedback change by themselves.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ebaysync.families.family import Family, WindowSpec
-from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
+from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, Twins, xml_money
 
 NO_TRANSACTION = "0"
 
 
 def transaction_id(row: Row) -> str:
-    return row["transaction_id"] or NO_TRANSACTION
+    """TransactionID, or the end of the OrderLineItemID (ItemID-TransactionID), or 0."""
+    found: str = row["transaction_id"] or (row["order_line_item_id"] or "").partition("-")[2]
+    return found or NO_TRANSACTION
 
 
 def either(*names: str) -> str:
@@ -30,15 +34,26 @@ PURCHASES = Table(
     "ebay_buyer",
     key=("item_id", "transaction_id"),
     stand_in=("transaction_id", NO_TRANSACTION),
+    twins=Twins(
+        "transaction_id",
+        always=("created_date",),
+        in_one_answer=("best_offer", "best_offer_currency", "order_id"),
+        place="list",
+    ),
     volatile=tuple(
         (*way, *path)
         for way in (("Item",), ("Transaction", "Item"))
         for path in (
             ("TimeLeft",),
             ("WatchCount",),
+            ("HitCount",),
+            ("PictureDetails",),
             ("SellingStatus", "ConvertedCurrentPrice"),
             ("ListingDetails", "ConvertedStartPrice"),
             ("ListingDetails", "ConvertedBuyItNowPrice"),
+            ("Seller", "FeedbackScore"),
+            ("Seller", "PositiveFeedbackPercent"),
+            ("Seller", "FeedbackRatingStar"),
         )
     ),
     columns=(

@@ -7,15 +7,17 @@ A path is a chain of eBay's field names with dots between them, for example `pri
     one|other            the first of several paths that leads to a value
     ^path                starts at the whole record, for a row made of a part of it
 
-Only the fields that the columns name are decoded, and their types are checked. Pure: no I/O.
+Only the fields that the columns name are decoded, and their types are checked. One impossible value costs one column:
+it becomes None, and a note says which field and why. Pure: no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Optional
 
 import msgspec
@@ -41,6 +43,25 @@ class Unusable(ValueError):
         return cls(str(error) if quotes_nothing else type(error).__name__)
 
 
+class Impossible(ValueError):
+    """A value that no column can hold or no eBay record can mean. The message is a reason that quotes nothing."""
+
+
+@dataclass
+class Notes:
+    """Oddities of a record that do not keep it from being stored.
+
+    fields: pairs of a field and a reason. unsure: tables of children of which one could not be read, so that nobody
+    knows which of the stored ones are missing.
+    """
+
+    fields: dict[tuple[str, str], None] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+
+    def add(self, name: str, reason: str) -> None:
+        self.fields[name, reason] = None
+
+
 class Decoder:
     """Turns a record's bytes into a row of one table.
 
@@ -51,24 +72,51 @@ class Decoder:
         self.table = table
         own = [column for column in table.columns if not column.path.startswith("^")]
         above = [column for column in table.columns if column.path.startswith("^")]
-        self._own = _Shape(own)
+        prefix = f"{table.name}." if table.each else ""
+        self._own = _Shape(own, prefix)
         self._above = _Shape(above) if above else None
-
         self._key = _Shape([column for column in own if column.name in table.key])
+        self._apart = _Shape([column for column in own if table.twins and column.name in table.twins.columns])
 
     def key_of(self, raw: bytes) -> str:
         """The key of a record whose other fields may be unusable. Raises ValueError."""
-        row = self._key.read(raw)
+        row = self._key.read(raw, Notes())
         key = self.table.text_key(row)
         if not all(key) or None in row.values():
             raise Unusable("the record has no key")
         return "/".join(key)
 
-    def row(self, raw: bytes | msgspec.Raw, parent: bytes) -> Row:
-        """Raises Unusable if a required value is missing or a value cannot be stored."""
-        row = self._own.read(raw)
-        if self._above:
-            row |= self._above.read(parent)
+    def identity_of(self, raw: bytes) -> str:
+        """The key, with what tells this record apart from others of the same key. Raises ValueError."""
+        key = self.key_of(raw)
+        return key if self.table.twins is None else f"{key} {self._apart.read(raw, Notes())}"
+
+    def row(self, raw: bytes, notes: Notes | None = None) -> Row:
+        """The row of a record. Raises Unusable if a required value is missing or impossible."""
+        return self._row(raw, self._whole(raw), notes or Notes())
+
+    def children(self, elements: Iterable[bytes | msgspec.Raw], record: bytes, notes: Notes) -> list[Row]:
+        """The rows of a record's parts. One that cannot be stored is left out and noted."""
+        whole = self._whole(record)  # decoded once: an order may have thousands of line items
+        rows: dict[tuple[Any, ...], Row] = {}
+        for element in elements:
+            try:
+                row = self._row(element, whole, notes)
+            except (ValueError, RecursionError) as error:
+                notes.add(self.table.name, f"left out: {Unusable.by(error)}")
+                notes.unsure.add(self.table.name)
+                continue
+            before = rows.setdefault(self.table.key_of(row), row)
+            if bytes(before["raw_payload"]) != bytes(row["raw_payload"]):
+                notes.add(self.table.name, "left out: another one has the same key")
+        return list(rows.values())
+
+    def _whole(self, record: bytes) -> dict[str, Any]:
+        """The values that come from the whole record. Their oddities are noted with the record's own row."""
+        return self._above.read(record, Notes()) if self._above else {}
+
+    def _row(self, raw: bytes | msgspec.Raw, whole: dict[str, Any], notes: Notes) -> Row:
+        row = self._own.read(raw, notes) | whole
         for column in self.table.columns:
             if column.derived:
                 row[column.name] = column.derived(row)
@@ -96,7 +144,8 @@ _TYPES: dict[str, Any] = {
 
 Selector = int | tuple[str, str] | None
 """One step of a path: a list's first element (0), its last (-1), the first with that field and value, or no list."""
-Way = Sequence[tuple[str, Selector]]
+Steps = Sequence[tuple[str, Selector]]
+Way = Sequence[tuple[str, Any]]
 """The attributes of the decoded record that lead to a value."""
 
 
@@ -110,9 +159,10 @@ class _Node:
 
 
 class _Shape:
-    """A msgspec type for a set of columns, and the path to each value."""
+    """A msgspec type for a set of columns, and the path to each value. `prefix` stands before the fields in notes."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], prefix: str = "") -> None:
+        self._prefix = prefix
         paths = [(column, [_steps(path) for path in column.path.split("|")]) for column in columns]
         root = _Node()
         for column, ways in paths:
@@ -120,10 +170,25 @@ class _Shape:
                 _grow(root, steps, column)
         self.columns = [(column, [_way(steps) for steps in ways]) for column, ways in paths]
         self.type = _struct(root)
+        self._paths = paths
 
-    def read(self, raw: bytes | msgspec.Raw) -> dict[str, Any]:
-        record = msgspec.json.decode(raw, type=self.type)
-        return {column.name: _checked(column, _first(record, ways)) for column, ways in self.columns}
+    def read(self, raw: bytes | msgspec.Raw, notes: Notes) -> dict[str, Any]:
+        """The value of each column, None where it is impossible. Raises ValueError if a required one is impossible, or
+        if this is not an object."""
+        try:
+            record = msgspec.json.decode(raw, type=self.type)
+            return {column.name: _checked(column, _first(record, ways)) for column, ways in self.columns}
+        except (msgspec.ValidationError, Impossible):
+            return self._read_one_by_one(raw, notes)
+
+    def _read_one_by_one(self, raw: bytes | msgspec.Raw, notes: Notes) -> dict[str, Any]:
+        record = _untyped(raw)
+        found: dict[str, Any] = {}
+        for column, ways in self._paths:
+            found[column.name], problem = _possible(column, record, ways)
+            if problem:
+                notes.add(self._prefix + problem[0], problem[1])
+        return found
 
 
 _STEP = re.compile(r"([^\[\]]+)(?:\[(?:(0|-1)|(\w+)=(\w+))\])?")
@@ -200,42 +265,145 @@ def _selected(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
     return next((each for each in elements if each is not None and str(getattr(each, name)) == value), None)
 
 
-def _is_amount(value: Decimal) -> bool:
-    """PostgreSQL would store 1e9999 as ten thousand digits, which no client can read back."""
-    return value.is_finite() and abs(value.adjusted()) < MOST_DIGITS and len(value.as_tuple().digits) <= MOST_DIGITS
+_untyped = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
-def _truth(column: Column, value: str) -> bool:
-    """XML Schema's boolean."""
-    if value not in ("true", "false", "1", "0"):
-        raise Unusable(f"{column.path}: neither true nor false")
-    return value in ("true", "1")
+def _possible(column: Column, record: Any, ways: Sequence[Steps]) -> tuple[Any, tuple[str, str] | None]:
+    """The first possible value, by the same paths in a record without types; None with the field that is in the way,
+    and the reason. Raises Unusable."""
+    problem: tuple[str, str] | None = None
+    for steps in ways:
+        try:
+            value = _reached(record, steps)
+            if value is not None:
+                return _converted(column, value), None
+        except _NotThere as error:
+            problem = problem or (error.place, str(error))
+        except Impossible as error:
+            problem = problem or (column.name, str(error))
+    if column.required:
+        raise Unusable(f"{column.path}: {problem[1] if problem else 'missing'}")
+    return None, problem
 
 
-def _whole(column: Column, value: int | str) -> int:
-    try:
-        number = int(value)
-    except ValueError:  # its text quotes the value
-        raise Unusable(f"{column.path}: not a whole number") from None
-    if not -(2**63) <= number < 2**63:
-        raise Unusable(f"{column.path}: out of range")
-    return number
+class _NotThere(ValueError):
+    """On the way to a value something else stands in the place of an object or a list."""
+
+    def __init__(self, steps: Steps, wanted: str) -> None:
+        super().__init__(f"not {wanted}")
+        self.place = ".".join(name for name, _ in steps)
+
+
+def _reached(node: Any, steps: Steps) -> Any:
+    for number, (name, selector) in enumerate(steps):
+        if not isinstance(node, dict):
+            raise _NotThere(steps[:number], "an object")
+        node = node.get(name)
+        if selector is not None and node is not None:
+            if not isinstance(node, list):
+                raise _NotThere(steps[: number + 1], "a list")
+            node = _element(node, selector)
+        if node is None:
+            return None
+    return node
+
+
+def _element(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
+    if isinstance(selector, int):
+        return elements[selector] if elements else None
+    name, value = selector
+    return next((each for each in elements if isinstance(each, dict) and str(each.get(name)) == value), None)
 
 
 def _checked(column: Column, value: Any) -> Any:
-    """Refuse what PostgreSQL stores but no eBay record can mean."""
+    """The value, if its type is right and eBay can mean it. Raises Impossible."""
     if value is None:
         if column.required:
-            raise Unusable(f"{column.path}: missing")
+            raise Impossible("missing")
         return None
-    if column.type == TEXT and isinstance(value, int):
+    if column.type == TEXT and not column.is_currency and isinstance(value, str):
+        return value
+    return _converted(column, value)
+
+
+def _converted(column: Column, value: Any) -> Any:
+    """The column's value. Raises Impossible."""
+    return _CONVERSIONS[CURRENCY if column.is_currency else column.type](value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if column.type == BOOL and isinstance(value, str):
-        return _truth(column, value)
-    if column.type == INTEGER:
-        return _whole(column, value)
-    if isinstance(value, Decimal) and not _is_amount(value):
-        raise Unusable(f"{column.path}: not an amount")
-    if isinstance(value, datetime) and not EARLIEST <= value <= LATEST:
-        raise Unusable(f"{column.path}: an impossible time")
+    raise Impossible("not a text")
+
+
+def _currency(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Z]{3}", value):
+        raise Impossible("not a currency")
     return value
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        try:
+            value = msgspec.convert(value, _TYPES[TIME])
+        except msgspec.ValidationError:
+            raise Impossible("a time without a zone" if _is_local(value) else "not a time") from None
+    if not EARLIEST <= value <= LATEST:
+        raise Impossible("an impossible time")
+    found: datetime = value
+    return found
+
+
+def _is_local(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is None
+    except (TypeError, ValueError):
+        return False
+
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def _number(value: Any) -> Decimal:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        try:
+            value = Decimal(value)
+        except InvalidOperation:  # its exponent has too many digits
+            raise Impossible("out of range") from None
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise Impossible("empty" if value == "" else "not a number")
+    # PostgreSQL would store 1e9999 as ten thousand digits, which no client can read back.
+    if abs(value.adjusted()) >= MOST_DIGITS or len(value.as_tuple().digits) > MOST_DIGITS:
+        raise Impossible("out of range")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        found = _number(value)
+        number = int(found)
+        if number != found:
+            raise Impossible("not a whole number")
+    if not -(2**63) <= number < 2**63:
+        raise Impossible("out of range")
+    return number
+
+
+def _truth(value: Any) -> bool:
+    """XML Schema's boolean, or JSON's."""
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false", "1", "0"):
+        raise Impossible("neither true nor false")
+    return value in ("true", "1")
+
+
+CURRENCY = "currency"
+_CONVERSIONS = {TEXT: _text, CURRENCY: _currency, TIME: _time, NUMERIC: _number, INTEGER: _integer, BOOL: _truth}

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
+from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import INTEGER, TIME, Column, Row, Stored, Table, money
 
 STATUS = "paymentDisputeStatus"
@@ -71,8 +72,8 @@ def compose(versions: RecordVersions) -> bytes:
 def _fields(part: bytes | None) -> dict[str, Any]:
     if part is None:
         return {}
-    fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(part)
-    return {name: value for name, value in fields.items() if value is not None}
+    found: dict[str, Any] = without_nulls(msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(part))
+    return found
 
 
 def is_current(dispute: Row, stored: Stored) -> bool:

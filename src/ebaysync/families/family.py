@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import msgspec
 
-from ebaysync.families.decoder import Decoder, Unusable
+from ebaysync.families.decoder import Decoder, Notes, Unusable
 from ebaysync.store.payload import storable
 from ebaysync.store.table import Row, Stored, Table
 
@@ -121,11 +122,9 @@ class Family:
     absent_in: frozenset[str] = frozenset()
     """environments that do not have it"""
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
-    children: type[msgspec.Struct] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoders", {table.name: Decoder(table) for table in self.tables})
-        object.__setattr__(self, "children", _child_lists(self.tables))
 
     @property
     def table(self) -> Table:
@@ -139,37 +138,63 @@ class Family:
         except ValueError:
             return None
 
-    def composed(self, versions: RecordVersions, cleaned: Callable[[bytes], bytes] = lambda raw: raw) -> Rows:
+    def identity_of(self, raw: bytes) -> str | None:
+        """A record's key with what tells it apart from others of the same key (Table.twins). None: it has no key."""
+        try:
+            return self.decoders[self.table.name].identity_of(raw)
+        except ValueError:
+            return None
+
+    def renamed(self, rows: Rows, key: Mapping[str, Any]) -> Rows:
+        """The rows of a record, and of its children, under another key than its own."""
+        found = {self.table.name: [{**row, **key} for row in rows[self.table.name]]}
+        for table in self.tables[1:]:
+            own = {name: key[of] for name, of in zip(table.parent_key, self.table.key, strict=True)}
+            found[table.name] = [{**row, **own} for row in rows[table.name]]
+        return found
+
+    def composed(
+        self,
+        versions: RecordVersions,
+        cleaned: Callable[[bytes], bytes] = lambda raw: raw,
+        notes: Notes | None = None,
+    ) -> Rows:
         """The rows of the record that is composed of these versions and `cleaned`. Raises Unusable."""
         try:
             raw = cleaned(self.merge.compose(versions))
         except (ValueError, RecursionError) as error:
             raise Unusable.by(error) from None
-        return self.rows(raw)
+        return self.rows(raw, notes)
 
-    def rows(self, raw: bytes) -> Rows:
-        """The rows of a record. Raises Unusable."""
+    def rows(self, raw: bytes, notes: Notes | None = None) -> Rows:
+        """The rows of a record. Its oddities go to `notes`. Raises Unusable: no key, or no time that the
+        cursor or the version needs."""
+        notes = Notes() if notes is None else notes
         try:
             raw = storable(raw)
-            children = msgspec.json.decode(raw, type=self.children)
-            found: dict[str, Sequence[Row]] = {}
-            for table in self.tables:
-                decoder = self.decoders[table.name]
-                found[table.name] = [decoder.row(element, raw) for element in _child_records(table, raw, children)]
+            found: dict[str, Sequence[Row]] = {self.table.name: [self.decoders[self.table.name].row(raw, notes)]}
+            for table in self.tables[1:]:
+                found[table.name] = self.decoders[table.name].children(_children(table, raw, notes), raw, notes)
             return found
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise Unusable.by(error) from None
 
 
-def _child_lists(tables: tuple[Table, ...]) -> type[msgspec.Struct]:
-    """The lists in a record whose elements become rows of child tables, left as bytes."""
-    names = tuple(table.each for table in tables if isinstance(table.each, str))
-    return msgspec.defstruct("Children", [(name, list[msgspec.Raw] | None, None) for name in names])
+def _children(table: Table, raw: bytes, notes: Notes) -> Sequence[bytes | msgspec.Raw]:
+    """The elements of a record that become rows of a child table. None of them if their list cannot be read."""
+    try:
+        if callable(table.each):
+            return table.each(raw)
+        assert table.each
+        return _lists(table.each)(raw).elements or ()
+    except ValueError:
+        notes.add(table.each if isinstance(table.each, str) else table.name, "not a list of objects")
+        notes.unsure.add(table.name)
+        return ()
 
 
-def _child_records(table: Table, raw: bytes, children: msgspec.Struct) -> Sequence[bytes | msgspec.Raw]:
-    if table.each is None:
-        return (raw,)
-    if isinstance(table.each, str):
-        return getattr(children, table.each) or ()
-    return table.each(raw)
+@cache
+def _lists(name: str) -> Callable[[bytes], Any]:
+    """Decodes one list of a record, its elements left as bytes."""
+    fields = [("elements", list[msgspec.Raw] | None, None)]
+    return msgspec.json.Decoder(msgspec.defstruct("Children", fields, rename={"elements": name})).decode

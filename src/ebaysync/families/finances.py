@@ -2,7 +2,8 @@
 
 How eBay behaves, and this module copes:
 
-- A transactionId is unique only together with its transactionType: a SALE's is its order's id.
+- A transactionId is unique only together with its transactionType: a SALE's is its order's id. Even then a second
+  transaction may come, as when a label is bought and voided under one id. Its date or booking differs.
 - Amounts are positive, and bookingEntry has the sign: here a DEBIT is negative.
 - A fee names its order in `references`, not in orderId. A fee charged by itself is a transaction with a feeType.
 - transactionStatus and payoutId change weeks later, and no filter shows it: hence the sweep.
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.families.family import Family, WindowSpec
-from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, money
+from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, Twins, money
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.finances",)
 CALLS = "Finances getTransactions"
@@ -31,13 +32,13 @@ WIDEST = timedelta(days=90)
 
 
 def signed(name: str) -> Any:
-    """That column's value, negative for a DEBIT."""
+    """That column's value, negative for a DEBIT, also if eBay sends it with a minus."""
 
-    def parent_key(row: Row) -> Decimal | None:
+    def amount_of(row: Row) -> Decimal | None:
         amount: Decimal | None = row[name]
-        return -amount if amount and row["booking_entry"] == "DEBIT" else amount
+        return -abs(amount) if amount and row["booking_entry"] == "DEBIT" else amount
 
-    return parent_key
+    return amount_of
 
 
 def reference(kind: str) -> str:
@@ -63,6 +64,7 @@ def of_type(kind: str) -> Callable[[bytes], bool]:
     return is_of_type
 
 
+TWINS = Twins("transaction_id", always=("transaction_date", "booking_entry"))
 AMOUNT = (
     Column("amount", NUMERIC, "amount.value", derived=signed("amount")),
     Column("amount_currency", path="amount.currency"),
@@ -74,6 +76,7 @@ AMOUNT = (
 TRANSACTIONS = Table(
     "ebay_finances_transactions",
     key=("transaction_id", "transaction_type"),
+    twins=TWINS,
     columns=(
         Column("transaction_id", required=True),
         Column("transaction_type", required=True),
@@ -100,14 +103,9 @@ TRANSACTIONS = Table(
 )
 
 
-class _Line(msgspec.Struct, rename="camel"):
-    line_item_id: str | int | None = None
-    marketplace_fees: list[dict[str, Any] | None] | None = None
-
-
 class _Charged(msgspec.Struct, rename="camel"):
-    order_line_items: list[_Line | None] | None = None
-    fee_type: str | int | None = None
+    order_line_items: list[Any] | None = None
+    fee_type: Any = None
     amount: Any = msgspec.UNSET
     fee_jurisdiction: Any = msgspec.UNSET
     transaction_memo: Any = None
@@ -120,27 +118,32 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
     """The fees of each line item, and the transaction itself if it is a fee.
 
     A line's key is the line item, the fee type and, if that comes several times, its number, so that a line that
-    disappears does not rename the others. Raises ValueError if the list of fees is malformed.
+    disappears does not rename the others. Anything else in a fee's place is returned too: the decoder refuses it.
+    Raises ValueError if the line items are no list.
     """
     found = _read(record)
-    fees: list[dict[str, Any]] = [
-        {**fee, "lineItemId": item.line_item_id}
-        for item in found.order_line_items or ()
-        if item
-        for fee in item.marketplace_fees or ()
-        if fee
-    ]
+    parts = [part for item in found.order_line_items or () if item is not None for part in _fees_of(item)]
     if found.fee_type:
         own = {"feeType": found.fee_type, "amount": found.amount, "feeJurisdiction": found.fee_jurisdiction}
         told = {name: value for name, value in own.items() if value is not msgspec.UNSET}
-        fees.append(told | {"feeMemo": found.transaction_memo})
+        parts.append(told | {"feeMemo": found.transaction_memo})
     seen: Counter[str] = Counter()
-    for fee in fees:
-        name = f"{fee.get('lineItemId') or '-'}/{fee.get('feeType') or '-'}"
-        seen[name] += 1
-        fee["feeLine"] = name if seen[name] == 1 else f"{name}/{seen[name]}"
+    for fee in parts:
+        if isinstance(fee, dict):
+            name = f"{fee.get('lineItemId') or '-'}/{fee.get('feeType') or '-'}"
+            seen[name] += 1
+            fee["feeLine"] = name if seen[name] == 1 else f"{name}/{seen[name]}"
     encode = msgspec.json.Encoder(decimal_format="number").encode
-    return [encode(fee) for fee in fees]
+    return [encode(fee) for fee in parts]
+
+
+def _fees_of(item: Any) -> list[Any]:
+    """The fees of a line item, each with its id; or what stands in the place of a line item, of its fees, or of one."""
+    fees = item.get("marketplaceFees") if isinstance(item, dict) else item
+    if not isinstance(fees, list):
+        return [] if fees is None else [fees]
+    line = {"lineItemId": item.get("lineItemId")} if isinstance(item, dict) else {}
+    return [fee | line if isinstance(fee, dict) else fee for fee in fees if fee is not None]
 
 
 def cost(row: Row) -> Decimal | None:
@@ -149,7 +152,7 @@ def cost(row: Row) -> Decimal | None:
     kind, booked = row["transaction_type"], row["booking_entry"]
     is_part = row["line_item_id"] or kind in ("SALE", "REFUND")
     given_back = (kind == "REFUND" and booked != "CREDIT") if is_part else booked == "CREDIT"
-    return -amount if amount and given_back else amount
+    return -abs(amount) if amount and given_back else amount
 
 
 FEES = Table(

@@ -4,12 +4,14 @@ How eBay behaves, and this module copes:
 
 - `cancelStatus.cancelRequests` is always empty in getOrders, and filled in getOrder (Fulfillment API, CancelStatus). So
   cancelled orders are fetched one by one, and those that once had a request again with each later version.
-- 90 days after its creation an order comes without name, street, phone and gift details, and even earlier without
-  e-mail (notes on those fields). Stored values are kept.
+- 90 days after its creation an order comes without name, street, phones and gift details, and even earlier without
+  e-mail (notes on those fields); or with a mask: asterisks, or words such as `Invalid Request`. Stored values are kept.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,7 +43,7 @@ ORDERS = Table(
     ),
     columns=(
         Column("order_id", required=True),
-        Column("creation_date", TIME, required=True),
+        Column("creation_date", TIME),
         Column("last_modified_date", TIME, required=True),
         Column("order_fulfillment_status"),
         Column("order_payment_status"),
@@ -140,31 +142,16 @@ def _cancellation(stored: bytes) -> dict[str, Any]:
     return msgspec.json.decode(stored).get("cancelStatus") or {}
 
 
-# Fields that eBay leaves out of old orders, and fields that must go with them. If the first address line is there and
-# the second is not, the buyer removed the second.
-_PERSONAL = {
-    "fullName": "fullName",
-    "companyName": "fullName",
-    "email": "email",
-    "primaryPhone": "primaryPhone",
-    "addressLine1": "addressLine1",
-    "addressLine2": "addressLine1",
-    "giftDetails": "giftDetails",
-    "message": "message",
-    "recipientEmail": "recipientEmail",
-    "senderName": "senderName",
-}
-
-
-# Objects that hold such fields. If eBay leaves out the whole object, the whole object is kept.
-_CONTACTS = {"fulfillmentStartInstructions", "shippingStep", "shipTo", "contactAddress", "buyerRegistrationAddress"}
-
-
-def may_lack(order: Row) -> bool:
-    """Whether the stored order may hold more than the list shows: personal fields of an old order, or the requests of a
-    cancelled one whose detail could not be fetched."""
-    personal = ("full_name", "address_line1", "email", "primary_phone")
-    return was_cancelled(order) or any(_masked(order[f"ship_to_{name}"]) for name in personal)
+# The parts of an order that describe a person, and that eBay hides later.
+_CONTACTS: tuple[tuple[str, ...], ...] = (
+    ("buyer", "buyerRegistrationAddress"),
+    ("fulfillmentStartInstructions", "*", "finalDestinationAddress"),
+    ("fulfillmentStartInstructions", "*", "shippingStep", "shipTo"),
+    ("lineItems", "*", "giftDetails"),
+)
+# These stay visible in old orders, and they may change into any other text.
+_PLACES = {"city", "county", "stateOrProvince", "postalCode", "countryCode"}
+_LIKE_A_PHONE = re.compile(r"[\d\s()+./-]*\d[\d\s()+./-]*")
 
 
 def compose(versions: RecordVersions) -> bytes:
@@ -175,6 +162,7 @@ def compose(versions: RecordVersions) -> bytes:
     if (
         versions.listed
         and not versions.detail
+        and _cancellation(versions.stored).get("cancelRequests")
         and _is_current(FAMILY.rows(versions.listed)[ORDERS.name][0], versions.stored)
     ):
         return versions.stored
@@ -182,37 +170,107 @@ def compose(versions: RecordVersions) -> bytes:
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
-    """The order as sent now, with stored personal fields.
+    """The order as sent now, with what the stored one tells of persons if that is missing or masked now.
 
-    Name, street, phone, e-mail and gift details are taken from the stored order if they are missing now, or come with
-    asterisks.
+    Any field of a contact may be hidden, whatever its name. A mask is known by what it is not: an e-mail without @, a
+    phone without digits, a text of signs alone or with asterisks; and any text that is a mask elsewhere in the order.
     """
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    order = decode(raw)
-    _restore(decode(stored), order)
-    return msgspec.json.Encoder(decimal_format="number").encode(order)
+    old, new = decode(stored), decode(raw)
+    masks = {text for way in _CONTACTS for text in _masks(old, new, way)}
+    kept = new
+    for way in _CONTACTS:
+        kept = _kept(old, kept, way, masks)
+    requests, status = (old.get("cancelStatus") or {}).get("cancelRequests"), kept.get("cancelStatus")
+    if requests and isinstance(status, dict) and not status.get("cancelRequests"):
+        kept = {**kept, "cancelStatus": {**status, "cancelRequests": requests}}
+    return raw if kept == new else msgspec.json.Encoder(decimal_format="number").encode(kept)
 
 
-def _masked(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and (not value.strip() or "**" in value))
+def _kept(old: Any, new: Any, way: Sequence[str], masks: set[str]) -> Any:
+    """The part of an order that has a contact at the end of the way, with what is hidden of it."""
+    if not way:
+        return _contact(old, new, masks)
+    name, rest = way[0], way[1:]
+    if name == "*":
+        if not new:
+            return old
+        return [_kept(before, now, rest, masks) for before, now in _pairs(old, new)] if isinstance(new, list) else new
+    if not isinstance(old, dict) or not old.get(name) or not isinstance(new, dict):
+        return new
+    if name == "lineItems" and not new.get(name):
+        return new  # an order without lines is not a hidden person
+    found = _kept(old[name], new.get(name), rest, masks)
+    return new if found is new.get(name) else {**new, name: found}
 
 
-def _restore(old: Any, new: Any) -> None:
-    if isinstance(old, list) and isinstance(new, list):
-        by_line = {part["lineItemId"]: part for part in old if isinstance(part, dict) and "lineItemId" in part}
-        for index, part in enumerate(new):
-            line = part.get("lineItemId") if isinstance(part, dict) else None
-            before = by_line.get(line) if line else (old[index] if index < len(old) else None)
-            _restore(before, part)
+def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+    """Each element of a list with the stored one: of the same line item, or in the same place."""
+    old, new = (each if isinstance(each, list) else [] for each in (old, new))
+    lines = {each["lineItemId"]: each for each in old if isinstance(each, dict) and each.get("lineItemId")}
+    for index, now in enumerate(new):
+        line = now.get("lineItemId") if isinstance(now, dict) else None
+        yield (lines.get(line) if line else old[index] if index < len(old) else None), now
+
+
+def _contact(old: Any, new: Any, masks: set[str]) -> Any:
+    if not old or not isinstance(old, dict):
+        return new
+    if not new or not isinstance(new, dict):
+        return old
+    found = dict(new)
+    for name, before in old.items():
+        now = new.get(name)
+        if isinstance(before, dict):
+            found[name] = _contact(before, now, masks)
+        elif _is_hidden(name, before, now, masks) and not _is_taken_out(name, old, new, masks):
+            found[name] = before
+    return new if found == new else found
+
+
+def _is_taken_out(name: str, old: dict[str, Any], new: dict[str, Any], masks: set[str]) -> bool:
+    """Whether the buyer removed a field: a part of an address whose first line is shown, or a company beside a name."""
+    anchor = "fullName" if name == "companyName" else "addressLine1"
+    return (
+        name != anchor
+        and old.get(anchor) is not None
+        and (name == "companyName" or name in _PLACES or name.startswith("addressLine"))
+        and not _is_hidden(anchor, old[anchor], new.get(anchor), masks)
+    )
+
+
+def _is_hidden(name: str, before: Any, now: Any, masks: set[str]) -> bool:
+    """Whether a value was replaced by nothing or by a mask."""
+    if before is None or before == now:
+        return False
+    if not isinstance(now, str):
+        return not now
+    if not any(sign.isalnum() and sign not in "xX" for sign in now) or ("*" in now and "*" not in str(before)):
+        return True
+    return now.strip() in masks or (name not in _PLACES and _has_lost_its_shape(before, now))
+
+
+def _has_lost_its_shape(before: Any, now: str) -> bool:
+    """Whether an e-mail came, and is none now; or a phone."""
+    if not isinstance(before, str):
+        return False
+    return ("@" in before and "@" not in now) or bool(
+        _LIKE_A_PHONE.fullmatch(before) and not _LIKE_A_PHONE.fullmatch(now)
+    )
+
+
+def _masks(old: Any, new: Any, way: Sequence[str]) -> Iterator[str]:
+    """Texts that stand in the place of an e-mail or a phone, at the end of the way."""
+    if way and way[0] == "*":
+        for before, now in _pairs(old, new):
+            yield from _masks(before, now, way[1:])
     elif isinstance(old, dict) and isinstance(new, dict):
-        now = dict(new)
-        for name, before in old.items():
-            gone = name in _PERSONAL and _masked(now.get(name)) and _masked(now.get(_PERSONAL[name]))
-            unlisted = name == "cancelRequests" and before and not now.get(name)
-            if unlisted or (gone and not _masked(before)) or (name in _CONTACTS and before and not now.get(name)):
-                new[name] = before
-            elif name in new:
-                _restore(before, new[name])
+        for name in (way[0],) if way else old.keys():
+            before, now = old.get(name), new.get(name)
+            if way or isinstance(before, dict):
+                yield from _masks(before, now, way[1:])
+            elif isinstance(now, str) and name not in _PLACES and _has_lost_its_shape(before, now):
+                yield now.strip()
 
 
 FAMILY = Family(
@@ -227,5 +285,5 @@ FAMILY = Family(
     tables=(ORDERS, LINE_ITEMS),
     window=WindowSpec(furthest_reach=timedelta(days=730)),
     detail=DetailSpec(needed=was_cancelled, is_current=same_version, refetch_on_change=had_requests),
-    merge=MergeSpec(needs_stored=may_lack, compose=compose),
+    merge=MergeSpec(needs_stored=lambda order: True, compose=compose),
 )

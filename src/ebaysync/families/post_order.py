@@ -19,6 +19,7 @@ import msgspec
 
 from ebaysync.families.decoder import Decoder, Unusable
 from ebaysync.families.family import DetailSpec, Family, MergeSpec, RecordVersions, WindowSpec
+from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import TIME, Column, Row, Stored, Table
 
 EARLIER = "earlier"
@@ -113,13 +114,13 @@ class Composition:
 
     def _row(self, named: Named) -> Row:
         raw = msgspec.json.encode(named)
-        return self.decoder.row(raw, raw)
+        return self.decoder.row(raw)
 
     def _answer(self, raw: bytes) -> Named:
         return _object(raw) if self.unpacked else {"detail": msgspec.Raw(raw)}
 
     def _version(self, listed: msgspec.Raw) -> Any:
-        record = msgspec.json.decode(listed)
+        record = without_nulls(msgspec.json.decode(listed))
         return {name: record.get(name) for name in self.version} if self.version else record
 
     def is_current(self, row: Row, stored: Stored) -> bool:

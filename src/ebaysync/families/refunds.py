@@ -11,18 +11,21 @@ from decimal import Decimal
 from ebaysync.families import finances
 from ebaysync.families.family import Family, MergeSpec, WindowSpec
 from ebaysync.families.finances import reference
-from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table
+from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, Twins
 
 
 def refunded(row: Row) -> Decimal | None:
     """The amount, positive; a refund that came back to the seller (CREDIT) is negative."""
     amount: Decimal | None = row["refund_amount"]
-    return -amount if amount and row["booking_entry"] == "CREDIT" else amount
+    if not amount:
+        return amount
+    return -abs(amount) if row["booking_entry"] == "CREDIT" else abs(amount)
 
 
 REFUNDS = Table(
     "ebay_refunds",
     key=("refund_id",),
+    twins=Twins("refund_id", always=("refund_date", "booking_entry")),
     columns=(
         Column("refund_id", path="transactionId", required=True),
         Column("booking_entry"),

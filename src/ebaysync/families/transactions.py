@@ -10,6 +10,7 @@ from ebaysync.store.table import TIME, Column, Table
 TRANSACTIONS = Table(
     "ebay_transactions",
     key=("transaction_id", "transaction_type"),
+    twins=finances.TWINS,
     columns=(
         Column("transaction_id", required=True),
         Column("transaction_type", required=True),

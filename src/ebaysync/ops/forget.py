@@ -27,6 +27,7 @@ from ebaysync.families.family import Family, Rows
 from ebaysync.families.personal_data import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
 from ebaysync.store.database import Database
+from ebaysync.store.erase import Mention
 from ebaysync.sync import erased_people
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,8 @@ async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
     private = {(row.table_name, row.column_name) for row in await db.rows(_PRIVATE)}
     for family in discover().values():
         async for batch in stored.mentioning(db, family.table, names):
-            for account_id, raw, kept in batch:
-                found.update(await _clean(db, family, account_id, raw, kept, names, private))
+            for mention in batch:
+                found.update(await _clean(db, family, mention, names, private))
         found.update(await _clean_emptied(db, family, names, private))
         for each in family.tables:
             columns = sorted(column for name, column in private if name == each.name)
@@ -126,19 +127,18 @@ _PRIVATE = "SELECT table_name, column_name FROM ebay_private_columns"
 async def _clean(
     db: Database,
     family: Family,
-    account_id: UUID,
-    raw: bytes,
-    kept: Mapping[str, Any],
+    mention: Mention,
     names: Collection[str],
     private: Collection[tuple[str, str]],
 ) -> Mapping[str, int]:
     """Write a record back without the person, and clean its events."""
+    account_id, raw, kept = mention.account_id, mention.raw, mention.kept
     others = (str(value).encode() for value in kept.values())
     if not mentioned(raw, names, json=True) and not any(mentioned(each, names, json=False) for each in others):
         return {}  # the name is only part of another word
     party = is_party(raw, names)
     try:
-        rows = family.rows(erase(raw, names))
+        rows = family.renamed(family.rows(erase(raw, names)), mention.key)  # a twin's key is not in its payload
     except Unusable:  # it can no longer be decoded; the search for the name in all texts still finds it
         return {}
     record = dict(rows[family.table.name][0])

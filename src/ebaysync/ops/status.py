@@ -12,7 +12,7 @@ from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops.budget import Plan, PlanEntry
 from ebaysync.store.database import Database
-from ebaysync.sync.state import sync_state
+from ebaysync.sync.state import field_notes, sync_state
 from ebaysync.sync.state.sync_state import iso
 
 
@@ -21,6 +21,7 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
     ids = [account.id for account in accounts]
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
+    notes = await field_notes.load(db, ids)
     return {
         "paused": await db.transact(sync_state.paused) is not None,
         "accounts": [
@@ -31,6 +32,7 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
                 "token": _token(account, tokens.get(account.id)),
                 "families": [
                     _family(family, rows.get((account.id, family.name)), plan.entries.get((account.id, family.name)))
+                    | {"field_notes": notes.get((account.id, family.name), [])}
                     for family in discover().values()
                 ],
             }

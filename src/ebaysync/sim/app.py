@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
-from ebaysync.sim import apis, control, faults, signing, wire
+from ebaysync.sim import apis, control, faults, restless, signing, wire
 from ebaysync.sim.apis import analytics, oauth, trading_requests
 from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.calls import Answer, Call, Refusal, no_such_resource
@@ -49,6 +49,7 @@ class App:
         self.faults = Faults(world.seed)
         self.mover = Mover(world, self.faults.random)
         self.hosts: dict[int, str] = {}
+        self.turns = 0  # answers of a restless world
         self.errors: list[Exception] = []  # what the simulator itself got wrong
         self.closing = asyncio.Event()
 
@@ -85,9 +86,13 @@ class App:
             return Answer(404)  # no envelope, no body: seen by those who asked the wrong host
         try:
             self.quotas.count(call)
-            return self._route(call, stand_in)
+            answer = self._route(call, stand_in)
         except Refusal as refusal:
             return refusal.answer
+        if self.world.quirks.restless:
+            self.turns += 1
+            restless.disturb(answer, call, self.turns)
+        return answer
 
     def _route(self, call: Call, stand_in: Seller | None) -> Answer:
         if call.path == "/identity/v1/oauth2/token" and call.method == "POST":

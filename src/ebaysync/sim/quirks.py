@@ -54,6 +54,8 @@ class Quirks:
     """the least characters of a message's Text"""
     won_shape: str = "transaction"
     """how WonList writes a won line"""
+    restless: bool = False
+    """whether values that no change explains differ in every answer"""
     inventory_offset: str = "page"
     """what the Inventory API's offset counts: a page, as documented, or a record, as seen"""
 

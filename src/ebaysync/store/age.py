@@ -64,7 +64,7 @@ def persons_older(table: Table, days: int, record: Table | None = None) -> Aged:
     due: sql.Composable
     if record is None:
         assert table.dated_by
-        due = sql.SQL("t.{} < clock_timestamp() - make_interval(days => %(days)s)").format(
+        due = sql.SQL("coalesce(t.{}, t.first_seen_at) < clock_timestamp() - make_interval(days => %(days)s)").format(
             sql.Identifier(table.dated_by)
         )
     else:

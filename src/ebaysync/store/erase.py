@@ -5,7 +5,8 @@ Like `merge` it composes SQL from names. It needs the owner's rights.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +21,18 @@ from ebaysync.store.table import TEXT, Row, Table
 BATCH = 200
 
 
-async def mentioning(
-    db: Database, table: Table, names: Collection[str]
-) -> AsyncIterator[list[tuple[UUID, bytes, dict[str, Any]]]]:
-    """Yields batches of rows that contain one of the names, also as part of a word: account, raw_payload, and columns
-    that do not come from raw_payload."""
+@dataclass(frozen=True)
+class Mention:
+    """A row that contains a name: its account, key, raw_payload, and the columns that do not come from raw_payload."""
+
+    account_id: UUID
+    key: Mapping[str, Any]
+    raw: bytes
+    kept: Mapping[str, Any]
+
+
+async def mentioning(db: Database, table: Table, names: Collection[str]) -> AsyncIterator[list[Mention]]:
+    """Yields batches of rows that contain one of the names, also as part of a word."""
     kept = [column.name for column in table.columns if column.kept]
     key = [*table.key]
     after: tuple[Any, ...] | None = None
@@ -54,7 +62,15 @@ async def mentioning(
         if not rows:
             return
         after = (rows[-1][0], *rows[-1][2 : 2 + len(key)])
-        yield [(row[0], (row[1] or "null").encode(), dict(zip(kept, row[2 + len(key) :], strict=True))) for row in rows]
+        yield [
+            Mention(
+                row[0],
+                dict(zip(key, row[2 : 2 + len(key)], strict=True)),
+                (row[1] or "null").encode(),
+                dict(zip(kept, row[2 + len(key) :], strict=True)),
+            )
+            for row in rows
+        ]
 
 
 async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:

@@ -6,7 +6,7 @@ returns the old and the new version of each changed row: the outer SELECT of a d
 was before. A temporary table instead would leave dead rows in the catalogue at every run.
 
 A row whose raw_payload was removed (JSON null, see store/age) is compared by its typed columns alone. Values that do
-not come now, or come with asterisks, stay, because the payload they came from is gone. A row whose personal data was
+not come now, or come masked, stay, because the payload they came from is gone. A row whose personal data was
 erased (store/age) stays without it, whatever comes.
 """
 
@@ -22,16 +22,18 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection as Pg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.store.database import driver
+from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import Column, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement, roughly; they are in memory several times
+
+TWIN = "#"  # before the suffix in the key of a twin (Table.twins)
 
 Key = tuple[str, ...]
 
@@ -128,23 +130,13 @@ async def _write_events(
 ) -> None:
     if not events:
         return
-    async with pg.cursor() as writing:
-        await writing.executemany(
-            "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    writer.account_id,
-                    writer.family,
-                    table.name,
-                    "/".join(key),
-                    event,
-                    Jsonb(changed, _encode),
-                    writer.run_id,
-                )
-                for key, event, changed in events
-            ],
-        )
+    rows = [{"key": "/".join(key), "event": event, "changes": changed} for key, event, changed in events]
+    await pg.execute(
+        "INSERT INTO ebay_events (ebay_account_id, api_family, table_name, entity_key, event, changes, run_id)"
+        " SELECT %s, %s, %s, x.key, x.event, x.changes, %s"
+        " FROM json_to_recordset(%s::json) AS x (key text, event text, changes jsonb)",
+        (writer.account_id, writer.family, table.name, writer.run_id, _encode(rows).decode()),
+    )
 
 
 def _told(
@@ -172,7 +164,7 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
     }
     if old.get("raw_payload") is None:
         return found
-    before, after = _steady(table, old["raw_payload"]), _steady(table, new["raw_payload"])
+    before, after = steady(table, old["raw_payload"]), steady(table, new["raw_payload"])
     columns = {name.replace("_", "") for name in names} | {name.lower() for name in table.in_own_table}
     for name in {**before, **after}:
         if before.get(name) != after.get(name) and name.replace("_", "").lower() not in columns:
@@ -180,19 +172,40 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
     return found
 
 
-def _steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload without its volatile values."""
-    steady: dict[str, Any] = dict(payload)
+def steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload without its volatile values, and without fields that are null."""
+    found: Any = payload
     for path in table.volatile:
-        node = steady
-        for name in path[:-1]:
-            if not isinstance(node.get(name), dict):
-                break
-            node[name] = dict(node[name])
-            node = node[name]
-        else:
-            node.pop(path[-1], None)
+        found = _without(found, path)
+    steady: dict[str, Any] = without_nulls(found)
     return steady
+
+
+def _without(node: Any, path: Sequence[str]) -> Any:
+    if path[0] == "*":
+        return [_without(each, path[1:]) for each in node] if isinstance(node, list) else node
+    if not isinstance(node, dict) or path[0] not in node:
+        return node
+    if len(path) == 1:
+        return {name: value for name, value in node.items() if name != path[0]}
+    return {**node, path[0]: _without(node[path[0]], path[1:])}
+
+
+async def looked_up(writer: Writer, table: Table, keys: Sequence[Key], columns: Sequence[str]) -> dict[Key, Row]:
+    """These columns of the stored rows with these keys."""
+    pg = await driver(writer.connection)
+    query = sql.SQL(
+        "SELECT ARRAY[{key}], {columns} FROM {table} t WHERE t.ebay_account_id = %(account)s"
+        " AND ({key}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)"
+    ).format(
+        key=columns_of("t", table.key),
+        columns=columns_of("t", columns),
+        table=sql.Identifier(table.name),
+        elements=_elements(len(table.key)),
+    )
+    values = {"account": writer.account_id, "keys": msgspec.json.encode(keys).decode()}
+    rows = await (await pg.execute(query, values)).fetchall()
+    return {tuple(key): dict(zip(columns, found, strict=True)) for key, *found in rows}
 
 
 async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
@@ -363,8 +376,11 @@ def _remaining(name: str, table: Table) -> sql.Composable:
     if column is None:
         return _incoming(name, table)
     form = "coalesce(excluded.{0}, t.{0})"
-    if column.personal:  # eBay's asterisks
-        form = "coalesce(CASE WHEN excluded.{0} NOT LIKE '%%**%%' THEN excluded.{0} END, t.{0})"
+    if column.personal:  # no mask: asterisks, an e-mail without @, a phone without digits
+        form = """coalesce(CASE WHEN excluded.{0} NOT LIKE '%%*%%' AND excluded.{0} ~ '[[:alnum:]]'
+            AND (t.{0} LIKE '%%@%%' AND excluded.{0} NOT LIKE '%%@%%') IS NOT TRUE
+            AND (t.{0} ~ '^[0-9 ()+./-]+$' AND excluded.{0} !~ '[0-9]') IS NOT TRUE
+            THEN excluded.{0} END, t.{0})"""
     return _unless_erased(table, column, sql.SQL(form).format(sql.Identifier(name)))
 
 
@@ -391,11 +407,16 @@ def _compared(alias: str, names: Sequence[str], table: Table) -> sql.Composed:
     parts: list[sql.Composable] = []
     for name in names:
         part = sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(name)) if alias else _incoming(name, table)
-        if name == "raw_payload":
-            for path in table.volatile:
-                part = sql.SQL("{} #- {}").format(part, sql.Literal("{" + ",".join(path) + "}"))
-        parts.append(part)
+        parts.append(_steady(table, part) if name == "raw_payload" else part)
     return sql.SQL(", ").join(parts)
+
+
+def _steady(table: Table, document: sql.Composable) -> sql.Composable:
+    """A payload as `steady` leaves it: whether a field is null or missing is no difference."""
+    for path in table.volatile:
+        form = "ebay_without({}, {})" if "*" in path else "{} #- {}"
+        document = sql.SQL(form).format(document, sql.Literal(list(path)))
+    return sql.SQL("jsonb_strip_nulls({})").format(document)
 
 
 @cache
@@ -444,7 +465,8 @@ def _naming(table: Table) -> sql.Composed:
         """
         WITH s AS (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record}))
         UPDATE {table} t SET {column} = n.{column}
-        FROM (SELECT DISTINCT ON ({others}) {others}, {column} FROM s WHERE {column} <> {stand_in}
+        FROM (SELECT DISTINCT ON ({others}) {others}, {column} FROM s
+            WHERE {column} <> {stand_in} AND NOT starts_with({column}, {twins})
             ORDER BY {others}, {column}) n
         WHERE t.ebay_account_id = %(account)s AND ({t_others}) = ({n_others}) AND t.{column} = {stand_in}
             AND NOT EXISTS (SELECT FROM s WHERE ({s_others}) = ({t_others}) AND s.{column} = {stand_in})
@@ -456,6 +478,7 @@ def _naming(table: Table) -> sql.Composed:
         table=sql.Identifier(table.name),
         column=sql.Identifier(column),
         stand_in=sql.Literal(stand_in),
+        twins=sql.Literal(f"{stand_in}{TWIN}"),
         others=sql.SQL(", ").join(map(sql.Identifier, others)),
         t_others=columns_of("t", others),
         n_others=columns_of("n", others),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 LONGEST_NUMBER = 64  # characters; eBay's longest ids have 19 digits, its amounts fewer
 
@@ -30,6 +31,13 @@ def storable(document: bytes) -> bytes:
     if b"\\u0000" in document:
         return _ESCAPE.sub(lambda found: b"\\ufffd" if found["nul"] else found[0], document)
     return document
+
+
+def without_nulls(node: Any) -> Any:
+    """A decoded document without fields that are null: eBay leaves them out or not, as it likes."""
+    if isinstance(node, dict):
+        return {name: without_nulls(value) for name, value in node.items() if value is not None}
+    return [without_nulls(each) for each in node] if isinstance(node, list) else node
 
 
 def _short(number: str) -> None:

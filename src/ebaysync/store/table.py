@@ -49,6 +49,11 @@ class Column:
             camel = re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), self.name)
             object.__setattr__(self, "path", camel)
 
+    @property
+    def is_currency(self) -> bool:
+        """Whether it holds the currency of an amount, three capital letters."""
+        return self.name == "currency" or self.name.endswith("_currency")
+
 
 def money(name: str, path: str = "", *, value: str = "value", currency: str = "currency") -> tuple[Column, Column]:
     """An amount and its currency, as every amount is stored. `path` may have alternatives."""
@@ -62,6 +67,29 @@ def money(name: str, path: str = "", *, value: str = "value", currency: str = "c
 def xml_money(name: str, path: str) -> tuple[Column, Column]:
     """An amount of the Trading API: `<X currencyID="USD">1.0</X>`."""
     return money(name, path, value="#text", currency="@currencyID")
+
+
+@dataclass(frozen=True)
+class Twins:
+    """How to tell apart different records that eBay gives the same key (sync/twins).
+
+    The second one's key gets a suffix made of these columns, so that both are rows. A column without a value differs
+    from nothing.
+    """
+
+    column: str
+    """the key column that gets the suffix"""
+    always: tuple[str, ...] = ()
+    """columns that never change: rows that differ here are different records, whenever they came"""
+    in_one_answer: tuple[str, ...] = ()
+    """columns that may change from one answer to the next: rows that differ here are different records if they came
+    together"""
+    place: str | None = None
+    """the column with the list in which a record came; in two lists, it is one record that moved meanwhile"""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.always + self.in_one_answer
 
 
 @dataclass(frozen=True)
@@ -81,13 +109,16 @@ class Table:
     version: str | None = None
     """the column by which an older version never replaces a newer one"""
     volatile: tuple[tuple[str, ...], ...] = ()
-    """paths in raw_payload that change by themselves: alone they cause no write and no event"""
+    """paths in raw_payload that change by themselves ('*': every element of a list): alone they cause no write and no
+    event"""
     in_own_table: tuple[str, ...] = ()
     """top-level fields of raw_payload that have a table of their own, whose events show their changes"""
     columns_only: tuple[str, ...] = ()
     """top-level fields of the record that are stored in columns, and not in raw_payload"""
     stand_in: tuple[str, str] | None = None
     """a key column, and its value until eBay sends the real one; then the row is renamed"""
+    twins: Twins | None = None
+    """how different records of one key are told apart; None: the key is eBay's own, and unique"""
     personal: tuple[tuple[str, ...], ...] = ()
     """paths to personal data in raw_payload ('*': every element of a list); the table has `personal_erased_at`"""
     dated_by: str | None = None

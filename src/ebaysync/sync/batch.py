@@ -1,21 +1,24 @@
 """Hops 3 and 4: turns records into rows, and stores a batch of them in one transaction.
 
-A record that cannot be stored goes to quarantine in the same transaction, with its bytes and the reason. A record whose
-detail is missing is stored as listed; a note makes a later run fetch the detail.
+A record that cannot be stored goes to quarantine in the same transaction, with its bytes and the reason. Oddities of a
+record that can be stored are counted, if the record is new or has changed. A record whose detail is missing is
+stored as listed; a note makes a later run fetch the detail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ebaysync.families.decoder import Unusable
+from ebaysync.families.decoder import Notes, Unusable
 from ebaysync.families.family import Family, RecordVersions, Rows
 from ebaysync.families.personal_data import ErasedPeople
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
-from ebaysync.sync.state import pending_details, quarantine
+from ebaysync.sync import twins
+from ebaysync.sync.state import field_notes, pending_details, quarantine
 from ebaysync.sync.state.pending_details import Pending
 
 
@@ -30,6 +33,7 @@ class Record:
     versions: RecordVersions
     rows: Rows
     needs_stored: bool = False
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,22 @@ class Composer:
     def record(self, versions: RecordVersions, *, refetch_on_change: bool = False) -> Record:
         """A record from what eBay sent. `refetch_on_change`: its stored detail tells more than the list. Raises
         Unusable."""
-        rows = self.family.composed(versions, self.erased.cleaned)
+        notes = Notes()
+        rows = self.family.composed(versions, self.erased.cleaned, notes)
         main, recall = self.main_row(rows), self.family.merge.needs_stored
         needs_stored = refetch_on_change or versions.listed is None or (recall is not None and recall(main))
-        return Record("/".join(self.family.table.text_key(main)), versions, rows, needs_stored)
+        return Record("/".join(self.family.table.text_key(main)), versions, rows, needs_stored, notes)
 
     def composed(self, record: Record, document: bytes) -> Record:
         """The record with its stored version filled in. Raises Unusable."""
-        versions = replace(record.versions, stored=document)
-        return replace(record, rows=self.family.composed(versions, self.erased.cleaned))
+        versions, notes = replace(record.versions, stored=document), Notes()
+        return replace(record, rows=self.family.composed(versions, self.erased.cleaned, notes), notes=notes)
+
+    def without_losers(self, records: Sequence[Record]) -> tuple[list[Record], list[tuple[bytes, str]]]:
+        """The records of one answer, and for quarantine those that are another record than one of the same key."""
+        lost = twins.losers(self.family.table, [self.main_row(record.rows) for record in records])
+        stay = [record for index, record in enumerate(records) if index not in lost]
+        return stay, [(records[index].versions.newest, twins.LOSER) for index in sorted(lost)]
 
     def main_row(self, rows: Rows) -> Row:
         """The row of the family's first table."""
@@ -80,13 +91,14 @@ class Batch:
 @dataclass(frozen=True)
 class BatchCounts:
     """The numbers of a stored batch. A `full` record has a value in each `normal` column of its family, a `partial` one
-    lacks some."""
+    lacks some. `notes` counts new and changed records by what is odd about them: a field, and a reason."""
 
     stored: int
     unchanged: int
     quarantined: int
     full: int
     partial: int
+    notes: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, *, one_by_one: bool) -> BatchCounts:
@@ -96,30 +108,34 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     a savepoint, and the refused one goes to quarantine.
     """
     unusable = list(batch.unusable)
-    records = await _with_stored(writer, composer, batch, unusable)
-    touched: set[str] = set()
+    records = await _under_own_keys(writer, composer, await _with_stored(writer, composer, batch, unusable))
+    merged = _Merged()
     if one_by_one:
         for record in list(records):
             try:
                 # PostgreSQL refuses the whole statement because of one bad value. A savepoint saves the others.
                 async with db.translated(), writer.connection.begin_nested():
-                    touched |= await _merge(writer, composer, [record])
+                    found = await _merge(writer, composer, [record])
             except RowRefused as error:
                 records.remove(record)
                 unusable.append((record.versions.newest, str(error)))
+            else:
+                merged.add(found)
     else:
-        touched = await _merge(writer, composer, records)
-    await _note_details(writer, batch, touched)
+        merged = await _merge(writer, composer, records)
+    await _note_details(writer, batch, merged.touched)
+    await field_notes.add(writer, merged.notes)
     # Quarantine keeps documents as they came, and must not bring an erased person back.
     kept = [(composer.erased.cleaned(raw), reason) for raw, reason in (*unusable, *batch.damaged)]
     await quarantine.keep(writer, kept)
     full = sum(_is_full(composer, record) for record in records)
     return BatchCounts(
-        stored=len(touched),
-        unchanged=max(0, batch.fetched - len(touched) - len(unusable)),
+        stored=len(merged.touched),
+        unchanged=max(0, batch.fetched - len(merged.touched) - len(unusable)),
         quarantined=len(unusable) + len(batch.damaged),
         full=full,
         partial=len(records) - full,
+        notes=merged.notes,
     )
 
 
@@ -146,8 +162,36 @@ async def _with_stored(
     return records
 
 
-async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> set[str]:
-    """Merge the newest version of each record. Returns the keys of new and changed ones."""
+async def _under_own_keys(writer: Writer, composer: Composer, records: Sequence[Record]) -> list[Record]:
+    """The records, those that share their key with another one under a key of their own (sync/twins)."""
+    family = composer.family
+    keys = await twins.keys(writer, family.table, [composer.main_row(record.rows) for record in records])
+    return [
+        record
+        if "/".join(key) == record.key or not record.rows
+        else replace(
+            record,
+            key="/".join(key),
+            rows=family.renamed(record.rows, dict(zip(family.table.key, key, strict=True))),
+        )
+        for record, key in zip(records, keys, strict=True)
+    ]
+
+
+@dataclass
+class _Merged:
+    """Keys of new and changed records, and how many of them have each note."""
+
+    touched: set[str] = field(default_factory=set)
+    notes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: _Merged) -> None:
+        self.touched |= other.touched
+        self.notes += other.notes
+
+
+async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> _Merged:
+    """Merge the newest version of each record."""
     family = composer.family
     # One INSERT ... ON CONFLICT must not contain a key twice, but a page may show a record in two versions.
     newest: dict[str, Record] = {}
@@ -159,8 +203,10 @@ async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) 
     # Child rows change only with their record, so those of an older version are skipped with it.
     for table in family.tables[1:] if touched else ():
         children = [row for key in touched for row in newest[key].rows[table.name]]
-        await merge_parts(writer, table, merged.touched, children)
-    return touched
+        # If a child could not be read, it may be any of the stored ones that did not come: none is removed.
+        parents = [key for key in merged.touched if table.name not in newest["/".join(key)].notes.unsure]
+        await merge_parts(writer, table, parents, children)
+    return _Merged(touched, Counter(note for key in touched for note in newest[key].notes.fields))
 
 
 def _is_older(composer: Composer, record: Record, other: Record | None) -> bool:

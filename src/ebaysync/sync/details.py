@@ -68,6 +68,8 @@ class Details:
                 listed.append(self.composer.record(RecordVersions(listed=raw)))
             except Unusable as error:
                 batch.unusable.append((raw, str(error)))
+        listed, lost = self.composer.without_losers(listed)
+        batch.unusable += lost
         needed = await self._wanted(listed)
         listed = [replace(each, needs_stored=each.needs_stored or each.key in self.with_detail) for each in listed]
         batch.records = [record for record in listed if record.key not in needed]

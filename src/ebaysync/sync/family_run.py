@@ -224,6 +224,7 @@ class FamilyRun:
         summary.stored += counts.stored
         summary.unchanged += counts.unchanged
         summary.quarantined += counts.quarantined
+        summary.notes.update(counts.notes)
         if summary.full is not None:
             summary.full += counts.full
             summary.partial += counts.partial

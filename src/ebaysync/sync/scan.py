@@ -72,8 +72,9 @@ async def numbered(
             names.add(name)
             fresh = {key(record) or record: record for record in page.records}
             broken = {each.key or each.document: each for each in page.broken}
+            # Two different records of one key on one page are both stored (sync/twins).
             yield ScanPage(
-                [record for found, record in fresh.items() if found not in seen],
+                [record for record in dict.fromkeys(page.records) if (key(record) or record) not in seen],
                 [each for found, each in broken.items() if found not in seen],
                 page.incomplete,
             )

@@ -115,13 +115,13 @@ class SourceRun:
         calls = self.calls
         if calls.ask is None:
             return None
-        key_of = self.family.key_of
+        identity_of = self.family.identity_of
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
             page = await calls.ask(window, offset)
-            self.guard.check(key_of(record) or record for record in page.records)
+            self.guard.check(identity_of(record) or record for record in page.records)
             self.progressed()
             return page
 
-        return PageReader(ask, lambda record: key_of(record) or record, calls.page_size)
+        return PageReader(ask, lambda record: identity_of(record) or record, calls.page_size)

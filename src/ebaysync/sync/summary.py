@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from ebaysync.errors import EbaysyncError
+from ebaysync.sync.state import field_notes
 from ebaysync.sync.state.sync_state import iso
 
 Status = Literal["completed", "error", "skipped", "interrupted"]
@@ -41,6 +43,8 @@ class Summary:
     """why eBay's answers contradict themselves, so that a record may be missing"""
     backs_off: bool = field(default=False, repr=False)
     """whether the family waits as after a failure"""
+    notes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """new and changed records by what is odd about them: a field, and a reason"""
     failure: EbaysyncError | None = field(default=None, repr=False)
     reached: datetime | None = field(default=None, repr=False)
 
@@ -69,6 +73,7 @@ class Summary:
             "removed": self.removed,
             "quarantined": self.quarantined,
             "seconds": round(self.seconds, 3),
+            "field_notes": field_notes.listed(self.notes),
             "error": self.failure.as_dict() if self.failure else None,
         } | self._normalized()
 
