@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
 from ebaysync.accounts import application, usage, vault
@@ -238,6 +239,37 @@ async def test_a_process_stores_its_calls_while_it_runs_and_sees_those_of_others
         second.admit("finances", 1.0)
         await second.store()
         assert second.budget("finances").used == usage.MOST_UNSTORED + 1
+
+
+async def test_calls_sent_while_the_last_ones_are_being_stored_are_stored_too(
+    small: Any, query: Query, database_url: str
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'ebay_api_usage'::regclass AND NOT granted"
+    with psycopg.connect(database_url) as other:
+        async with Transport(hosts(b.settings, "simulator")) as transport, metered(b.db, keys, keyset, transport) as m:
+            other.execute("LOCK TABLE ebay_api_usage IN EXCLUSIVE MODE")
+            for _ in range(usage.MOST_UNSTORED):
+                m.admit("finances", 1.0)
+            while query(waiting) == [(0,)]:
+                await b.sleep(0)
+            m.admit("finances", 1.0)
+            other.commit()
+    assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED + 1,)]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "drop"}], ids=str
+)
+async def test_every_call_of_a_run_that_fails_is_counted(small: Any, query: Query, fault: dict[str, Any]) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.journal.clear()
+    b.sim.faults.add(path=ORDERS, times=None, **fault)
+    for dry_run in (True, False):
+        assert (await b.run(account, dry_run=dry_run)).status == "error"
+        assert query("SELECT sum(calls) FROM ebay_api_usage") == [(len(b.sim.journal),)]
 
 
 async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small: Any, query: Query) -> None:

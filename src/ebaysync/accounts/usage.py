@@ -194,21 +194,27 @@ class UsageMeter:
             await self.load()
 
     async def keep(self) -> None:
-        """Store from time to time, and once more at the `end`. A database error does not stop the work: the calls are
-        stored later."""
+        """Store from time to time. A database error does not stop the work: the calls are stored later."""
         while not self._ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._full.wait()
             self._full.clear()
-            try:
-                await self.store()
-            except DatabaseError as error:
-                log.warning("calls could not be counted in the database yet: %s", error)
+            await self._store_if_possible()
 
-    def end(self) -> None:
+    async def end(self, keeping: asyncio.Task[None]) -> None:
+        """End `keeping`, and store the calls that were sent while it stored the last ones."""
         self._ended = True
         self._full.set()
+        await keeping
+        if self._unstored.total():
+            await self._store_if_possible()
+
+    async def _store_if_possible(self) -> None:
+        try:
+            await self.store()
+        except DatabaseError as error:
+            log.warning("calls could not be counted in the database yet: %s", error)
 
 
 @asynccontextmanager
@@ -221,8 +227,7 @@ async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transpo
     try:
         yield meter
     finally:
-        meter.end()
-        await keeping
+        await meter.end(keeping)
 
 
 async def ask_hourly(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -54,8 +55,9 @@ def open_source(api: Api) -> Calls:
         return ScanPage(found, incomplete=refused[0] if refused else None)
 
     async def scan(wanted: Collection[str]) -> AsyncGenerator[Scanned]:
-        async for found in numbered(items, _sku, "0"):
-            yield {"inventory": found} | ({"offers": await offers_of(found.records)} if "offers" in wanted else {})
+        async with aclosing(numbered(items, _sku, "0")) as pages:
+            async for found in pages:
+                yield {"inventory": found} | ({"offers": await offers_of(found.records)} if "offers" in wanted else {})
 
     return Calls(scan=scan)
 
