@@ -13,7 +13,8 @@
     ├── ConsentNeeded            12   the seller must consent (again)
     ├── EbayError                13   eBay refused or failed
     │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
-    │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504, Trading's system errors
+    │   ├── EbayBusy             13   transient: 500, 502, 503, 504, Trading's system errors
+    │   │   └── RateLimited      13   transient: 429, Trading's 21919144: too many calls at once
     │   ├── QuotaSpent           13   the day's calls are used up (Trading 518, some 429)
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
@@ -157,6 +158,10 @@ class EbayBusy(EbayError):
     code = "busy"
     transient = True
     hint = "the next run asks again; nothing was skipped"
+
+
+class RateLimited(EbayBusy):
+    """Too many calls at once. The calls of this API wait (ebay/gate)."""
 
 
 class QuotaSpent(EbayError):
