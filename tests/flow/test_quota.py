@@ -159,6 +159,68 @@ async def test_a_long_retry_after_counts_although_ebays_report_still_shows_calls
     assert 28 < minutes <= 30
 
 
+WITHIN_THE_DAY = "SELECT bool_and(resting_until BETWEEN now() AND resets_at + interval '10 min') FROM ebay_api_usage"
+YEARS = 9 * 365 * 86_400
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"retry_after": 10**9},
+        {"retry_after": int("9" * 20)},
+        {"retry_after": 10**399},
+        {"retry_after": YEARS, "as_date": True},
+    ],
+    ids=["10^9", "20 digits", "400 digits", "a date in years"],
+)
+async def test_a_cool_down_never_outlasts_the_quota_day(small: Any, query: Query, fault: dict[str, Any]) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.faults.add("status", path=ORDERS, status=429, times=1, **fault)
+    summary = await b.run(account)
+    assert (summary.status, summary.failure) == ("skipped", None)
+    assert query(f"{WITHIN_THE_DAY} WHERE api = 'fulfillment'") == [(True,)]
+    plan = await schedule.plan(b.settings, b.db)
+    at = plan.entries[account.id, "orders"].at
+    assert at is not None
+    assert at <= limits.latest_end(limits.quota_day(plan.now))
+
+
+@pytest.mark.parametrize("reset", ["2035-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", "1969-12-31T00:00:00Z", "x"])
+async def test_a_reset_that_ebay_reports_for_another_day_is_not_believed(small: Any, query: Query, reset: str) -> None:
+    b = small({"sell.fulfillment.order": 1}, sellers=1, orders_per_seller=30)
+    b.sim.quotas.reset = reset
+    account = await b.add()
+    assert (await b.run(account)).failure is None
+    assert query("SELECT count(*) FROM ebay_api_usage WHERE resting_until IS NOT NULL") == [(1,)]
+    assert query(f"{WITHIN_THE_DAY} WHERE resting_until IS NOT NULL") == [(True,)]
+    assert query("SELECT bool_and(resets_at < now() + interval '26 h') FROM ebay_api_usage") == [(True,)]
+
+
+@pytest.mark.parametrize("stored", ["2035-01-01", "9999-12-31 23:59:59+00", "infinity", "294276-12-31", "-infinity"])
+async def test_a_stored_cool_down_is_believed_until_the_end_of_the_day_on_which_it_began(
+    small: Any, query: Query, stored: str
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    assert (await b.run(account)).caught_up
+    query("UPDATE ebay_api_usage SET resting_until = %s, resets_at = %s", stored, stored)
+    before = asked(b, ORDERS)
+    plan = await schedule.plan(b.settings, b.db)
+    until = plan.entries[account.id, "orders"].at
+    assert until is not None
+    assert until <= limits.latest_end(limits.quota_day(plan.now))
+    for budget in (each.budget for each in plan.forecasts):
+        assert budget.resets_at == limits.resets_at(plan.now)
+    if stored != "-infinity":
+        assert (await b.run(account)).status == "skipped"
+        assert asked(b, ORDERS) == before
+    query("UPDATE ebay_api_usage SET quota_day = quota_day - 2")
+    assert (await b.run(account)).status == "completed"
+    query("UPDATE ebay_api_usage SET quota_day = quota_day + 9, resting_until = 'infinity'")
+    assert (await b.run(account)).status == "completed", "the day of a wrong clock does not count"
+
+
 class Follows(Clock):
     """eBay's clock, moved by a test."""
 
