@@ -77,6 +77,11 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
         Column("account", overflow="fold"), "environment", "access token", "consent", box=None, pad_edge=False
     )
     notes: list[str] = [pause] if pause else []
+    notes += [
+        f"{each['keyset']}: {each['api']} cools down until {short(each['until'])} ({each['reason']}); "
+        f"it ends by itself; to lift it by hand: {each['lift']}"
+        for each in found["cool_downs"]
+    ]
     for account in found["accounts"]:
         notes += _notes(account)
         errors: dict[str, list[str]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from ebaysync.accounts import usage
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.application import keyset_of
 from ebaysync.ebay import limits
+from ebaysync.ebay.limits import Budget
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops import budget
@@ -119,6 +121,25 @@ def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
     }
 
 
+def cool_downs(made: Plan) -> list[dict[str, Any]]:
+    """The quotas that cool down now, as `status --json` shows them."""
+    cooling = [(each.keyset, each.budget) for each in made.forecasts if _cools_down_until(made, each.budget)]
+    return [
+        {
+            "keyset": keyset,
+            "api": found.api,
+            "until": iso(found.cools_down_until),
+            "reason": found.reason,
+            "lift": f"ebaysync resume --api {found.api}",
+        }
+        for keyset, found in cooling
+    ]
+
+
+def _cools_down_until(made: Plan, found: Budget) -> datetime | None:
+    return found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
+
+
 def _family(due: PlanEntry) -> dict[str, Any]:
     candidate = due.candidate
     return {
@@ -135,7 +156,6 @@ def _family(due: PlanEntry) -> dict[str, Any]:
 
 def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
     found = forecast.budget
-    cools_down_until = found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
     return {
         "keyset": forecast.keyset,
         "api": found.api,
@@ -146,7 +166,7 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
         "forecast": round(forecast.calls),
         "forecast_unstretched": round(forecast.wanted),
         "resets_at": iso(found.resets_at),
-        "resting_until": iso(cools_down_until),
+        "resting_until": iso(_cools_down_until(made, found)),
     }
 
 

@@ -10,6 +10,7 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking
 from ebaysync.families import discover
 from ebaysync.families.family import Family
+from ebaysync.ops import schedule
 from ebaysync.ops.budget import Plan, PlanEntry
 from ebaysync.store.database import Database
 from ebaysync.sync.state import sync_state
@@ -21,8 +22,10 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
     ids = [account.id for account in accounts]
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
+    keysets = {due.candidate.keyset for (account_id, _), due in plan.entries.items() if account_id in ids}
     return {
         "paused": await db.transact(sync_state.paused) is not None,
+        "cool_downs": [each for each in schedule.cool_downs(plan) if each["keyset"] in keysets],
         "accounts": [
             {
                 "account": account.name,
