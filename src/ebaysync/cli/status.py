@@ -20,6 +20,7 @@ from ebaysync.errors import UsageError
 from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.store.database import Database
+from ebaysync.sync.cadence import UNREACHABLE
 from ebaysync.sync.stop import Stop
 
 
@@ -140,7 +141,10 @@ def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
     if not account["active"] or not family["enabled"]:
         return Text("disabled", style="dim")
     state = family["last_status"] or "never ran"
-    return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
+    if state == "error" and family["retry_kind"] == UNREACHABLE:
+        state = "unreachable"
+    styles = {"completed": "green", "error": "bold red", "unreachable": "yellow", "running": "cyan"}
+    return Text(state, style=styles.get(state, ""))
 
 
 def _due(family: dict[str, Any]) -> str:

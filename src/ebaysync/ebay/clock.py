@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,11 @@ class Clock:
             return datetime.now(UTC)
         date, mark = self._at
         return date + timedelta(seconds=time.monotonic() - mark)
+
+    @property
+    def age(self) -> float:
+        """Seconds since eBay's newest answer; infinite before the first."""
+        return math.inf if self._at is None else time.monotonic() - self._at[1]
 
     def learn(self, date: str | None) -> None:
         try:

@@ -43,6 +43,7 @@ from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.signature import Signer
 from ebaysync.errors import (
     AnswerNotUnderstood,
+    CertificateInvalid,
     EbayError,
     EbayUnreachable,
     QuotaSpent,
@@ -357,7 +358,7 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return EbayError(f"{request}: the server's certificate is not valid ({cause.verify_message})")
+            return CertificateInvalid(f"{request}: the server's certificate is not valid ({cause.verify_message})")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ProxyError):
         return EbayUnreachable(f"{request}: the proxy refuses the way ({error})", hint="is EBAYSYNC_PROXY right?")

@@ -22,6 +22,7 @@ from ebaysync.ops import budget
 from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
 from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.database import Database
+from ebaysync.sync.cadence import UNREACHABLE
 from ebaysync.sync.state.sync_state import iso
 
 
@@ -87,6 +88,7 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         row.last_run_at if row else None,
         row.retry_at if row else None,
         row.failures if row else 0,
+        row is not None and row.retry_kind == UNREACHABLE,
     )
 
 
@@ -172,7 +174,7 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
 
 _STATES = """
 SELECT a.id, a.environment, a.is_active, a.needs_consent, s.api_family, s.enabled, s.every_minutes, s.last_run_at,
-    s.retry_at, s.failures, s.calls_per_run
+    s.retry_at, s.retry_kind, s.failures, s.calls_per_run
 FROM ebay_accounts a LEFT JOIN ebay_sync_state s ON s.ebay_account_id = a.id ORDER BY a.name
 """
 _COMMON = "SELECT clock_timestamp() AS now, defaults FROM ebay_worker_global_config"

@@ -78,6 +78,7 @@ def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
         "last_status": "running" if row and row.running else row.last_status if row else None,
         "last_error": row.last_error if row else None,
         "next_due_at": iso(due.at) if due else None,
+        "retry_kind": row.retry_kind if row else None,
     }
 
 
