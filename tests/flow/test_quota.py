@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,12 +16,15 @@ import pytest
 
 from ebaysync.accounts import application, usage, vault
 from ebaysync.accounts.usage import metered
-from ebaysync.ebay import limits
+from ebaysync.ebay import analytics, keymanagement, limits
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
+from ebaysync.ebay.transport import ATTEMPTS, IN_FLIGHT, Transport
+from ebaysync.errors import AccessDenied
 from ebaysync.families import discover
+from ebaysync.log import Secret
 from ebaysync.ops import schedule
+from ebaysync.settings import Settings
 from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.server import Simulator
@@ -131,6 +138,8 @@ async def test_without_analytics_no_run_fails_and_the_documented_quotas_stand(
     query("UPDATE ebay_keysets SET limits_asked_at = NULL")
     summary = await b.run(account)
     assert (summary.status, summary.failure) == ("skipped", None)
+    marks = "SELECT needs_consent, coalesce(missing_scopes, '{}') FROM ebay_accounts a"
+    assert query(f"{marks} LEFT JOIN ebay_authorizations z ON z.ebay_account_id = a.id") == [(False, [])]
     [(hours, quota)] = query(
         "SELECT extract(epoch FROM resting_until - now()) / 3600, quota FROM ebay_api_usage WHERE api = 'fulfillment'"
     )
@@ -347,6 +356,37 @@ async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small
         assert await application.access_token(b.db, keys, transport, keyset) != first
 
 
+OAUTH, GRANT = "https://api.ebay.com/identity/v1/oauth2/token", {"access_token": "application", "expires_in": 7200}
+DENIED = {"status_code": 403, "json": {"errors": [{"errorId": 1100}]}}
+
+
+@pytest.mark.parametrize(
+    ("token", "call"),
+    [
+        ({"json": GRANT}, DENIED),
+        ({"json": GRANT}, {"status_code": 401, "json": {"errors": [{"errorId": 1001}]}}),
+        (DENIED, None),
+        ({"status_code": 400, "json": {"error": "invalid_grant"}}, None),
+    ],
+    ids=["403", "401", "no token, 403", "no token, invalid_grant"],
+)
+@pytest.mark.parametrize("make", [analytics.rate_limits, keymanagement.create], ids=["analytics", "key management"])
+async def test_what_ebay_refuses_to_the_application_is_no_matter_of_a_consent(
+    db: Any, tmp_path: Path, query: Query, httpx_mock: Any, make: Any, token: dict[str, Any], call: Any
+) -> None:
+    httpx_mock.add_response(url=OAUTH, **token)
+    if call:
+        httpx_mock.add_response(**call)
+    configured = Settings(home=tmp_path, client_id="id", client_secret=Secret("secret"))
+    keyset, keys = configured.keyset("production"), vault.load(configured, may_create=True)
+    async with Transport(hosts(configured, "production")) as transport:
+        with pytest.raises(AccessDenied) as caught:
+            await application.ask(db, keys, transport, keyset, partial(make, transport))
+    assert (type(caught.value), caught.value.exit_code) == (AccessDenied, 13)
+    assert "accounts connect" not in f"{caught.value.message} {caught.value.hint}"
+    assert query("SELECT count(application_token) FROM ebay_keysets") == [(0,)], "the next call gets another"
+
+
 async def test_a_failing_family_waits_twice_as_long_each_time_and_a_success_ends_that(small: Any, query: Query) -> None:
     b = small({}, sellers=1, orders_per_seller=3)
     account = await b.add()
@@ -392,3 +432,20 @@ async def test_what_a_run_costs_is_remembered_but_not_of_a_first_import(small: A
     assert query("SELECT calls_per_run FROM ebay_sync_state") == [({},)]
     await b.run(account)
     assert query("SELECT calls_per_run FROM ebay_sync_state") == [({"fulfillment": 1.0},)]
+
+
+async def test_a_limit_in_the_middle_of_a_hundred_and_twenty_details_is_hit_once(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=150, things=120)
+    account = await b.add()
+    b.sim.faults.add("status", path=r"^/post-order/v2/return/\d+$", status=429, after=50, times=None)
+
+    def details() -> Counter[int]:
+        return Counter(one.status for one in b.sim.journal if re.fullmatch(r"/post-order/v2/return/\d+", one.path))
+
+    await b.run(account, "returns")
+    first = details()
+    assert first[200] == 50
+    assert 1 <= first[429] <= IN_FLIGHT + ATTEMPTS - 1 == 10
+    assert (await b.run(account, "orders")).status == "completed", "no other API is held up"
+    await b.run(account, "returns")
+    assert 1 <= (details() - first)[429] <= 10

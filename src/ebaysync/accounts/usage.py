@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ from ebaysync.ebay.analytics import Report
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
-from ebaysync.errors import AccessDenied, DatabaseError, EbayError, EbaysyncError, QuotaSpent, Unauthorized
+from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database
 
@@ -149,14 +150,14 @@ class UsageMeter:
                 if not await self._db.execute(_CLAIM, keyset=self.name, seconds=at_most_every):
                     await self.load()  # another process has just asked
                     return
-                token = await application.access_token(self._db, self._vault, self._transport, self._keyset)
-                reports = await analytics.rate_limits(self._transport, token)
+                transport = self._transport
+                reports = await application.ask(
+                    self._db, self._vault, transport, self._keyset, partial(analytics.rate_limits, transport)
+                )
                 await self.store()
                 await self._reported(reports)
             except EbaysyncError as error:
                 log.info("%s: eBay's own call limits could not be had, the documented ones stand: %s", self.name, error)
-                if isinstance(error, Unauthorized | AccessDenied):
-                    await application.forget(self._db, self._keyset)
 
     async def _reported(self, reports: Sequence[Report]) -> None:
         now = self.now
