@@ -100,16 +100,12 @@ def test_a_cool_down_is_shown_with_the_command_that_lifts_it_for_all_keysets(
         VALUES ('simulator:simulator', '{"finances": 9, "fulfillment": 8}')"""
     )
     assert command("run", "payouts", "-a", names[0], "--json").json["status"] == "skipped"
-    status = command("status", "--json").json
-    assert [(each["keyset"], each["api"]) for each in status["cool_downs"]] == [
-        ("simulator:simulator", "finances"),
-        ("simulator:simulator", "trading"),
-    ]
     for shown in (command("status").out, command("doctor", "--offline").out):
         words = " ".join(shown.split())
         assert "finances cools down until 20" in words
         assert "eBay answered 429 2001" in words
         assert "ebaysync resume --api finances" in words
+        assert "ebaysync resume --api trading" in words
 
     ended = command("resume", "--api", "finances", "--reason", "eBay gave us more")
     said = ["finances is called again with sandbox:other", "finances is called again with simulator:simulator"]

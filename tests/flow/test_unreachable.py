@@ -210,6 +210,6 @@ async def test_status_tells_an_unreachable_ebay_from_a_refusal(here: Any, query:
     here.sim.faults.add("drop", path="/sell/finances", times=None)
     here.sim.faults.add("status", path="/sell/fulfillment", status=400, times=None)
     await run_all(here, account)
-    found = await status.collect(here.db, [account], await schedule.plan(here.settings, here.db))
-    kinds = {family["family"]: family["retry_kind"] for family in found["accounts"][0]["families"]}
-    assert {name: kinds[name] for name in NAMES} == {"orders": "failed", "payouts": "unreachable", "returns": None}
+    plan = await schedule.plan(here.settings, here.db)
+    assert status.unreachable([account], plan) == {(account.name, "payouts")}
+    assert status.unreachable([], plan) == set()

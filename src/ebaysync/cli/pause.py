@@ -59,7 +59,7 @@ def _lift(context: typer.Context, api: str, reason: str | None) -> None:
         held = plan.budget(keyset, name).cool_down(1.0, plan.now)
         typer.echo(f"{name} is called again with {keyset}" if held is None else f"{name}: lifted, but {held[1]}")
     if not lifted:
-        cooling = ", ".join(each["api"] for each in schedule.cool_downs(plan))
+        cooling = ", ".join(each.api for each in schedule.cool_downs(plan))
         typer.echo(f"{api} does not cool down" + (f"; these do: {cooling}" if cooling else ""))
 
 

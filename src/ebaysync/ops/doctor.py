@@ -400,12 +400,10 @@ async def _signing(
 def _quotas(context: CheckContext) -> Iterator[Finding]:
     """Show cool-downs, then compare use and forecast with each quota; the fullest quota first."""
     cool_downs = schedule.cool_downs(context.plan)
-    for each in cool_downs:
-        until = datetime.fromisoformat(each["until"])
-        message = f"{each['api']} cools down until {until:%Y-%m-%d %H:%MZ}: {each['reason']}"
-        hint = f"it ends by itself; to lift it by hand: {each['lift']}"
-        yield Finding("quota", each["keyset"], "warning", message, hint)
-    shown = {(each["keyset"], each["api"]) for each in cool_downs}
+    for found in cool_downs:
+        hint = f"it ends by itself; to lift it by hand: {found.lift}"
+        yield Finding("quota", found.keyset, "warning", found.sentence, hint)
+    shown = {(found.keyset, found.api) for found in cool_downs}
     others = [each for each in context.plan.forecasts if (each.keyset, each.budget.api) not in shown]
     limited = [(forecast, quota) for forecast in others if (quota := forecast.budget.quota)]
     for forecast, quota in sorted(limited, key=lambda pair: -pair[0].budget.used / pair[1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -123,19 +123,24 @@ def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
     }
 
 
-def cool_downs(made: Plan) -> list[dict[str, Any]]:
-    """The quotas that cool down now, as `status --json` shows them."""
-    cooling = [(each.keyset, each.budget) for each in made.forecasts if _cools_down_until(made, each.budget)]
-    return [
-        {
-            "keyset": keyset,
-            "api": found.api,
-            "until": iso(found.cools_down_until),
-            "reason": found.reason,
-            "lift": f"ebaysync resume --api {found.api}",
-        }
-        for keyset, found in cooling
-    ]
+@dataclass(frozen=True)
+class CoolDown:
+    """An API that cools down now; `sentence` says until when and why, `lift` is the command that ends it."""
+
+    keyset: str
+    api: str
+    sentence: str
+    lift: str
+
+
+def cool_downs(made: Plan) -> list[CoolDown]:
+    found = []
+    for forecast in made.forecasts:
+        keyset, own = forecast.keyset, forecast.budget
+        if until := _cools_down_until(made, own):
+            sentence = f"{own.api} cools down until {until.astimezone(UTC):%Y-%m-%d %H:%MZ} ({own.reason})"
+            found.append(CoolDown(keyset, own.api, sentence, f"ebaysync resume --api {own.api}"))
+    return found
 
 
 def _cools_down_until(made: Plan, found: Budget) -> datetime | None:

@@ -22,10 +22,8 @@ async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict
     ids = [account.id for account in accounts]
     tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
     rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
-    keysets = {due.candidate.keyset for (account_id, _), due in plan.entries.items() if account_id in ids}
     return {
         "paused": await db.transact(sync_state.paused) is not None,
-        "cool_downs": [each for each in schedule.cool_downs(plan) if each["keyset"] in keysets],
         "accounts": [
             {
                 "account": account.name,
@@ -50,6 +48,24 @@ async def pause(db: Database) -> str | None:
     since = f" since {row.changed_at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if row.changed_at else ""
     by = f" by {row.changed_by}" if row.changed_by else ""
     return f"everything is paused{since}{by}" + (f": {row.reason}" if row.reason else "")
+
+
+def cool_downs(accounts: Sequence[Account], plan: Plan) -> list[str]:
+    """What cools down for these accounts, until when and why, and the command that lifts it."""
+    ids = {account.id for account in accounts}
+    keysets = {due.candidate.keyset for (account_id, _), due in plan.entries.items() if account_id in ids}
+    return [
+        f"{found.keyset}: {found.sentence}; it ends by itself; to lift it by hand: {found.lift}"
+        for found in schedule.cool_downs(plan)
+        if found.keyset in keysets
+    ]
+
+
+def unreachable(accounts: Sequence[Account], plan: Plan) -> set[tuple[str, str]]:
+    """The accounts and families whose last run could not reach eBay."""
+    names = {account.id: account.name for account in accounts}
+    found = [due.candidate for due in plan.entries.values() if due.candidate.unreachable]
+    return {(names[each.account_id], each.family) for each in found if each.account_id in names}
 
 
 def _token(account: Account, row: Any) -> dict[str, Any]:
@@ -78,7 +94,6 @@ def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
         "last_status": "running" if row and row.running else row.last_status if row else None,
         "last_error": row.last_error if row else None,
         "next_due_at": iso(due.at) if due else None,
-        "retry_kind": row.retry_kind if row else None,
     }
 
 
