@@ -13,7 +13,10 @@
     ├── ConsentNeeded            12   the seller must consent (again)
     ├── EbayError                13   eBay refused or failed
     │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
-    │   ├── EbayBusy             13   transient: 429, 500, 502, 503, 504, Trading's system errors
+    │   │   └── CertificateInvalid
+    │   │                        13   the server is not eBay's, or the way there is tapped
+    │   ├── EbayBusy             13   transient: 500, 502, 503, 504, Trading's system errors
+    │   │   └── RateLimited      13   transient: 429, Trading's 21919144: too many calls at once
     │   ├── QuotaSpent           13   the day's calls are used up (Trading 518, some 429)
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
@@ -149,15 +152,26 @@ class EbayError(EbaysyncError):
 
 
 class EbayUnreachable(EbayError):
+    """`status` is set if eBay did answer, and the answer was garbled."""
+
     code = "unreachable"
     transient = True
-    hint = "the next run asks again; nothing was skipped"
+    hint = "what was stored stays; the next run continues from there"
+
+
+class CertificateInvalid(EbayUnreachable):
+    code = "certificate"
+    transient = False
 
 
 class EbayBusy(EbayError):
     code = "busy"
     transient = True
-    hint = "the next run asks again; nothing was skipped"
+    hint = "what was stored stays; the next run continues from there"
+
+
+class RateLimited(EbayBusy):
+    """Too many calls at once. The calls of this API wait (ebay/gate)."""
 
 
 class QuotaSpent(EbayError):

@@ -85,6 +85,43 @@ def test_pause_and_resume_say_what_they_did_and_are_written_down(
     complains(command("pause", "--reason", "two\nlines"), 2, "--reason")
 
 
+def test_a_cool_down_is_shown_with_the_command_that_lifts_it_for_all_keysets(
+    command: Callable[..., Ended], names: list[str], query: Query, complains: Callable[..., None]
+) -> None:
+    query(
+        """INSERT INTO ebay_api_usage (keyset, api, quota_day, calls, quota, resets_at, reported_calls, elsewhere,
+            resting_until, resting_reason)
+        SELECT keyset, api, (now() AT TIME ZONE 'America/Los_Angeles')::date, 7, 9, now() + interval '1 hour', 9, 2,
+            now() + interval '1 hour', 'eBay answered 429 2001'
+        FROM unnest('{simulator:simulator,sandbox:other}'::text[]) keyset, unnest('{finances,trading}'::text[]) api"""
+    )
+    query(
+        """INSERT INTO ebay_keysets (keyset, limits)
+        VALUES ('simulator:simulator', '{"finances": 9, "fulfillment": 8}')"""
+    )
+    assert command("run", "payouts", "-a", names[0], "--json").json["status"] == "skipped"
+    for shown in (command("status").out, command("doctor", "--offline").out):
+        words = " ".join(shown.split())
+        assert "finances cools down until 20" in words
+        assert "eBay answered 429 2001" in words
+        assert "ebaysync resume --api finances" in words
+        assert "ebaysync resume --api trading" in words
+
+    ended = command("resume", "--api", "finances", "--reason", "eBay gave us more")
+    said = ["finances is called again with sandbox:other", "finances is called again with simulator:simulator"]
+    assert (ended.code, ended.out.splitlines(), ended.err) == (0, said, "")
+    assert command("run", "payouts", "-a", names[0], "--json").json["status"] == "completed"
+    assert command("resume", "--api", "finances").out == "finances does not cool down; these do: trading\n"
+    assert "trading is called again" in command("resume", "--api", "trading").out
+    assert query("SELECT count(*) FROM ebay_api_usage WHERE resting_until IS NOT NULL") == [(0,)]
+    assert query("SELECT limits FROM ebay_keysets") == [({"fulfillment": 8},)]
+    log = query("SELECT action, value, reason FROM ebay_control_log ORDER BY id")
+    assert log[0] == ("resume --api", "finances", "eBay gave us more")
+    assert [value for _, value, _ in log] == ["finances", "finances", "trading"]
+    for wrong in ("finance", "", "trading.", "orders", "trading.GetOrders"):
+        complains(command("resume", "--api", wrong), 2, "is none of", "finances", "post_order.return", "trading")
+
+
 def test_families_are_shown_disabled_and_given_another_interval(
     command: Callable[..., Ended], names: list[str], query: Query, complains: Callable[..., None]
 ) -> None:

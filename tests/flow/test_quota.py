@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from ebaysync.accounts import application, usage, vault
 from ebaysync.accounts.usage import metered
-from ebaysync.ebay import limits
+from ebaysync.ebay import analytics, keymanagement, limits
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
+from ebaysync.ebay.transport import ATTEMPTS, IN_FLIGHT, Transport
+from ebaysync.errors import AccessDenied
 from ebaysync.families import discover
+from ebaysync.log import Secret
 from ebaysync.ops import schedule
+from ebaysync.settings import Settings
 from ebaysync.sim.apis.oauth import Keyset
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sim.server import Simulator
@@ -130,6 +138,8 @@ async def test_without_analytics_no_run_fails_and_the_documented_quotas_stand(
     query("UPDATE ebay_keysets SET limits_asked_at = NULL")
     summary = await b.run(account)
     assert (summary.status, summary.failure) == ("skipped", None)
+    marks = "SELECT needs_consent, coalesce(missing_scopes, '{}') FROM ebay_accounts a"
+    assert query(f"{marks} LEFT JOIN ebay_authorizations z ON z.ebay_account_id = a.id") == [(False, [])]
     [(hours, quota)] = query(
         "SELECT extract(epoch FROM resting_until - now()) / 3600, quota FROM ebay_api_usage WHERE api = 'fulfillment'"
     )
@@ -156,6 +166,68 @@ async def test_a_long_retry_after_counts_although_ebays_report_still_shows_calls
     assert (await b.run(second)).calls == 0, "it is of the same keyset"
     [(minutes,)] = query("SELECT extract(epoch FROM max(resting_until) - now()) / 60 FROM ebay_api_usage")
     assert 28 < minutes <= 30
+
+
+WITHIN_THE_DAY = "SELECT bool_and(resting_until BETWEEN now() AND resets_at + interval '10 min') FROM ebay_api_usage"
+YEARS = 9 * 365 * 86_400
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"retry_after": 10**9},
+        {"retry_after": int("9" * 20)},
+        {"retry_after": 10**399},
+        {"retry_after": YEARS, "as_date": True},
+    ],
+    ids=["10^9", "20 digits", "400 digits", "a date in years"],
+)
+async def test_a_cool_down_never_outlasts_the_quota_day(small: Any, query: Query, fault: dict[str, Any]) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.faults.add("status", path=ORDERS, status=429, times=1, **fault)
+    summary = await b.run(account)
+    assert (summary.status, summary.failure) == ("skipped", None)
+    assert query(f"{WITHIN_THE_DAY} WHERE api = 'fulfillment'") == [(True,)]
+    plan = await schedule.plan(b.settings, b.db)
+    at = plan.entries[account.id, "orders"].at
+    assert at is not None
+    assert at <= limits.latest_end(limits.quota_day(plan.now))
+
+
+@pytest.mark.parametrize("reset", ["2035-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", "1969-12-31T00:00:00Z", "x"])
+async def test_a_reset_that_ebay_reports_for_another_day_is_not_believed(small: Any, query: Query, reset: str) -> None:
+    b = small({"sell.fulfillment.order": 1}, sellers=1, orders_per_seller=30)
+    b.sim.quotas.reset = reset
+    account = await b.add()
+    assert (await b.run(account)).failure is None
+    assert query("SELECT count(*) FROM ebay_api_usage WHERE resting_until IS NOT NULL") == [(1,)]
+    assert query(f"{WITHIN_THE_DAY} WHERE resting_until IS NOT NULL") == [(True,)]
+    assert query("SELECT bool_and(resets_at < now() + interval '26 h') FROM ebay_api_usage") == [(True,)]
+
+
+@pytest.mark.parametrize("stored", ["2035-01-01", "9999-12-31 23:59:59+00", "infinity", "294276-12-31", "-infinity"])
+async def test_a_stored_cool_down_is_believed_until_the_end_of_the_day_on_which_it_began(
+    small: Any, query: Query, stored: str
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    assert (await b.run(account)).caught_up
+    query("UPDATE ebay_api_usage SET resting_until = %s, resets_at = %s", stored, stored)
+    before = asked(b, ORDERS)
+    plan = await schedule.plan(b.settings, b.db)
+    until = plan.entries[account.id, "orders"].at
+    assert until is not None
+    assert until <= limits.latest_end(limits.quota_day(plan.now))
+    for budget in (each.budget for each in plan.forecasts):
+        assert budget.resets_at == limits.resets_at(plan.now)
+    if stored != "-infinity":
+        assert (await b.run(account)).status == "skipped"
+        assert asked(b, ORDERS) == before
+    query("UPDATE ebay_api_usage SET quota_day = quota_day - 2")
+    assert (await b.run(account)).status == "completed"
+    query("UPDATE ebay_api_usage SET quota_day = quota_day + 9, resting_until = 'infinity'")
+    assert (await b.run(account)).status == "completed", "the day of a wrong clock does not count"
 
 
 class Follows(Clock):
@@ -240,6 +312,37 @@ async def test_a_process_stores_its_calls_while_it_runs_and_sees_those_of_others
         assert second.budget("finances").used == usage.MOST_UNSTORED + 1
 
 
+async def test_calls_sent_while_the_last_ones_are_being_stored_are_stored_too(
+    small: Any, query: Query, database_url: str
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'ebay_api_usage'::regclass AND NOT granted"
+    with psycopg.connect(database_url) as other:
+        async with Transport(hosts(b.settings, "simulator")) as transport, metered(b.db, keys, keyset, transport) as m:
+            other.execute("LOCK TABLE ebay_api_usage IN EXCLUSIVE MODE")
+            for _ in range(usage.MOST_UNSTORED):
+                m.admit("finances", 1.0)
+            while query(waiting) == [(0,)]:
+                await b.sleep(0)
+            m.admit("finances", 1.0)
+            other.commit()
+    assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED + 1,)]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "drop"}], ids=str
+)
+async def test_every_call_of_a_run_that_fails_is_counted(small: Any, query: Query, fault: dict[str, Any]) -> None:
+    b = small({}, sellers=1, orders_per_seller=3)
+    account = await b.add()
+    b.sim.journal.clear()
+    b.sim.faults.add(path=ORDERS, times=None, **fault)
+    for dry_run in (True, False):
+        assert (await b.run(account, dry_run=dry_run)).status == "error"
+        assert query("SELECT sum(calls) FROM ebay_api_usage") == [(len(b.sim.journal),)]
+
+
 async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small: Any, query: Query) -> None:
     b = small({}, sellers=1, orders_per_seller=1)
     keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
@@ -251,6 +354,37 @@ async def test_the_applications_token_is_asked_for_once_and_kept_encrypted(small
         assert first.reveal().encode() not in bytes(blob)
         await application.forget(b.db, keyset)
         assert await application.access_token(b.db, keys, transport, keyset) != first
+
+
+OAUTH, GRANT = "https://api.ebay.com/identity/v1/oauth2/token", {"access_token": "application", "expires_in": 7200}
+DENIED = {"status_code": 403, "json": {"errors": [{"errorId": 1100}]}}
+
+
+@pytest.mark.parametrize(
+    ("token", "call"),
+    [
+        ({"json": GRANT}, DENIED),
+        ({"json": GRANT}, {"status_code": 401, "json": {"errors": [{"errorId": 1001}]}}),
+        (DENIED, None),
+        ({"status_code": 400, "json": {"error": "invalid_grant"}}, None),
+    ],
+    ids=["403", "401", "no token, 403", "no token, invalid_grant"],
+)
+@pytest.mark.parametrize("make", [analytics.rate_limits, keymanagement.create], ids=["analytics", "key management"])
+async def test_what_ebay_refuses_to_the_application_is_no_matter_of_a_consent(
+    db: Any, tmp_path: Path, query: Query, httpx_mock: Any, make: Any, token: dict[str, Any], call: Any
+) -> None:
+    httpx_mock.add_response(url=OAUTH, **token)
+    if call:
+        httpx_mock.add_response(**call)
+    configured = Settings(home=tmp_path, client_id="id", client_secret=Secret("secret"))
+    keyset, keys = configured.keyset("production"), vault.load(configured, may_create=True)
+    async with Transport(hosts(configured, "production")) as transport:
+        with pytest.raises(AccessDenied) as caught:
+            await application.ask(db, keys, transport, keyset, partial(make, transport))
+    assert (type(caught.value), caught.value.exit_code) == (AccessDenied, 13)
+    assert "accounts connect" not in f"{caught.value.message} {caught.value.hint}"
+    assert query("SELECT count(application_token) FROM ebay_keysets") == [(0,)], "the next call gets another"
 
 
 async def test_a_failing_family_waits_twice_as_long_each_time_and_a_success_ends_that(small: Any, query: Query) -> None:
@@ -298,3 +432,20 @@ async def test_what_a_run_costs_is_remembered_but_not_of_a_first_import(small: A
     assert query("SELECT calls_per_run FROM ebay_sync_state") == [({},)]
     await b.run(account)
     assert query("SELECT calls_per_run FROM ebay_sync_state") == [({"fulfillment": 1.0},)]
+
+
+async def test_a_limit_in_the_middle_of_a_hundred_and_twenty_details_is_hit_once(small: Any, query: Query) -> None:
+    b = small({}, sellers=1, orders_per_seller=150, things=120)
+    account = await b.add()
+    b.sim.faults.add("status", path=r"^/post-order/v2/return/\d+$", status=429, after=50, times=None)
+
+    def details() -> Counter[int]:
+        return Counter(one.status for one in b.sim.journal if re.fullmatch(r"/post-order/v2/return/\d+", one.path))
+
+    await b.run(account, "returns")
+    first = details()
+    assert first[200] == 50
+    assert 1 <= first[429] <= IN_FLIGHT + ATTEMPTS - 1 == 10
+    assert (await b.run(account, "orders")).status == "completed", "no other API is held up"
+    await b.run(account, "returns")
+    assert 1 <= (details() - first)[429] <= 10

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,45 @@ def test_an_api_rests_until_its_time_and_when_the_last_part_is_reached() -> None
     assert Usage({"identity": ApiCount("identity", calls=10**9)}).budget("identity", NOON).cool_down(0.5, NOON) is None
 
 
+LONGEST = (MIDNIGHT + timedelta(minutes=10) - NOON).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("1800", 1800),
+        (str(int(LONGEST)), LONGEST),
+        (str(int(LONGEST) + 1), LONGEST),
+        ("1000000000", LONGEST),
+        ("9" * 20, LONGEST),
+        ("9" * 400, LONGEST),
+        ("9" * 5000, LONGEST),
+        ("-5", None),
+        ("1e9", None),
+        ("soon", None),
+        ("", None),
+        ("٣٠", None),
+        ("Thu, 23 Jul 2026 20:30:00 GMT", 1800),
+        ("Wed, 31 Dec 1969 23:59:59 GMT", 0),
+        ("Mon, 01 Jan 2035 00:00:00 GMT", LONGEST),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
+    ],
+)
+def test_a_retry_after_is_believed_up_to_ten_minutes_after_the_quota_day(text: str, seconds: float | None) -> None:
+    headers = httpx.Headers([(b"retry-after", text.encode())])
+    assert Answer(429, headers, b"", REQUEST).retry_after(NOON) == seconds
+
+
+@pytest.mark.parametrize("reset", [MIDNIGHT + timedelta(days=1), datetime(2035, 1, 1, tzinfo=UTC), NOON, None])
+def test_a_reset_of_another_day_is_not_believed(reset: datetime | None) -> None:
+    spent = ApiCount("finances", calls=15_000, resets_at=reset)
+    assert Usage({"finances": spent}).budget("finances", NOON).resets_at == MIDNIGHT
+    late = replace(spent, resets_at=MIDNIGHT + timedelta(minutes=9))
+    assert Usage({"finances": late}).budget("finances", NOON).resets_at == late.resets_at
+
+
 # ---- getRateLimits
 
 
@@ -217,6 +257,47 @@ async def test_where_nothing_remains_the_quota_is_used_up_whatever_the_count_say
     told = {"rateLimits": [{"apiContext": "sell", "apiName": "finances", "resources": resources}]}
     [report] = await asked(httpx_mock, json=told)
     assert (report.used, report.remaining) == (5000, 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"reset": "soon"},
+        {"reset": 17},
+        {"reset": ""},
+        {"reset": "9999-12-31T23:59:59-12:00"},
+        {"count": "many"},
+        {"count": "10"},
+        {"count": None},
+        {"remaining": "4990", "count": 10**400},
+        {"limit": "5000"},
+        {"timeWindow": "86400"},
+    ],
+    ids=str,
+)
+async def test_one_value_that_is_no_number_or_date_does_not_spoil_a_report(
+    httpx_mock: Any, odd: dict[str, Any]
+) -> None:
+    rate = {"limit": 5000, "remaining": 4990, "timeWindow": 86400, "count": 10, "reset": "2026-07-24T07:00:00Z"} | odd
+    good = {"limit": 7, "remaining": 7, "timeWindow": 86400}
+    told = {
+        "rateLimits": [
+            {"apiContext": "sell", "apiName": name, "resources": [{"name": f"sell.{name}", "rates": [one]}]}
+            for name, one in (("finances", rate), ("fulfillment", good))
+        ]
+    }
+    reports = {report.api: report for report in await asked(httpx_mock, json=told)}
+    assert (reports["finances"].limit, reports["finances"].used, reports["finances"].remaining) == (5000, 10, 4990)
+    assert reports["fulfillment"].limit == 7
+
+
+@pytest.mark.parametrize("limit", [0, -5, "x", None, 10**20, "9" * 400])
+async def test_a_quota_that_cannot_be_one_is_left_out(httpx_mock: Any, limit: Any) -> None:
+    rate = {"limit": limit, "remaining": 4, "timeWindow": 86400}
+    told = {
+        "rateLimits": [{"apiContext": "sell", "apiName": "finances", "resources": [{"name": "x", "rates": [rate]}]}]
+    }
+    assert await asked(httpx_mock, json=told) == []
 
 
 def test_what_ebay_reports_finds_its_api() -> None:

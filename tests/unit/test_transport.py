@@ -32,6 +32,7 @@ from ebaysync.errors import (
     EbaysyncError,
     EbayUnreachable,
     KeysetRejected,
+    RateLimited,
     RecordNotFound,
     ScopeMissing,
     SignatureRefused,
@@ -172,7 +173,7 @@ async def test_unknown_errors_keep_their_error_id(api: Api, httpx_mock: HTTPXMoc
         (400, b'{"error":{"errorId":1}}', AnswerNotUnderstood, None, "without eBay's error envelope"),
         (400, b'{"errors":["x"]}', AnswerNotUnderstood, None, "without eBay's error envelope"),
         (400, b"[1]", AnswerNotUnderstood, None, "without eBay's error envelope"),
-        (429, b'{"errors":[{"errorId":2001,"message":"Too many"}]}', EbayBusy, 2001, "429 2001"),
+        (429, b'{"errors":[{"errorId":2001,"message":"Too many"}]}', RateLimited, 2001, "429 2001"),
     ],
 )
 async def test_every_shape_of_an_error_is_read(

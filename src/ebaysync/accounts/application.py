@@ -5,13 +5,18 @@ All processes share one per keyset, encrypted in `ebay_keysets`. eBay gives out 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import SecretKeyError
+from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, SecretKeyError, Unauthorized
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database
+
+T = TypeVar("T")
 
 COLUMN = "application_token"
 MARGIN = 300  # seconds before its end; then it is no longer used
@@ -28,6 +33,32 @@ def keyset_of(settings: Settings, environment: str) -> str:
     return f"{environment}:{getattr(settings, f'{prefix}client_id') or ''}"
 
 
+async def ask(
+    db: Database, vault: Vault, transport: Transport, keyset: Keyset, call: Callable[[Secret], Awaitable[T]]
+) -> T:
+    """Make a call with the application's token. If eBay refuses the token, the next call gets a new one.
+
+    Raises KeysetRejected, EbayError, DatabaseError; none of them is about a seller's consent.
+    """
+    token = await access_token(db, vault, transport, keyset)
+    try:
+        return await call(token)
+    except (Unauthorized, AccessDenied) as error:
+        await forget(db, keyset)
+        raise _refused(keyset, error) from None
+
+
+def _refused(keyset: Keyset, error: EbaysyncError) -> AccessDenied:
+    """A refusal of the application itself. eBay answers it as it does a seller's token, but no consent can help."""
+    status, error_id = (error.status, error.error_id) if isinstance(error, EbayError) else (None, None)
+    return AccessDenied(
+        f"{error.message}: refused to the application of the environment {keyset.environment}, not to a seller",
+        hint="no account is marked; if it stays, see developer.ebay.com, Application Keys",
+        status=status,
+        error_id=error_id,
+    )
+
+
 async def access_token(db: Database, vault: Vault, transport: Transport, keyset: Keyset) -> Secret:
     """The stored token, or a new one. Raises KeysetRejected, EbayError, DatabaseError."""
     name = keyset_name(keyset)
@@ -39,7 +70,10 @@ async def access_token(db: Database, vault: Vault, transport: Transport, keyset:
     )
     if rows and rows[0].application_token and (known := _opened(vault, rows[0].application_token, keyset)):
         return known
-    grant = await oauth.application_token(transport, keyset)
+    try:
+        grant = await oauth.application_token(transport, keyset)
+    except (AccessDenied, ConsentNeeded) as error:
+        raise _refused(keyset, error) from None
     await db.execute(
         _STORE,
         keyset=name,

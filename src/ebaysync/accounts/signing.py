@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +14,7 @@ from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import keymanagement, signature
 from ebaysync.ebay.signature import Signer
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import AnswerNotUnderstood, SecretKeyError, Unauthorized, UsageError
+from ebaysync.errors import AnswerNotUnderstood, SecretKeyError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
 from ebaysync.store.database import Database
@@ -97,12 +98,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
             f"the keyset of {keyset.environment} has a signing key until {valid[0].expires_at:%Y-%m-%d}",
             hint="add --renew to make another one all the same",
         )
-    token = await application.access_token(db, vault, transport, keyset)
-    try:
-        made = await keymanagement.create(transport, token)
-    except Unauthorized:
-        await application.forget(db, keyset)  # the stored application token no longer works; the next call gets another
-        raise
+    made = await application.ask(db, vault, transport, keyset, partial(keymanagement.create, transport))
     private = Secret(made.private_key)
     try:
         signature.signer(made.jwe, private)

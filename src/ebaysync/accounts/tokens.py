@@ -23,7 +23,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.accounts import signing
+from ebaysync.accounts import reachability, signing
 from ebaysync.accounts import vault as vaults
 from ebaysync.accounts.accounts import Account, connect_command, has_tokens
 from ebaysync.accounts.usage import metered
@@ -248,4 +248,7 @@ async def open_api(
         metered(db, vault, keyset, transport),
     ):
         tokens = Tokens(db, vault, transport, keyset, account, trigger)
-        yield Api(transport, tokens, account.marketplace_id), tokens
+        try:
+            yield Api(transport, tokens, account.marketplace_id), tokens
+        finally:
+            await reachability.note(db, account, transport)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ from ebaysync.ebay.analytics import Report
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
-from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, Unauthorized
+from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database
 
@@ -92,23 +93,21 @@ class UsageMeter:
 
         Any other 429 is returned as it is, to be retried.
         """
-        spent = isinstance(error, QuotaSpent)
-        if not (spent or error.status == 429) or api.startswith(("oauth.", "analytics")):
+        if api.startswith(("oauth.", "analytics")):
             return error
-        until = await self._spent_until(api, answer, error, certain=spent)
-        if until is None:
-            return error
-        bucket = self._usage.bucket(api)
-        await self._start_cool_down(bucket, until, error.message)
+        known = self.budget(api).cools_down_until  # another request of this process may have found out
+        if known is None or known <= self.now:
+            until = await self._spent_until(api, answer, error, certain=isinstance(error, QuotaSpent))
+            if until is None:
+                return error
+            await self._start_cool_down(self._usage.bucket(api), until, error.message)
         cool_down = self.budget(api).cool_down(1.0, self.now)
-        reason = cool_down[1] if cool_down else f"the quota of {bucket} is spent"
+        reason = cool_down[1] if cool_down else f"the quota of {self._usage.bucket(api)} is spent"
         return QuotaSpent(reason, status=error.status, error_id=error.error_id)
 
     async def _spent_until(self, api: str, answer: Answer, error: EbayError, *, certain: bool) -> datetime | None:
         """Until when the quota is spent; None if there were only too many calls at once."""
-        now, budget = self.now, self.budget(api)
-        if budget.cools_down_until and budget.cools_down_until > now:
-            return budget.cools_down_until  # another request of this process has found out
+        now = self.now
         await self._ask(ASK_AGAIN)
         bucket = self._usage.bucket(api)
         known = self._usage.counts.get(bucket)
@@ -127,6 +126,7 @@ class UsageMeter:
         return budget.resets_at if likely else min(budget.resets_at, now + CAUTIOUS)
 
     async def _start_cool_down(self, bucket: str, until: datetime, reason: str) -> None:
+        until = min(until, limits.latest_end(limits.quota_day(self.now)))
         log.warning("%s: %s; no more calls of %s until %s", self.name, reason, bucket, until.isoformat())
         count = self._usage.counts.get(bucket, ApiCount(bucket))
         counts = {**self._usage.counts, bucket: replace(count, cools_down_until=until, reason=reason)}
@@ -150,15 +150,14 @@ class UsageMeter:
                 if not await self._db.execute(_CLAIM, keyset=self.name, seconds=at_most_every):
                     await self.load()  # another process has just asked
                     return
-                token = await application.access_token(self._db, self._vault, self._transport, self._keyset)
-                reports = await analytics.rate_limits(self._transport, token)
-            except Unauthorized:
-                await application.forget(self._db, self._keyset)
-            except EbaysyncError as error:
-                log.info("%s: eBay's own call limits could not be had, the documented ones stand: %s", self.name, error)
-            else:
+                transport = self._transport
+                reports = await application.ask(
+                    self._db, self._vault, transport, self._keyset, partial(analytics.rate_limits, transport)
+                )
                 await self.store()
                 await self._reported(reports)
+            except EbaysyncError as error:
+                log.info("%s: eBay's own call limits could not be had, the documented ones stand: %s", self.name, error)
 
     async def _reported(self, reports: Sequence[Report]) -> None:
         now = self.now
@@ -166,7 +165,7 @@ class UsageMeter:
         async def work(connection: AsyncConnection) -> None:
             for report in reports:
                 values = {"keyset": self.name, "api": report.api, "day": limits.quota_day(now), "quota": report.limit}
-                values |= {"used": report.used, "now": now, "resets": report.reset or limits.resets_at(now)}
+                values |= {"used": report.used, "now": now, "resets": _reset(report, now)}
                 await connection.execute(text(_REPORTED), values)
             known = msgspec.json.encode({report.api: report.limit for report in reports}).decode()
             await connection.execute(text(_LIMITS), {"keyset": self.name, "limits": known})
@@ -194,21 +193,33 @@ class UsageMeter:
             await self.load()
 
     async def keep(self) -> None:
-        """Store from time to time, and once more at the `end`. A database error does not stop the work: the calls are
-        stored later."""
+        """Store from time to time. A database error does not stop the work: the calls are stored later."""
         while not self._ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._full.wait()
             self._full.clear()
-            try:
-                await self.store()
-            except DatabaseError as error:
-                log.warning("calls could not be counted in the database yet: %s", error)
+            await self._store_if_possible()
 
-    def end(self) -> None:
+    async def end(self, keeping: asyncio.Task[None]) -> None:
+        """End `keeping`, and store the calls that were sent while it stored the last ones."""
         self._ended = True
         self._full.set()
+        await keeping
+        if self._unstored.total():
+            await self._store_if_possible()
+
+    async def _store_if_possible(self) -> None:
+        try:
+            await self.store()
+        except DatabaseError as error:
+            log.warning("calls could not be counted in the database yet: %s", error)
+
+
+def _reset(report: Report, now: datetime) -> datetime:
+    """When a reported quota day ends: eBay's time if it can be true, else midnight in California."""
+    midnight, latest = limits.resets_at(now), limits.latest_end(limits.quota_day(now))
+    return report.reset if report.reset and now < report.reset <= latest else midnight
 
 
 @asynccontextmanager
@@ -221,8 +232,7 @@ async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transpo
     try:
         yield meter
     finally:
-        meter.end()
-        await keeping
+        await meter.end(keeping)
 
 
 async def ask_hourly(
@@ -267,8 +277,9 @@ async def read(connection: AsyncConnection, keysets: Sequence[str], day: date) -
 
 
 def _count(row: Any, day: date) -> ApiCount:
+    until = min(row.resting_until, limits.latest_end(row.quota_day)) if row.resting_until else None
     if row.quota_day != day:  # only its cool-down is still of interest
-        return ApiCount(row.api, cools_down_until=row.resting_until, reason=row.resting_reason)
+        return ApiCount(row.api, cools_down_until=until, reason=row.resting_reason)
     return ApiCount(
         row.api,
         row.calls,
@@ -276,7 +287,7 @@ def _count(row: Any, day: date) -> ApiCount:
         row.reported_calls,
         row.reported_at,
         row.resets_at,
-        row.resting_until,
+        until,
         row.resting_reason,
     )
 
@@ -287,9 +298,14 @@ def _cool_downs(counts: Mapping[str, ApiCount]) -> dict[str, ApiCount]:
 
 
 _READ = """
-SELECT keyset, api, quota_day, calls, elsewhere, reported_calls, reported_at, resets_at, resting_until, resting_reason
+SELECT keyset, api, quota_day, calls, elsewhere, reported_calls, reported_at,
+    -- a time that somebody wrote may be one that Python does not have, such as infinity
+    CASE WHEN resets_at BETWEEN CAST(:day AS date) - 3 AND CAST(:day AS date) + 3 THEN resets_at END AS resets_at,
+    CASE WHEN resting_until > CAST(:day AS date) + 3 THEN CAST(:day AS date) + 3
+        WHEN resting_until > CAST(:day AS date) - 3 THEN resting_until END AS resting_until,
+    resting_reason
 FROM ebay_api_usage WHERE keyset = ANY(:keysets)
-    AND (quota_day = :day OR (quota_day >= CAST(:day AS date) - 2 AND resting_until IS NOT NULL))
+    AND (quota_day = :day OR (quota_day = CAST(:day AS date) - 1 AND resting_until IS NOT NULL))
 ORDER BY quota_day
 """
 _KNOWN = "SELECT keyset, limits FROM ebay_keysets WHERE keyset = ANY(:keysets)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -72,8 +73,10 @@ def run(
                     update(summary.share, f"{summary.fetched} read, {summary.stored} stored")
 
                 runs = run_families(session.settings, db, found, [wanted], options, stop, on_progress)
-                async for summary in runs:
-                    return summary
+                # Without aclosing, `return` would leave the connection to eBay open until the database is closed.
+                async with aclosing(runs):
+                    async for summary in runs:
+                        return summary
             raise Interrupted(stop.signum or 2)
 
     summary = session.go(work)

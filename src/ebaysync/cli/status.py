@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -42,11 +43,13 @@ def status(
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other; a script repeats --json")
 
-    async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], str | None]:
-        found = await statuses.collect(db, chosen, await schedule.plan(session.settings, db))
-        return found, await statuses.pause(db)
+    async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], Aside]:
+        plan = await schedule.plan(session.settings, db)
+        pause = await statuses.pause(db)
+        notes = [*([pause] if pause else ()), *statuses.cool_downs(chosen, plan)]
+        return await statuses.collect(db, chosen, plan), Aside(notes, statuses.unreachable(chosen, plan))
 
-    async def work(stop: Stop) -> tuple[dict[str, Any], str | None]:
+    async def work(stop: Stop) -> tuple[dict[str, Any], Aside]:
         async with session.database() as db:
             names = account or []
             chosen = [await accounts.find(db, name) for name in names] if names else await accounts.every(db)
@@ -61,14 +64,22 @@ def status(
                     await stop.sleep(2)
             return seen
 
-    found, pause = session.go(work)
+    found, aside = session.go(work)
     if as_json:
         answer_json(found)
     elif not watch:
-        display(_rendered(found, pause))
+        display(_rendered(found, aside))
 
 
-def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
+@dataclass(frozen=True)
+class Aside:
+    """Shown beside what --json has: notes, and the families (with their account) that could not reach eBay."""
+
+    notes: Sequence[str]
+    unreachable: Collection[tuple[str, str]]
+
+
+def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
     if not found["accounts"]:
         return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
@@ -77,7 +88,7 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
     tokens = Table(
         Column("account", overflow="fold"), "environment", "access token", "consent", box=None, pad_edge=False
     )
-    notes: list[str] = [pause] if pause else []
+    notes = list(aside.notes)
     for account in found["accounts"]:
         notes += _notes(account)
         errors: dict[str, list[str]] = {}
@@ -92,7 +103,7 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
                 short(family["cursor"]),
                 lasting(family["lag_seconds"]),
                 ago(family["last_run_at"]),
-                _state(account, family),
+                _state(account, family, unreachable=(account["account"], family["family"]) in aside.unreachable),
                 _due(family),
             )
             if family["last_error"] and family["last_status"] != "completed":
@@ -134,11 +145,14 @@ def _notes(account: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
+def _state(account: dict[str, Any], family: dict[str, Any], *, unreachable: bool) -> Text:
     if not account["active"] or not family["enabled"]:
         return Text("disabled", style="dim")
     state = family["last_status"] or "never ran"
-    return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
+    if state == "error" and unreachable:
+        state = "unreachable"
+    styles = {"completed": "green", "error": "bold red", "unreachable": "yellow", "running": "cyan"}
+    return Text(state, style=styles.get(state, ""))
 
 
 def _due(family: dict[str, Any]) -> str:

@@ -1,13 +1,16 @@
 """Developer Analytics: getRateLimits. (api host; an application's token, not a seller's.)
 
-A 204 means none. `rates`, and `count` within a rate, may be missing (eBay's answers of 2018 have no count). Windows
-shorter than a day limit bursts and are left out.
+A 204 means none. `rates`, and `count` within a rate, may be missing (eBay's answers of 2018 have no count), and stored
+answers have values that are no number or no date: those count as missing. Windows shorter than a day limit bursts and
+are left out.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.quota import Quota
@@ -23,11 +26,13 @@ DAY = 86_400
 
 
 class _Rate(Answered, frozen=True):
-    count: int | None = None
-    limit: int | None = None
-    remaining: int | None = None
-    reset: datetime | None = None
-    time_window: int | None = None
+    """Numbers, which may be text, and `reset`, a time as text."""
+
+    count: Any = None
+    limit: Any = None
+    remaining: Any = None
+    reset: Any = None
+    time_window: Any = None
 
 
 class _Resource(Answered, frozen=True):
@@ -74,26 +79,36 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
 
 
 def _reports(answered: _Answer) -> list[Report]:
-    return [
-        Report(api, rate.limit, _used(rate), _remaining(rate), _aware(rate.reset))
+    found = (
+        _report(api, rate)
         for limit in answered.rate_limits or ()
         for resource in limit.resources or ()
         if (api := limits.api_of_report(limit.api_context, limit.api_name, resource.name))
         for rate in resource.rates or ()
-        if rate.limit and rate.limit > 0 and rate.time_window == DAY
-    ]
+        if _number(rate.time_window) == DAY
+    )
+    return [report for report in found if report]
 
 
-def _used(rate: _Rate) -> int:
-    """The remaining calls. If count and remaining disagree, the smaller value: refused calls may not be counted."""
-    return max(0, rate.count or 0, (rate.limit or 0) - _remaining(rate))
+def _report(api: str, rate: _Rate) -> Report | None:
+    quota, count, remaining = _number(rate.limit) or 0, _number(rate.count) or 0, _number(rate.remaining)
+    if quota <= 0:
+        return None
+    left = max(0, quota - count if remaining is None else remaining)
+    # If count and remaining disagree, the larger use counts: refused calls may not be in the count.
+    return Report(api, quota, max(0, count, quota - left), left, _time(rate.reset))
 
 
-def _remaining(rate: _Rate) -> int:
-    if rate.remaining is not None:
-        return max(0, rate.remaining)
-    return max(0, (rate.limit or 0) - (rate.count or 0))
+def _number(value: Any) -> int | None:
+    """A number of calls or seconds, also as text; None if it cannot be one."""
+    if isinstance(value, str) and re.fullmatch(" *-?[0-9]{1,12} *", value):
+        return int(value)
+    return value if isinstance(value, int) and abs(value) < 10**12 else None
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+def _time(value: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

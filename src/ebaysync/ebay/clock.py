@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,11 @@ class Clock:
                 side = "behind" if moment < others[0] else "ahead of"
                 return f"{name} is {timedelta(seconds=round(min(apart).total_seconds()))} {side} the two others"
         return None
+
+    @property
+    def age(self) -> float:
+        """Seconds since eBay's newest answer; infinite before the first."""
+        return math.inf if self._at is None else time.monotonic() - self._at[1]
 
     def learn(self, date: str | None) -> None:
         """Take eBay's time from an answer's Date header. Anything that is no date is ignored."""

@@ -23,6 +23,7 @@ from ebaysync.ebay.quota import Quota
 PACIFIC = ZoneInfo("America/Los_Angeles")
 TRADING = "trading"
 OTHER = "other"
+GRACE = timedelta(minutes=10)  # after midnight, for a reset that comes late
 
 TARGET_SHARE = 0.80  # the share of a quota that a day's forecast should stay within
 # Shares by our own count. Families that run often may use more; a rest stays for calls that we do not see.
@@ -79,6 +80,11 @@ def resets_at(now: datetime) -> datetime:
     """The next midnight in California."""
     tomorrow = quota_day(now) + timedelta(days=1)
     return datetime.combine(tomorrow, time(), PACIFIC).astimezone(UTC)
+
+
+def latest_end(day: date) -> datetime:
+    """The longest that a cool-down which began on a quota day can last, whatever eBay's headers and reports say."""
+    return datetime.combine(day + timedelta(days=1), time(), PACIFIC).astimezone(UTC) + GRACE
 
 
 def usable_share(every_minutes: float) -> float:
@@ -157,7 +163,9 @@ class Usage:
         own = self.counts.get(bucket, ApiCount(bucket))
         more = sum(calls for name, calls in (unstored or {}).items() if self.bucket(name) == bucket)
         cooling = max((count.cools_down_until for count in counts if count.cools_down_until), default=None)
-        reset = own.resets_at if own.resets_at and own.resets_at > now else resets_at(now)
+        reset = own.resets_at
+        if reset is None or not now < reset <= latest_end(quota_day(now)):  # another day's is not believed
+            reset = resets_at(now)
         return Budget(
             bucket,
             self.quota(bucket),

@@ -23,6 +23,7 @@ from ebaysync.errors import (
     EbayRejected,
     EbaysyncError,
     EbayUnreachable,
+    RateLimited,
     RecordNotFound,
     ScopeMissing,
     SignatureRefused,
@@ -174,7 +175,8 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
     message = f"{answer.request}: eBay answered {answer.status}{f' {error_id}' if has_number else ''}"
     facts: dict[str, Any] = {"status": answer.status, "error_id": error_id}
     if answer.status == 429 or answer.status >= 500:
-        return EbayBusy(message, retry_after=answer.retry_after(transport.clock.now()), **facts)
+        kind = RateLimited if answer.status == 429 else EbayBusy
+        return kind(message, retry_after=answer.retry_after(transport.clock.now()), **facts)
     if answer.status == 401:
         return Unauthorized(
             message, hint="the token is not accepted: see the account's state with `ebaysync status`", **facts

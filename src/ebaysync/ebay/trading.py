@@ -33,6 +33,7 @@ from ebaysync.errors import (
     EbayRejected,
     PageOutOfRange,
     QuotaSpent,
+    RateLimited,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -187,7 +188,8 @@ def _refused(name: str, answer: Answer, by_status: EbayError) -> EbayError:
         document.close()
         _judged(name, document)
     except EbayError as error:
-        if error.error_id is None or (type(error) is EbayRejected and answer.status in BY_STATUS):
+        vague = BY_STATUS if type(error) is EbayRejected else (429,) if type(error) is EbayBusy else ()
+        if error.error_id is None or answer.status in vague:
             return by_status
         error.status, error.retry_after = answer.status, by_status.retry_after
         return error
@@ -235,7 +237,9 @@ def _kind(code: int, classification: str) -> type[EbayError]:
         return QuotaSpent
     if code == NO_SUCH_PAGE:
         return PageOutOfRange
-    if code in (INTERNAL, TOO_FAST) or classification == "SystemError":
+    if code == TOO_FAST:
+        return RateLimited
+    if code == INTERNAL or classification == "SystemError":
         return EbayBusy
     return EbayRejected
 

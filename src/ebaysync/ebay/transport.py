@@ -15,12 +15,14 @@ import logging
 import ssl
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
+from random import SystemRandom
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,12 +38,16 @@ from tenacity import (
 from ebaysync.ebay import limits
 from ebaysync.ebay.body import DECODED_CAP, START, Feed, FirstBytes, read_body
 from ebaysync.ebay.clock import Clock
+from ebaysync.ebay.gate import Gate, Narrowed
 from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.signature import Signer
 from ebaysync.errors import (
     AnswerNotUnderstood,
+    CertificateInvalid,
     EbayError,
     EbayUnreachable,
+    QuotaSpent,
+    RateLimited,
     SignatureDemanded,
     SignatureRefused,
     SigningKeyMissing,
@@ -58,6 +64,7 @@ if find_spec("sniffio") is None:
 
 DEADLINE = 90.0  # seconds for one request, however slowly its body arrives
 ATTEMPTS = 5
+FIRST_WAIT = 0.5  # seconds at most before the second attempt, if eBay does not say
 LONGEST_WAIT = 60.0  # a longer Retry-After is left to a later run
 IN_FLIGHT = 6  # requests of one account at the same time
 
@@ -91,14 +98,16 @@ class Answer:
     signed: bool = False
 
     def retry_after(self, now: datetime) -> float | None:
-        """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
+        """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); not longer than the quota day."""
         text = self.headers.get("retry-after", "").strip()
+        longest = (limits.latest_end(limits.quota_day(now)) - now).total_seconds()
         if text.isascii() and text.isdecimal():
-            return float(text)
+            return min(float(text), longest)
         try:
-            return max(0.0, (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds())
+            seconds = (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds()
         except (ValueError, OverflowError):
             return None
+        return min(max(0.0, seconds), longest)
 
 
 class CallMeter(Protocol):
@@ -111,11 +120,11 @@ class CallMeter(Protocol):
         """Why no call of one of these APIs may be made now; None if calls may be made."""
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
-        """The error that an answer means: QuotaSpent if it says that the day's calls are used up."""
+        """The error that a refusal for too many calls means: QuotaSpent if the day's calls are used up."""
 
 
 class Transport:
-    """One connection pool to an environment's hosts.
+    """One connection pool to an environment's hosts, and a gate for each API (ebay/gate).
 
     `calls` counts the requests that were sent through this view of it (see `counted`), `spent` the same by API. The
     `meter` of all views may refuse one.
@@ -144,6 +153,7 @@ class Transport:
         self._must_sign: set[str] = set()  # shared by all views: APIs that refused an unsigned call
         self._allowed = hosts.names()
         self._sleep = sleep
+        self._gates: defaultdict[str, Gate] = defaultdict(Gate)  # shared by all views, by API
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._client = httpx.AsyncClient(
             verify=_trust(self.hosts),
@@ -175,21 +185,63 @@ class Transport:
     async def send(self, request: Request, check: Callable[[Answer], T]) -> T:
         """Send, let `check` turn the answer into a result or an EbayError, and retry if that can help. Raises
         EbayError."""
+        gate = self._gates[_api(request)]
+
+        async def freely() -> T:
+            async with self._slots:
+                if gate.narrow:
+                    raise Narrowed
+                answer = await self._exchange(request)
+            try:
+                return await self._checked(answer, check, judge=False)
+            except EbayError as error:
+                if not _is_limit(error):
+                    raise
+                if not gate.narrow:  # else it was in flight when another one was refused
+                    gate.narrow = True  # before anything is waited for, so that nothing more is sent
+                    await self._narrowed(gate, answer, error)
+            raise Narrowed
+
+        if not gate.narrow:
+            with suppress(Narrowed):
+                return await self.persist(freely)
+        async with gate.turn:
+            return await self._send_in_turn(gate, request, check)
+
+    async def _narrowed(self, gate: Gate, answer: Answer, error: EbayError) -> None:
+        """Leave the first refusal to those who go in turn. Raises it if waiting does not help."""
+        async with gate.turn:
+            error = await self._judged(answer, error)
+            if not _worth_another_try(error):
+                if isinstance(error, RateLimited):
+                    gate.shut(error)
+                raise error
+            gate.refusal = error
+
+    async def _send_in_turn(self, gate: Gate, request: Request, check: Callable[[Answer], T]) -> T:
+        gate.check()
+        attempts = ATTEMPTS - 1 if gate.refusal else ATTEMPTS
 
         async def once() -> T:
+            if refusal := gate.take_refusal():
+                await self._sleep(_asked(refusal.retry_after, SystemRandom().uniform(0, FIRST_WAIT)))
             async with self._slots:
                 answer = await self._exchange(request)
             return await self._checked(answer, check)
 
-        return await self.persist(once)
+        try:
+            return await self.persist(once, attempts)
+        except RateLimited as error:
+            gate.shut(error)
+            raise
 
-    async def persist(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def persist(self, once: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
         """Call `once`, and again after a transient EbayError, with full jitter or after the wait that eBay asked.
         Raises the last EbayError."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_worth_another_try),
             wait=_wait,
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(attempts),
             sleep=self._sleep,
             before_sleep=_log_retry,
             reraise=True,
@@ -203,19 +255,19 @@ class Transport:
         """Send without a retry. Raises EbayError."""
         return await self._checked(await self._exchange(request), check)
 
-    async def _checked(self, answer: Answer, check: Callable[[Answer], T]) -> T:
+    async def _checked(self, answer: Answer, check: Callable[[Answer], T], *, judge: bool = True) -> T:
         try:
             return check(answer)
         except EbayError as error:
             if isinstance(error, SignatureRefused) and not answer.signed:
                 self._must_sign.add(_api(answer.request))
                 raise await self._unsigned_error(error) from None
-            if self.meter is None:
-                raise
-            judged = await self.meter.judged(_api(answer.request), answer, error)
-            if judged is error:
-                raise
-            raise judged from None
+            if judge and _is_limit(error):
+                raise await self._judged(answer, error) from None
+            raise
+
+    async def _judged(self, answer: Answer, error: EbayError) -> EbayError:
+        return await self.meter.judged(_api(answer.request), answer, error) if self.meter else error
 
     async def _unsigned_error(self, error: SignatureRefused) -> EbayError:
         """The error for a refused unsigned call."""
@@ -306,7 +358,7 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return EbayError(f"{request}: the server's certificate is not valid ({cause.verify_message})")
+            return CertificateInvalid(f"{request}: the server's certificate is not valid ({cause.verify_message})")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ProxyError):
         return EbayUnreachable(f"{request}: the proxy refuses the way ({error})", hint="is EBAYSYNC_PROXY right?")
@@ -315,11 +367,15 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
     return EbayError(f"{request}: {kind}")
 
 
+def _is_limit(error: EbayError) -> bool:
+    return isinstance(error, RateLimited | QuotaSpent) or error.status == 429
+
+
 def _worth_another_try(error: BaseException) -> bool:
     return isinstance(error, EbayError) and error.transient and (error.retry_after or 0) <= LONGEST_WAIT
 
 
-_jitter = wait_random_exponential(multiplier=0.5, max=20)
+_jitter = wait_random_exponential(multiplier=FIRST_WAIT, max=20)
 
 
 def _wait(state: RetryCallState) -> float:
@@ -327,7 +383,11 @@ def _wait(state: RetryCallState) -> float:
     once."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, EbayError) else None
-    return _jitter(state) if asked is None else asked + min(_jitter(state), 2.0)
+    return _asked(asked, _jitter(state))
+
+
+def _asked(seconds: float | None, jitter: float) -> float:
+    return jitter if seconds is None else seconds + min(jitter, 2.0)
 
 
 def _log_retry(state: RetryCallState) -> None:

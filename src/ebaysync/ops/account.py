@@ -13,7 +13,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -52,19 +53,23 @@ async def run_families(
     options: RunOptions,
     stop: Stop,
     progress: Callable[[Summary], None] = lambda _: None,
-) -> AsyncIterator[Summary]:
-    """Yields a summary per family. Raises ConfigError before the first if the account's settings are incomplete."""
+) -> AsyncGenerator[Summary]:
+    """Yields a summary per family. Close it (aclosing) before the database, or its last calls are not counted.
+
+    Raises ConfigError before the first if the account's settings are incomplete.
+    """
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
         if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         context = RunContext(configured, db, api, account, stop, progress)
-        async for summary in _together(context, by_source(families), options):
-            yield summary
+        async with aclosing(_together(context, by_source(families), options)) as summaries:
+            async for summary in summaries:
+                yield summary
 
 
 async def _together(
     context: RunContext, groups: Sequence[Sequence[Family]], options: RunOptions
-) -> AsyncIterator[Summary]:
+) -> AsyncGenerator[Summary]:
     """Run several sources at once and yield each one's summaries when it is done. While one waits for eBay, another
     stores. They share the account's connections, token and call limit."""
     slots = asyncio.Semaphore(SOURCES_AT_ONCE)
@@ -129,8 +134,9 @@ async def _main(configured: Settings, job: AccountJob) -> None:
         families = [discover()[name] for name in job.families]
         deadline = time.monotonic() + job.time_limit * NO_NEW_SLICE if job.time_limit else None
         options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
-        async for summary in run_families(configured, db, account, families, options, stop):
-            _report({"run": summary.as_dict()})
+        async with aclosing(run_families(configured, db, account, families, options, stop)) as summaries:
+            async for summary in summaries:
+                _report({"run": summary.as_dict()})
     except EbaysyncError as error:
         last["error"] = error.as_dict()
     finally:

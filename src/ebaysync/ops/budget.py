@@ -54,6 +54,8 @@ class Candidate:
     last_run_at: datetime | None = None
     retry_at: datetime | None = None
     failures: int = 0
+    unreachable: bool = False
+    """the last run could not reach eBay: `retry_at` alone counts, which is now as soon as eBay answers again"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +283,9 @@ def _due(
         candidate.last_run_at + timedelta(minutes=min(candidate.every * factor, 1e7)) if candidate.last_run_at else None
     )
     reason = f"stretched: the day's forecast of {api} is above {limits.TARGET_SHARE:.0%}" if factor >= 1.05 else None
-    if candidate.retry_at and (at is None or candidate.retry_at > at):
+    if candidate.unreachable and candidate.retry_at:
+        at, reason = candidate.retry_at, "eBay could not be reached"
+    elif candidate.retry_at and (at is None or candidate.retry_at > at):
         times = "once" if candidate.failures == 1 else f"{candidate.failures} times in a row"
         at, reason = candidate.retry_at, f"failed {times}"
     cooling = [found for name in candidate.costs if (found := cool_down(candidate, name))]

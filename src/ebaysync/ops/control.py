@@ -16,6 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.ebay import limits
+from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.store.age import account_tables, delete_of_account
@@ -81,6 +83,38 @@ async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
 _SWITCH = """
 UPDATE ebay_worker_global_config
 SET workers_enabled = :on, reason = :reason, changed_by = :who, changed_at = clock_timestamp()
+"""
+
+
+async def lift(db: Database, api: str, *, reason: str | None) -> list[tuple[str, str]]:
+    """End the cool-downs of an API in all keysets; return those keysets and APIs. `trading` stands for all its calls.
+
+    Everything that eBay has reported of its quota is forgotten too, or the next run would believe it again. Raises
+    UsageError if there is no such API.
+    """
+    counted = {row.api for row in await db.rows("SELECT DISTINCT api FROM ebay_api_usage")}
+    known = sorted({*limits.quotas(), *counted})
+    if not any(name == api or name.startswith(f"{api}.") for name in known):
+        raise UsageError(f"--api: {api!r} is none of {', '.join(known)}", hint="`ebaysync schedule` shows those in use")
+
+    async def work(connection: AsyncConnection) -> list[tuple[str, str]]:
+        lifted = (await connection.execute(text(_LIFT), {"api": api})).all()
+        await connection.execute(text(_FORGET_LIMITS), {"api": api, "keysets": [row.keyset for row in lifted]})
+        await _record(connection, "resume --api", value=api, reason=reason)
+        return sorted({(row.keyset, row.api) for row in lifted})
+
+    return await db.transact(work)
+
+
+_LIFT = """
+UPDATE ebay_api_usage SET resting_until = NULL, resting_reason = NULL, reported_calls = NULL, reported_at = NULL,
+    elsewhere = 0, updated_at = clock_timestamp()
+WHERE (api = :api OR starts_with(api, :api || '.')) AND resting_until > clock_timestamp() RETURNING keyset, api
+"""
+_FORGET_LIMITS = """
+UPDATE ebay_keysets SET limits = (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(limits)
+    WHERE key <> :api AND NOT starts_with(key, :api || '.'))
+WHERE keyset = ANY(:keysets)
 """
 
 

@@ -398,8 +398,14 @@ async def _signing(
 
 
 def _quotas(context: CheckContext) -> Iterator[Finding]:
-    """Compare use and forecast with each quota; the fullest quota first."""
-    limited = [(forecast, quota) for forecast in context.plan.forecasts if (quota := forecast.budget.quota)]
+    """Show cool-downs, then compare use and forecast with each quota; the fullest quota first."""
+    cool_downs = schedule.cool_downs(context.plan)
+    for found in cool_downs:
+        hint = f"it ends by itself; to lift it by hand: {found.lift}"
+        yield Finding("quota", found.keyset, "warning", found.sentence, hint)
+    shown = {(found.keyset, found.api) for found in cool_downs}
+    others = [each for each in context.plan.forecasts if (each.keyset, each.budget.api) not in shown]
+    limited = [(forecast, quota) for forecast in others if (quota := forecast.budget.quota)]
     for forecast, quota in sorted(limited, key=lambda pair: -pair[0].budget.used / pair[1]):
         budget = forecast.budget
         message = f"{budget.used:,} of {quota:,} calls of {budget.api} are used today"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,14 @@ from ebaysync.accounts import usage
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.application import keyset_of
 from ebaysync.ebay import limits
+from ebaysync.ebay.limits import Budget
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops import budget
 from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
 from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.database import Database
+from ebaysync.sync.cadence import UNREACHABLE
 from ebaysync.sync.state.sync_state import iso
 
 
@@ -85,6 +88,7 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         row.last_run_at if row else None,
         row.retry_at if row else None,
         row.failures if row else 0,
+        row is not None and row.retry_kind == UNREACHABLE,
     )
 
 
@@ -119,6 +123,30 @@ def as_dict(made: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class CoolDown:
+    """An API that cools down now; `sentence` says until when and why, `lift` is the command that ends it."""
+
+    keyset: str
+    api: str
+    sentence: str
+    lift: str
+
+
+def cool_downs(made: Plan) -> list[CoolDown]:
+    found = []
+    for forecast in made.forecasts:
+        keyset, own = forecast.keyset, forecast.budget
+        if until := _cools_down_until(made, own):
+            sentence = f"{own.api} cools down until {until.astimezone(UTC):%Y-%m-%d %H:%MZ} ({own.reason})"
+            found.append(CoolDown(keyset, own.api, sentence, f"ebaysync resume --api {own.api}"))
+    return found
+
+
+def _cools_down_until(made: Plan, found: Budget) -> datetime | None:
+    return found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
+
+
 def _family(due: PlanEntry) -> dict[str, Any]:
     candidate = due.candidate
     return {
@@ -135,7 +163,6 @@ def _family(due: PlanEntry) -> dict[str, Any]:
 
 def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
     found = forecast.budget
-    cools_down_until = found.cools_down_until if found.cools_down_until and found.cools_down_until > made.now else None
     return {
         "keyset": forecast.keyset,
         "api": found.api,
@@ -146,13 +173,13 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
         "forecast": round(forecast.calls),
         "forecast_unstretched": round(forecast.wanted),
         "resets_at": iso(found.resets_at),
-        "resting_until": iso(cools_down_until),
+        "resting_until": iso(_cools_down_until(made, found)),
     }
 
 
 _STATES = """
 SELECT a.id, a.environment, a.is_active, a.needs_consent, s.api_family, s.enabled, s.every_minutes, s.last_run_at,
-    s.retry_at, s.failures, s.calls_per_run
+    s.retry_at, s.retry_kind, s.failures, s.calls_per_run
 FROM ebay_accounts a LEFT JOIN ebay_sync_state s ON s.ebay_account_id = a.id ORDER BY a.name
 """
 _COMMON = "SELECT clock_timestamp() AS now, defaults FROM ebay_worker_global_config"

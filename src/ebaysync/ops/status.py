@@ -10,6 +10,7 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking
 from ebaysync.families import discover
 from ebaysync.families.family import Family
+from ebaysync.ops import schedule
 from ebaysync.ops.budget import Plan, PlanEntry
 from ebaysync.store.database import Database
 from ebaysync.sync.state import field_notes, sync_state
@@ -49,6 +50,24 @@ async def pause(db: Database) -> str | None:
     since = f" since {row.changed_at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if row.changed_at else ""
     by = f" by {row.changed_by}" if row.changed_by else ""
     return f"everything is paused{since}{by}" + (f": {row.reason}" if row.reason else "")
+
+
+def cool_downs(accounts: Sequence[Account], plan: Plan) -> list[str]:
+    """What cools down for these accounts, until when and why, and the command that lifts it."""
+    ids = {account.id for account in accounts}
+    keysets = {due.candidate.keyset for (account_id, _), due in plan.entries.items() if account_id in ids}
+    return [
+        f"{found.keyset}: {found.sentence}; it ends by itself; to lift it by hand: {found.lift}"
+        for found in schedule.cool_downs(plan)
+        if found.keyset in keysets
+    ]
+
+
+def unreachable(accounts: Sequence[Account], plan: Plan) -> set[tuple[str, str]]:
+    """The accounts and families whose last run could not reach eBay."""
+    names = {account.id: account.name for account in accounts}
+    found = [due.candidate for due in plan.entries.values() if due.candidate.unreachable]
+    return {(names[each.account_id], each.family) for each in found if each.account_id in names}
 
 
 def _token(account: Account, row: Any) -> dict[str, Any]:

@@ -65,10 +65,12 @@ RESOURCES = (
 @dataclass
 class Quotas:
     """`limits` are other quotas than eBay's, by the resource's name; Trading's by the name of the call, or "Trading"
-    for all of them together, which then have one count. `count_missing` as in eBay's answers of 2018."""
+    for all of them together, which then have one count. `count_missing` as in eBay's answers of 2018. `reset` is shown
+    instead of midnight: stored answers have some that are no date."""
 
     limits: dict[str, int] = field(default_factory=dict)
     count_missing: bool = False
+    reset: str | None = None
     spent: Counter[str] = field(default_factory=Counter)
     day: date | None = None
 
@@ -140,7 +142,7 @@ class Quotas:
             "count": self.spent[name],
             "limit": limit,
             "remaining": max(0, limit - self.spent[name]),
-            "reset": stamp(midnight.astimezone(UTC)),
+            "reset": stamp(midnight.astimezone(UTC)) if self.reset is None else self.reset,
             "timeWindow": DAY,
         }
         if self.count_missing:

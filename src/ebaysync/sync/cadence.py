@@ -1,43 +1,56 @@
 """Decides when a family runs next: the back-off after a failure, and the average cost of a run.
 
-A failed family waits for about its interval, then twice as long each time, up to six hours; a success ends that. There
-is no back-off if the seller must consent, because that costs no call, or if the settings are wrong, because they can be
-fixed at any time. A first import does not count in the average. A run that was cut short counts only if it cost more
-than the average.
+A failed family waits for about its interval, then twice as long each time, up to six hours; a success ends that. If
+eBay could not be reached, it waits for one interval at most, and not longer than until eBay answers any call of the
+account (accounts/reachability). There is no back-off if the seller must consent, because that costs no call, or if the
+settings are wrong, because they can be fixed at any time.
+
+A first import does not count in the average. A run that was cut short counts only if it cost more than the average.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy import Float, Integer, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError
+from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError, EbayUnreachable
 from ebaysync.families.family import Family
 from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, update
 
 LONGEST_BACKOFF = 360  # minutes; a family with a longer interval waits for its interval
 JITTER = (0.8, 1.2)
+UNREACHABLE, FAILED = "unreachable", "failed"  # values of retry_kind
+UNREACHABLE_JITTER = (0.8, 1.0)
 WEIGHT = 0.3  # weight of the newest run in the average
 
 
-async def failed(connection: AsyncConnection, account_id: UUID, family: Family, error: EbaysyncError | None) -> None:
-    """Make run-all wait before it runs this family again."""
+async def failed(
+    connection: AsyncConnection, account_id: UUID, family: Family, error: EbaysyncError | None
+) -> datetime | None:
+    """Make run-all wait before it runs this family again. Returns until when; None if it does not wait."""
     if isinstance(error, ConsentNeeded | ConfigError | DatabaseError):
-        return
+        return None
+    unreachable = isinstance(error, EbayUnreachable) and error.status is None
     own = SYNC_STATE.c
     for_all = GLOBAL_CONFIG.c.defaults[("families", family.name, "every_minutes")].as_string()
     set_for_all = select(cast(for_all, Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
     doubled = every * func.power(2, func.least(own.failures, 20))
     minutes = func.least(func.greatest(literal(LONGEST_BACKOFF, Float), every), doubled)
-    jitter = SystemRandom().uniform(*JITTER)
-    wait = func.make_interval(0, 0, 0, 0, 0, 0, minutes * literal(60 * jitter, Float))
-    statement = update(account_id, family.name)
-    await connection.execute(statement.values(failures=own.failures + 1, retry_at=func.clock_timestamp() + wait))
+    jitter = SystemRandom().uniform(*(UNREACHABLE_JITTER if unreachable else JITTER))
+    seconds = (every if unreachable else minutes) * literal(60 * jitter, Float)
+    statement = update(account_id, family.name).values(
+        failures=own.failures if unreachable else own.failures + 1,
+        retry_at=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+        retry_kind=UNREACHABLE if unreachable else FAILED,
+    )
+    found: datetime | None = await connection.scalar(statement.returning(own.retry_at))
+    return found
 
 
 async def succeeded(
@@ -45,8 +58,8 @@ async def succeeded(
 ) -> None:
     """End the back-off and update the average. `spent` is the run's calls by API; `whole`: it was not cut short."""
     row = mine(account_id, family.name)
-    recovered = SYNC_STATE.update().where(row, SYNC_STATE.c.failures > 0)
-    await connection.execute(recovered.values(failures=0, retry_at=None))
+    recovered = SYNC_STATE.update().where(row, (SYNC_STATE.c.failures > 0) | SYNC_STATE.c.retry_kind.is_not(None))
+    await connection.execute(recovered.values(failures=0, retry_at=None, retry_kind=None))
     known: Mapping[str, float] = await connection.scalar(select(SYNC_STATE.c.calls_per_run).where(row)) or {}
     counted = averaged(known, spent) if whole else at_least(known, spent)
     await connection.execute(SYNC_STATE.update().where(row).values(calls_per_run=counted))

@@ -6,19 +6,25 @@ further calls, a spent quota makes a family wait, and any other failure backs of
 
 from __future__ import annotations
 
+import copy
 import logging
+import shlex
 import time
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import scopes
+from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import consent_needed, note_refusal
 from ebaysync.errors import (
     ConsentNeeded,
     DatabaseError,
+    EbayBusy,
     EbaysyncError,
+    EbayUnreachable,
     Interrupted,
     LeaseHeld,
     LeaseLost,
@@ -153,6 +159,9 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     )
     assert run_id
     failed = summary.status == "error"
+    if live and (failed or summary.backs_off):
+        retry_at = await cadence.failed(connection, account_id, family, summary.failure)
+        summary.failure = _with_next_try(summary.failure, context.account, retry_at)
     facts = summary.facts()
     await family_run.sink.note(connection, "error" if failed else "done", facts)
     message = summary.failure.message if summary.failure and failed else None
@@ -165,8 +174,18 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed" and not summary.backs_off:
         await _succeeded(connection, context, family_run)
-    elif live and (failed or summary.backs_off):
-        await cadence.failed(connection, account_id, family, summary.failure)
+
+
+def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime | None) -> EbaysyncError | None:
+    """The same error. If it may pass by itself, the hint says when the next try is and how to have it now."""
+    if at is None or not isinstance(error, EbayUnreachable | EbayBusy):
+        return error
+    own = vars(error).get("hint")  # such as the proxy's
+    told = copy.copy(error)
+    now = f"ebaysync run-all --now --account {shlex.quote(account.name)}"
+    told.hint = f"{own}; " if own else ""
+    told.hint += f"run-all tries again after {at.astimezone(UTC):%Y-%m-%d %H:%MZ}; to try now: {now}"
+    return told
 
 
 def _incomplete(family_run: FamilyRun) -> str | None:

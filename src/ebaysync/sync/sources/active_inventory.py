@@ -40,11 +40,13 @@ def open_source(api: Api) -> Calls:
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         try:
-            async for found in numbered(listed, _item_id, "1"):
-                yield {"active_inventory": found}
+            async with aclosing(numbered(listed, _item_id, "1")) as pages:
+                async for found in pages:
+                    yield {"active_inventory": found}
         except _TooMany:
-            async for found in _by_end_time(api):
-                yield {"active_inventory": found}
+            async with aclosing(_by_end_time(api)) as pages:
+                async for found in pages:
+                    yield {"active_inventory": found}
 
     return Calls(scan=scan)
 

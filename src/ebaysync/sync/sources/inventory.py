@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -57,11 +58,12 @@ def open_source(api: Api) -> Calls:
         return ScanPage(found.records, (), streak.ended_by, None, found.parts, found.failed, unasked)
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
-        async for found in numbered(items, _sku, "0"):
-            yield {"inventory": found}
-            if "offers" in wanted:
-                # A SKU that the list did not show may have offers.
-                yield {"offers": replace(await offers_of(found.records, waiting), inconsistent=found.inconsistent)}
+        async with aclosing(numbered(items, _sku, "0")) as pages:
+            async for found in pages:
+                yield {"inventory": found}
+                if "offers" in wanted:
+                    # A SKU that the list did not show may have offers.
+                    yield {"offers": replace(await offers_of(found.records, waiting), inconsistent=found.inconsistent)}
 
     return Calls(scan=scan)
 

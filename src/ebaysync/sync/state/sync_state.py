@@ -55,6 +55,7 @@ SYNC_STATE = Table(
     Column("last_error", Text),
     Column("failures", Integer),
     Column("retry_at", DateTime(timezone=True)),
+    Column("retry_kind", Text),
     Column("calls_per_run", JSONB),
     Column("incomplete_since", DateTime(timezone=True)),
     Column("incomplete_reason", Text),
