@@ -8,7 +8,8 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -173,6 +174,14 @@ class Simulator:
         """A new user name, which kills the refresh token as at eBay."""
         with self.world.lock:
             self.app.ledger.revoke(self.world.rename(who, username))
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Refuse every connection as long as the context: the ports stay bound, and nobody listens."""
+        self.stop()
+        sockets = [_bind("127.0.0.1", port) for port in self.app.hosts]
+        yield
+        self._serving = _Serving(self.app, sockets)
 
     def __enter__(self) -> Simulator:
         roles = ROLES if self.split else ("any",)
