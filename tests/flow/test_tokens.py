@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ebaysync.accounts.accounts import Consent, OwnerUnknown, add, find
+from ebaysync.accounts.accounts import Consent, KeysetContext, OwnerUnknown, add, find
 from ebaysync.accounts.consent import code_in, connect, ending, resume
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
@@ -149,7 +149,8 @@ async def added(b: Any, name: str, index: int, **said: Any) -> Any:
     keys = load(b.settings, may_create=True)
     async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
         token = Secret(b.sim.world.sellers[index].refresh_token)
-        return await add(b.db, keys, transport, b.settings.keyset("simulator"), name, token, Consent(**said))
+        context = KeysetContext(b.db, keys, transport, b.settings.keyset("simulator"))
+        return await add(context, name, token, Consent(**said))
 
 
 async def test_a_name_that_means_another_account_is_refused(bench: Benches, query: Query) -> None:
@@ -198,9 +199,10 @@ async def consented(b: Any, name: str, said: Consent, seller: int = 0, **wrong: 
     keyset = replace(keyset, ru_name=wrong.get("ru_name", keyset.ru_name))
     keys = load(b.settings, may_create=True)
     async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
-        account, _ = await connect(b.db, keys, transport, keyset, name, wrong.get("code", code), said)
+        context = KeysetContext(b.db, keys, transport, keyset)
+        account, _ = await connect(context, name, wrong.get("code", code), said)
         if wrong.get("twice"):
-            await connect(b.db, keys, transport, keyset, name, code, said)
+            await connect(context, name, code, said)
         return account
 
 
@@ -227,7 +229,7 @@ async def resumed(b: Any, name: str, *scopes: str, **said: Any) -> Any:
     """What `accounts connect` does before it shows the page."""
     keys, keyset = load(b.settings, may_create=True), b.settings.keyset("simulator")
     async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
-        found = await resume(b.db, keys, transport, keyset, name, Consent(scopes, **said))
+        found = await resume(KeysetContext(b.db, keys, transport, keyset), name, Consent(scopes, **said))
     return found and found[0]
 
 
