@@ -125,7 +125,7 @@ class _Granted:
 
 @dataclass(frozen=True)
 class KeysetContext:
-    """What a seller's consent to one keyset is exchanged and stored with."""
+    """The tools to exchange and store a seller's consent to one keyset."""
 
     db: Database
     vault: Vault
