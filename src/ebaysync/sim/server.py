@@ -170,6 +170,18 @@ class Simulator:
         with self.world.lock:
             self.app.ledger.narrow(self.world.seller(who), frozenset(scopes))
 
+    def other_keyset(self, client_id: str, client_secret: str) -> None:
+        """Accept a second application. Refresh tokens of the first one are not its own."""
+        with self.world.lock:
+            self.app.ledger.others.append(Keyset(client_id, client_secret, self.app.ledger.keyset.ru_name))
+
+    def unrevoke(self, who: str | Seller) -> None:
+        """eBay accepts the seller's refresh tokens again, as after a fault of its own."""
+        seller = self.world.seller(who)
+        with self.world.lock:
+            for grant in self.app.ledger.refresh.values():
+                grant.valid |= grant.seller is seller
+
     def rename(self, who: str | Seller, username: str) -> None:
         """A new user name, which kills the refresh token as at eBay."""
         with self.world.lock:
