@@ -651,7 +651,7 @@ async def test_an_internal_error_of_ebays_is_asked_again(
     assert (await b.run(account, family)).failure.code == "busy"
 
 
-@pytest.mark.parametrize("code", [931, 932, 21916984, 21917053])
+@pytest.mark.parametrize("code", [931, 932, 16110, 17470, 21916984, 21917053])
 async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a_matter_of_consent(
     opened: Callable[..., Any], query: Query, clock: ManualClock, code: int
 ) -> None:
