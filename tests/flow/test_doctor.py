@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ebaysync.accounts import accounts
+from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops.doctor import Finding, diagnose, worst
 from ebaysync.sim.clock import ManualClock
@@ -157,8 +158,8 @@ async def test_what_became_of_tokens_and_consent_is_told_with_the_command_that_m
 async def test_missing_scopes_are_told_for_the_families_that_are_to_run(bench: Benches, query: Query) -> None:
     b = bench(sellers=1, orders_per_seller=0)
     account = await b.add()
-    finances = "https://api.ebay.com/oauth/api_scope/sell.finances"
-    query("UPDATE ebay_authorizations SET missing_scopes = %s RETURNING 1", [finances])
+    all_but_finances = {scope for family in discover().values() for scope in family.scopes if "finances" not in scope}
+    query("UPDATE ebay_authorizations SET scopes = %s RETURNING 1", sorted(all_but_finances))
     only(await ask(b), "scopes", "warning", "sell.finances", "finances, payouts, refunds, transactions", account.name)
     for family in ("finances", "payouts", "refunds", "transactions"):
         query(
@@ -167,6 +168,15 @@ async def test_missing_scopes_are_told_for_the_families_that_are_to_run(bench: B
             *(account.id, account.ebay_user_id, family),
         )
     assert complaints(await ask(b)) == []
+
+
+async def test_refused_families_are_told_with_since_when(bench: Benches, query: Query) -> None:
+    b = bench(sellers=1, orders_per_seller=0)
+    account = await b.add()
+    b.sim.faults.add("status", path="/(return|inquiry)/search$", status=403, code=1100, times=None)
+    for family in ("returns", "inquiries"):
+        await b.run(account, family)
+    only(await ask(b), "scopes", "failed", "refuses these families since 20", "inquiries, returns", account.name)
 
 
 async def test_a_key_that_does_not_fit_is_told_and_the_account_is_not_asked_about(bench: Benches, query: Query) -> None:

@@ -32,6 +32,7 @@ def status(
     account: AccountNames = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an account or family is failing.")] = False,
 ) -> None:
     """Show where every family of every account stands.
 
@@ -65,6 +66,8 @@ def status(
         answer_json(found)
     elif not watch:
         console().print(_rendered(found, pause))
+    if check and statuses.unwell(found):
+        raise typer.Exit(3)
 
 
 def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
@@ -96,6 +99,8 @@ def _rendered(found: dict[str, Any], pause: str | None) -> RenderableType:
             )
             if family["last_error"] and family["last_status"] != "completed":
                 error = family["last_error"].removeprefix(f"{account['account']}: ")
+                if family["refused_since"]:
+                    error += f" (since {short(family['refused_since'])}, asked again at {short(family['next_due_at'])})"
                 errors.setdefault(error, []).append(family["family"])
         for error, families in errors.items():
             which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
@@ -135,7 +140,10 @@ def _state(account: dict[str, Any], family: dict[str, Any]) -> Text:
     if not account["active"] or not family["enabled"]:
         return Text("disabled", style="dim")
     state = family["last_status"] or "never ran"
-    return Text(state, style={"completed": "green", "error": "bold red", "running": "cyan"}.get(state, ""))
+    if family["refused_since"] and state != "running":
+        state = "refused"
+    styles = {"completed": "green", "error": "bold red", "refused": "bold red", "running": "cyan"}
+    return Text(state, style=styles.get(state, ""))
 
 
 def _due(family: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from ebaysync.ebay import limits
@@ -54,6 +54,8 @@ class Candidate:
     last_run_at: datetime | None = None
     retry_at: datetime | None = None
     failures: int = 0
+    refused_since: datetime | None = None
+    """since when eBay refuses its calls: until `retry_at` it costs nothing"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ def _groups(
     """Calls until the reset, for each quota and each source of an account."""
     together: dict[tuple[UUID, str], list[Candidate]] = defaultdict(list)
     for candidate in candidates:
-        if candidate.enabled and candidate.works:
+        if candidate.enabled and candidate.works and not candidate.refused_since:
             together[candidate.account_id, candidate.source].append(candidate)
     groups: dict[Bucket, list[_SourceLoad]] = defaultdict(list)
     for key, own in together.items():
@@ -282,8 +284,7 @@ def _due(
     )
     reason = f"stretched: the day's forecast of {api} is above {limits.TARGET_SHARE:.0%}" if factor >= 1.05 else None
     if candidate.retry_at and (at is None or candidate.retry_at > at):
-        times = "once" if candidate.failures == 1 else f"{candidate.failures} times in a row"
-        at, reason = candidate.retry_at, f"failed {times}"
+        at, reason = candidate.retry_at, _why_later(candidate)
     cooling = [found for name in candidate.costs if (found := cool_down(candidate, name))]
     if cooling:
         until, reason = max(cooling)
@@ -291,3 +292,9 @@ def _due(
     if factor >= UNBOUNDED / 10:
         every = None
     return PlanEntry(candidate, every, at, reason)
+
+
+def _why_later(candidate: Candidate) -> str:
+    if candidate.refused_since:
+        return f"refused by eBay since {candidate.refused_since.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+    return "failed once" if candidate.failures == 1 else f"failed {candidate.failures} times in a row"

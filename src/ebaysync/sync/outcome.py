@@ -1,7 +1,7 @@
 """Decides what an error means for the families of a run, and records the end of the run.
 
-An error goes into the summaries. It is also remembered if it would only come again: a refused scope or consent costs no
-further calls, a spent quota makes a family wait, and any other failure backs off (sync/cadence).
+An error goes into the summaries. It is also remembered if it would only come again: a dead consent costs no further
+calls, a refused family, a spent quota and any other failure make a family wait (sync/cadence, rechecks).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.accounts import scopes
 from ebaysync.accounts.tokens import consent_needed, note_refusal
 from ebaysync.errors import (
+    AccessDenied,
     ConsentNeeded,
     DatabaseError,
     EbaysyncError,
@@ -24,7 +25,8 @@ from ebaysync.errors import (
     LeaseLost,
     OutOfMemory,
     QuotaSpent,
-    ScopeMissing,
+    TokenRefused,
+    is_denied,
 )
 from ebaysync.families.family import Family
 from ebaysync.sync import cadence
@@ -60,13 +62,10 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
         # eBay counts calls per keyset. The account did nothing wrong, so there is no back-off.
         _quota_spent(family_runs, error)
         return
-    if isinstance(error, EbaysyncError):
-        failure = await _remember(context, family_runs[0], error)
-    else:
-        failure = unexpected(error)
+    failure = error if isinstance(error, EbaysyncError) else unexpected(error)
     for family_run in family_runs:
         if family_run.summary.failure is None and not family_run.stopped:
-            fail(family_run.summary, failure)
+            fail(family_run.summary, await _remember(context, family_run, failure))
 
 
 def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
@@ -78,18 +77,19 @@ def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
 
 
 async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncError) -> EbaysyncError:
-    """Store what an error says about the account's consent, so that no further call is wasted. Returns the error to
-    report."""
+    """Store what an error says about the account's consent, and note whether it refuses the family. Returns the error
+    to report."""
     account, family = context.account, family_run.family
-    if not family_run.sink.keeps:
-        return error
     try:
-        if isinstance(error, ScopeMissing):
-            return await scopes.learn(context.db, account, family.name, family.scopes, error)
-        if isinstance(error, ConsentNeeded) and await note_refusal(context.db, account, family.name, family.scopes):
-            needed = consent_needed(account)
-            context.api.credentials.give_up(needed)
-            return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
+        if isinstance(error, AccessDenied) and is_denied(error):
+            family_run.summary.refused = True
+            return await scopes.denied(context.db, account, family.name, family.scopes, error)
+        if isinstance(error, TokenRefused) and family_run.sink.keeps:
+            if await note_refusal(context.db, account, family.name, family.scopes):
+                needed = consent_needed(account)
+                context.api.credentials.give_up(needed)
+                return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
+            family_run.summary.refused = True
     except DatabaseError as not_stored:
         log.warning("%s: what eBay says of the consent could not be stored: %s", account.name, not_stored)
     return error
@@ -159,6 +159,8 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed":
         await _succeeded(connection, context, family_run)
+    elif live and failed and summary.refused:
+        await cadence.refused(connection, account_id, family)
     elif live and failed:
         await cadence.failed(connection, account_id, family, summary.failure)
 

@@ -36,6 +36,8 @@ class Summary:
     partial: int = 0
     incomplete: int | None = None
     failure: EbaysyncError | None = field(default=None, repr=False)
+    refused: bool = field(default=False, repr=False)
+    """eBay refuses the family's own calls; the failure of a detail is none"""
     reached: datetime | None = field(default=None, repr=False)
 
     @property

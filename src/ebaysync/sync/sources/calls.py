@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ebaysync.errors import AccessDenied, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized, XmlBroken
+from ebaysync.errors import EbayBusy, EbayError, EbayUnreachable, QuotaSpent, SignatureRefused, Unauthorized, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
@@ -36,9 +36,10 @@ class Calls:
 def concerns_one_record(error: EbayError) -> bool:
     """Whether an error may be caused by the requested record. Then it must not stop the seller's other records.
 
-    Errors of tokens, scopes, limits and connections are not a record's.
+    Errors of tokens, signatures, limits and connections are not a record's. A 403 is one as long as the list itself is
+    answered: what the list refuses ends the family before.
     """
-    if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
+    if isinstance(error, Unauthorized | SignatureRefused | EbayUnreachable | QuotaSpent):
         return False
     if isinstance(error, XmlBroken) and not error.by_a_record:
         return False

@@ -55,6 +55,7 @@ SYNC_STATE = Table(
     Column("last_error", Text),
     Column("failures", Integer),
     Column("retry_at", DateTime(timezone=True)),
+    Column("refused_since", DateTime(timezone=True)),
     Column("calls_per_run", JSONB),
     Column("updated_at", DateTime(timezone=True)),
 )
@@ -78,6 +79,8 @@ class State:
     sweep: datetime | None = None
     """how far this round of the sweep has come; None: it has not begun"""
     sweep_width: timedelta | None = None
+    refused: bool = False
+    """eBay refused the family's calls when it was last asked"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -105,6 +108,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
             SYNC_STATE.c.sweep_cursor,
             SYNC_STATE.c.sweep_done,
             SYNC_STATE.c.sweep_width_seconds,
+            SYNC_STATE.c.refused_since,
         ).select_from(row_of_family)
     )
     return State(
@@ -112,6 +116,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
         _cursor(account, family, row.cursor_value),
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
         timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
+        row.refused_since is not None,
     )
 
 
