@@ -127,7 +127,14 @@ class ConsentNeeded(EbaysyncError):
 
 
 class TokenRefused(ConsentNeeded):
-    """A call was refused for its token, and again with a renewed one."""
+    """A call was refused for its token, and again with a renewed one.
+
+    `dead`: eBay says that the token is dead. Else it may only lack the scope of this call.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, dead: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.dead = dead
 
 
 class EbayError(EbaysyncError):

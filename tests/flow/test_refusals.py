@@ -252,11 +252,11 @@ async def test_a_dry_run_remembers_no_refusal(bench: Benches, query: Query) -> N
     assert query(REFUSED) == []
 
 
-async def test_a_dead_token_of_trading_that_may_lack_the_scope_refuses_the_family(bench: Benches, query: Query) -> None:
+async def test_a_token_of_trading_that_may_lack_the_scope_refuses_the_family(bench: Benches, query: Query) -> None:
     """The scopes are not known, and nothing was read before: what needs other scopes goes on."""
     b = bench(sellers=1, orders_per_seller=1, things=2)
     account = await b.add()
-    b.sim.faults.add("trading_error", code=16110, times=None)
+    b.sim.faults.add("trading_error", code=21916984, times=None)
     summary = await b.run(account, "messages")
     assert (summary.failure.code, summary.failure.exit_code) == ("needs_consent", 12)
     assert (query(REFUSED), about(query, "messages", REFUSED_FIRST)) == ([("messages",)], True)

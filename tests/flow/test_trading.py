@@ -675,6 +675,18 @@ async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a
     assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
 
 
+async def test_a_dead_token_is_certain_whatever_was_read_before(opened: Callable[..., Any], query: Query) -> None:
+    b = opened(things=2)
+    account = await b.add()
+    b.sim.journal.clear()
+    b.sim.faults.add("trading_error", code=16110, times=None)
+    refused = await b.run(account, "active_inventory")
+    assert (refused.failure.code, refused.failure.exit_code) == ("needs_consent", 12)
+    assert "accounts connect" in refused.failure.hint
+    assert (len(b.sim.journal.of("/identity")), len(calls(b, "GetMyeBaySelling"))) == (1, 2)
+    assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("scopes", "code", "certain"),
     [

@@ -246,22 +246,23 @@ FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
 """
 
 
-async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> bool:
+async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str], *, certain: bool) -> bool:
     """Handle a refusal of a token that was just renewed. Returns whether the seller must consent again.
 
-    That is certain if the token surely has the scopes: they are stored, or the family was read before. Otherwise only
-    these scopes may be missing, and families that need others go on.
+    That is `certain` if eBay says that the token is dead, or if it surely has the scopes: they are stored, or the
+    family was read before. Otherwise only these scopes may be missing, and families that need others go on.
     """
-    return await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes), again=CONSENT) > 0
+    values = {"id": account.id, "family": family, "scopes": list(scopes), "certain": certain, "again": CONSENT}
+    return await db.execute(_REFUSED, **values) > 0
 
 
 _REFUSED = """
 WITH account AS (
     UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp()
-    WHERE id = :id AND coalesce(
+    WHERE id = :id AND (:certain OR coalesce(
         (SELECT scopes @> CAST(:scopes AS text[]) FROM ebay_authorizations WHERE ebay_account_id = :id),
         EXISTS (SELECT FROM ebay_sync_state
-            WHERE ebay_account_id = :id AND api_family = :family AND cursor_value IS NOT NULL))
+            WHERE ebay_account_id = :id AND api_family = :family AND cursor_value IS NOT NULL)))
     RETURNING id)
 UPDATE ebay_tokens t SET refused_since = coalesce(t.refused_since, clock_timestamp()),
     retry_at = clock_timestamp() + :again

@@ -73,8 +73,9 @@ SITES = {
 
 # Dead tokens. eBay's list of errors does not say which of them OAuth tokens get; clients have seen all of them.
 # 931 and 932 also come for a wrong header.
-TOKEN_REFUSED = {930, 931, 932, 16110, 16112, 16118, 16119, 16120, 17470}
-TOKEN_REFUSED |= {21916013, 21916984, 21917053, 21917055, 21917236}
+TOKEN_DEAD = {930, 931, 932, 16110, 16112, 16118, 16119, 16120, 17470, 21916013, 21917053, 21917236}
+# "Invalid" also comes for a token without the scope. The second one is from a user's report.
+TOKEN_INVALID = {21916984, 21917055}
 OVER_THE_LIMIT = 518
 TOO_FAST = 21919144
 INTERNAL = 10007
@@ -144,6 +145,7 @@ async def call(
         raise TokenRefused(
             f"{name}: a new access token is refused as well ({error.message})",
             hint="let the seller consent again: ebaysync accounts connect",
+            dead=error.error_id in TOKEN_DEAD,
         ) from None
 
 
@@ -232,7 +234,7 @@ def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
 
 
 def _kind(code: int, classification: str) -> type[EbayError]:
-    if code in TOKEN_REFUSED:
+    if code in TOKEN_DEAD | TOKEN_INVALID:
         return Unauthorized
     if code == OVER_THE_LIMIT:
         return QuotaSpent

@@ -85,7 +85,7 @@ async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncE
             family_run.summary.refused = True
             return await scopes.denied(context.db, account, family.name, family.scopes, error)
         if isinstance(error, TokenRefused) and family_run.sink.keeps:
-            if await note_refusal(context.db, account, family.name, family.scopes):
+            if await note_refusal(context.db, account, family.name, family.scopes, certain=error.dead):
                 needed = consent_needed(account)
                 context.api.credentials.give_up(needed)
                 return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
