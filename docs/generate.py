@@ -31,13 +31,13 @@ VIEWS = {
 }
 CONTROL_TABLES = {
     "ebay_accounts": "sellers' accounts: name, environment, eBay user id, whether a consent is needed",
-    "ebay_tokens": "an account's refresh and access token, encrypted, and when they end",
-    "ebay_authorizations": "an account's scopes, and those that eBay refused",
+    "ebay_tokens": "an account's refresh and access token, encrypted; their keyset, end and next try",
+    "ebay_authorizations": "the scopes that a seller has consented to",
     "ebay_token_refresh_log": "each refresh of a token: when, why, eBay's error",
     "ebay_pending_consents": "consents whose seller is not known yet",
     "ebay_keysets": "keysets: the application token, encrypted, and the quotas that eBay reported",
     "ebay_signing_keys": "keys that sign calls for EU and UK sellers, encrypted",
-    "ebay_sync_state": "per account and family: cursor, sweep, last run, last error, next try",
+    "ebay_sync_state": "per account and family: cursor, sweep, last run, last error, since when refused, next try",
     "ebay_backfill": "per account and family: span and position of the newest backfill",
     "ebay_doubted_scan": "per account and family: scans that are not believed at once, and what they missed",
     "ebay_inconsistent_read": "slices of a window whose count and records disagree",

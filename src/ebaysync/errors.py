@@ -11,6 +11,7 @@
     ├── LeaseHeld                11   another run holds this account and family
     ├── LeaseLost                11   another run took over; nothing more was written
     ├── ConsentNeeded            12   the seller must consent (again)
+    │   └── TokenRefused         12   eBay refuses a token that was just renewed
     ├── EbayError                13   eBay refused or failed
     │   ├── EbayUnreachable      13   transient: connection, timeout, cut or garbled answer
     │   │   └── CertificateInvalid
@@ -21,7 +22,7 @@
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
     │   │   ├── AccessDenied     13   403
-    │   │   │   ├── ScopeMissing 12   403/1100: the seller has not consented to what this call needs
+    │   │   │   ├── ScopeMissing 12   403/1100, or the consent on record lacks the family's scope
     │   │   │   └── SignatureRefused
     │   │   │       │            13   eBay asks for a digital signature, or does not accept the one it got
     │   │   │       ├── SigningKeyMissing   there is no key to sign with
@@ -129,6 +130,17 @@ class ConsentNeeded(EbaysyncError):
     code = "needs_consent"
 
 
+class TokenRefused(ConsentNeeded):
+    """A call was refused for its token, and again with a renewed one.
+
+    `dead`: eBay says that the token is dead. Else it may only lack the scope of this call.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, dead: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.dead = dead
+
+
 class EbayError(EbaysyncError):
     """eBay refused or failed. `transient` says whether a retry can help."""
 
@@ -220,6 +232,15 @@ class SignatureStale(SignatureRefused):
 
     code = "signature_stale"
     transient = True
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether eBay denies a call to this account: a 403 that a signature cannot change.
+
+    The 403 of a list concerns its family. The 403 of a detail concerns that record only, as long as the list is
+    answered.
+    """
+    return isinstance(error, AccessDenied) and not isinstance(error, SignatureRefused)
 
 
 class RecordNotFound(EbayRejected):

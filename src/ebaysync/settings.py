@@ -23,6 +23,7 @@ from ebaysync.log import Secret
 
 Environment = Literal["production", "sandbox", "simulator"]
 ENVIRONMENTS: tuple[Environment, ...] = ("production", "sandbox", "simulator")
+KEYSET_PREFIX = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}  # of the fields of Settings
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -208,7 +209,7 @@ class Settings:
 
     def keyset(self, environment: str) -> Keyset:
         """The keyset of an environment. Raises ConfigError, which names the missing variables."""
-        prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
+        prefix = KEYSET_PREFIX[environment]
         client_id = getattr(self, f"{prefix}client_id")
         client_secret = getattr(self, f"{prefix}client_secret")
         for name, value in ((f"{prefix}client_id", client_id), (f"{prefix}client_secret", client_secret)):

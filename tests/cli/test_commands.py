@@ -28,7 +28,7 @@ RUN_KEYS = {
 }
 FAMILY_KEYS = {
     *("family", "enabled", "cursor", "lag_seconds", "sweep_cursor", "last_run_at", "last_status", "last_error"),
-    "next_due_at",
+    *("next_due_at", "refused_since"),
 }
 
 

@@ -159,7 +159,8 @@ async def test_missing_scopes_are_told_for_the_families_that_are_to_run(bench: B
     b = bench(sellers=1, orders_per_seller=0)
     account = await b.add()
     finances = "https://api.ebay.com/oauth/api_scope/sell.finances"
-    query("UPDATE ebay_authorizations SET missing_scopes = %s RETURNING 1", [finances])
+    others = {scope for family in discover().values() for scope in family.scopes if scope != finances}
+    query("UPDATE ebay_authorizations SET scopes = %s RETURNING 1", sorted(others))
     families = [name for name, family in discover().items() if finances in family.scopes]
     assert {"finances", "payouts"} <= set(families)
     only(await ask(b), "scopes", "warning", "sell.finances", ", ".join(families), account.name)
@@ -170,6 +171,15 @@ async def test_missing_scopes_are_told_for_the_families_that_are_to_run(bench: B
             *(account.id, account.ebay_user_id, family),
         )
     assert complaints(await ask(b)) == []
+
+
+async def test_refused_families_are_told_with_since_when(bench: Benches, query: Query) -> None:
+    b = bench(sellers=1, orders_per_seller=0)
+    account = await b.add()
+    b.sim.faults.add("status", path="/(return|inquiry)/search$", status=403, code=1100, times=None)
+    for family in ("returns", "inquiries"):
+        await b.run(account, family)
+    only(await ask(b), "scopes", "failed", "refuses these families since 20", "inquiries, returns", account.name)
 
 
 async def test_a_key_that_does_not_fit_is_told_and_the_account_is_not_asked_about(bench: Benches, query: Query) -> None:

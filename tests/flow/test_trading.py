@@ -651,7 +651,7 @@ async def test_an_internal_error_of_ebays_is_asked_again(
     assert (await b.run(account, family)).failure.code == "busy"
 
 
-@pytest.mark.parametrize("code", [931, 932, 21916984, 21917053])
+@pytest.mark.parametrize("code", [931, 932, 16110, 17470, 21916984, 21917053])
 async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a_matter_of_consent(
     opened: Callable[..., Any], query: Query, clock: ManualClock, code: int
 ) -> None:
@@ -672,6 +672,18 @@ async def test_a_token_that_is_refused_is_renewed_once_and_a_second_refusal_is_a
     assert str(code) in refused.failure.message
     assert len(b.sim.journal.of("/identity")) == before + 2
     assert len(calls(b, "GetMyeBaySelling")) == asked + 2
+    assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
+
+
+async def test_a_dead_token_is_certain_whatever_was_read_before(opened: Callable[..., Any], query: Query) -> None:
+    b = opened(things=2)
+    account = await b.add()
+    b.sim.journal.clear()
+    b.sim.faults.add("trading_error", code=16110, times=None)
+    refused = await b.run(account, "active_inventory")
+    assert (refused.failure.code, refused.failure.exit_code) == ("needs_consent", 12)
+    assert "accounts connect" in refused.failure.hint
+    assert (len(b.sim.journal.of("/identity")), len(calls(b, "GetMyeBaySelling"))) == (1, 2)
     assert query("SELECT needs_consent FROM ebay_accounts") == [(True,)]
 
 

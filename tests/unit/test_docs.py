@@ -12,6 +12,7 @@ import pytest
 
 from ebaysync.cli.app import COMMANDS
 from ebaysync.families import discover
+from ebaysync.rechecks import CONCLUSIONS
 
 TOP = Path(__file__).resolve().parents[2]
 DOCS = TOP / "docs"
@@ -50,6 +51,12 @@ def test_quotas_say_what_every_source_costs(generate: Any) -> None:
     assert text == generate.quotas_page(), "run: make docs-reference"
     costs = text[text.index("| families |") :].partition("\n\n")[0]
     assert [name for name in discover() if not re.search(rf"\b{name}\b", costs)] == []
+
+
+def test_the_page_on_correctness_lists_every_conclusion_and_when_it_is_asked_again() -> None:
+    page = (DOCS / "correctness.md").read_text()
+    table = page[page.index("| conclusion |") :].partition("\n\n")[0].splitlines()[2:]
+    assert table == [f"| {c.what} | {c.learned_from} | {c.stored_in} | {c.asked_again} |" for c in CONCLUSIONS]
 
 
 def test_every_command_is_in_the_reference() -> None:

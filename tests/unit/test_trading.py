@@ -303,7 +303,7 @@ async def test_what_is_no_xml_is_its_own_error(
         (400, 5, EbayRejected, 1),
         (429, 21919144, RateLimited, 5),
         (429, 5, RateLimited, 5),
-        (403, 5, AccessDenied, 1),
+        (403, 5, AccessDenied, 2),
         (500, 10007, EbayBusy, 5),
     ],
 )
@@ -326,7 +326,11 @@ async def test_a_token_that_is_refused_with_another_status_is_renewed_as_well(ap
     assert sent == ["token-1", "token-2"]
 
 
-@pytest.mark.parametrize("code", [931, 932, 21916984, 21917053, 21917055, None])
+DEAD_TOKEN = [930, 931, 932, 16110, 16112, 16118, 16119, 16120, 17470]
+DEAD_TOKEN += [21916013, 21916984, 21917053, 21917055, 21917236]
+
+
+@pytest.mark.parametrize("code", [*DEAD_TOKEN, None])
 async def test_a_refused_token_is_renewed_once_then_the_seller_must_consent(
     api: Api, httpx_mock: HTTPXMock, code: int | None
 ) -> None:

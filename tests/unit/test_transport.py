@@ -120,7 +120,43 @@ async def test_what_is_no_page_is_an_error(
         await ask(api)
     assert type(caught.value) is error
     assert "/sell/fulfillment/v1/order" in caught.value.message
-    assert len(httpx_mock.get_requests()) == (5 if error.transient else 1)
+    assert len(httpx_mock.get_requests()) == (5 if error.transient else 2 if status == 403 else 1)
+
+
+DENIED = b'{"errors":[{"errorId":1100,"message":"x"}]}'
+
+
+async def test_the_first_403_renews_the_token_and_later_ones_are_believed(api: Api, httpx_mock: HTTPXMock) -> None:
+    """Also for the views that the families of an account use."""
+    httpx_mock.add_response(status_code=403, content=DENIED, headers=JSON)
+    httpx_mock.add_response(content=EMPTY, headers=JSON)
+    assert (await ask(api)).total == 0
+    httpx_mock.add_response(status_code=403, content=DENIED, headers=JSON, is_reusable=True)
+    for view in (api.counted(), api.counted(), api):
+        with pytest.raises(ScopeMissing):
+            await ask(view)
+    sent = [request.headers["authorization"] for request in httpx_mock.get_requests()]
+    assert sent == ["Bearer token-1", *["Bearer token-2"] * 4]
+
+
+async def test_many_calls_that_are_denied_at_once_renew_the_token_once(api: Api, httpx_mock: HTTPXMock) -> None:
+    old = {"authorization": "Bearer token-1"}
+    httpx_mock.add_response(status_code=403, content=DENIED, headers=JSON, match_headers=old, is_reusable=True)
+    httpx_mock.add_response(content=EMPTY, headers=JSON, is_reusable=True)
+    pages = await asyncio.gather(*(ask(api.counted()) for _ in range(6)))
+    assert [page.total for page in pages] == [0] * 6
+    assert {request.headers["authorization"] for request in httpx_mock.get_requests()} == {
+        "Bearer token-1",
+        "Bearer token-2",
+    }
+
+
+async def test_a_doubt_that_is_settled_before_lets_a_denied_call_cost_one(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=403, content=DENIED, headers=JSON, is_reusable=True)
+    await api.settle_doubt()
+    with pytest.raises(ScopeMissing):
+        await ask(api)
+    assert [request.headers["authorization"] for request in httpx_mock.get_requests()] == ["Bearer token-2"]
 
 
 @pytest.mark.parametrize("number", [215001, 215114, 215120])

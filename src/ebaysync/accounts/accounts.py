@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import identity, oauth
-from ebaysync.ebay.rest import Api
+from ebaysync.ebay.rest import Api, Doubt
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
@@ -185,6 +185,7 @@ async def store(
                 "scopes": list(stated.scopes) if stated.scopes else None,
                 "consented": tokens.consented_at,
                 "trigger": trigger,
+                "client": context.keyset.client_id,
             },
         )
         return account
@@ -194,14 +195,16 @@ async def store(
 
 _STORE_TOKENS = """
 WITH token AS (
-    INSERT INTO ebay_tokens (ebay_account_id, refresh_token, access_token, access_expires_at, refresh_expires_at)
-    VALUES (:id, :refresh, :access, clock_timestamp() + make_interval(secs => :seconds), :ends)
+    INSERT INTO ebay_tokens
+        (ebay_account_id, refresh_token, access_token, access_expires_at, refresh_expires_at, client_id)
+    VALUES (:id, :refresh, :access, clock_timestamp() + make_interval(secs => :seconds), :ends, :client)
     ON CONFLICT (ebay_account_id) DO UPDATE SET refresh_token = excluded.refresh_token,
         access_token = excluded.access_token, access_expires_at = excluded.access_expires_at,
-        refresh_expires_at = excluded.refresh_expires_at, updated_at = clock_timestamp()),
+        refresh_expires_at = excluded.refresh_expires_at, client_id = excluded.client_id,
+        refused_since = NULL, retry_at = NULL, updated_at = clock_timestamp()),
 logged AS (
     INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by) VALUES (:id, true, :trigger)),
-due AS (UPDATE ebay_sync_state SET failures = 0, retry_at = NULL WHERE ebay_account_id = :id)
+due AS (UPDATE ebay_sync_state SET failures = 0, retry_at = NULL, refused_since = NULL WHERE ebay_account_id = :id)
 INSERT INTO ebay_authorizations (ebay_account_id, scopes, consented_at) VALUES (:id, :scopes, :consented)
 ON CONFLICT (ebay_account_id) DO UPDATE SET scopes = excluded.scopes, consented_at = excluded.consented_at,
     missing_scopes = '{}'
@@ -218,7 +221,7 @@ async def owner_of(transport: Transport, grant: oauth.Grant, stated: Consent) ->
     Raises OwnerUnknown, UsageError, EbayError.
     """
     try:
-        owner = await identity.user(Api(transport, _Granted(grant.access_token)))
+        owner = await identity.user(Api(transport, _Granted(grant.access_token), doubt=Doubt(settled=True)))
     except AccessDenied:
         if not stated.ebay_user_id:
             raise OwnerUnknown(

@@ -13,7 +13,7 @@ from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, SecretKeyError, Unauthorized
 from ebaysync.log import Secret
-from ebaysync.settings import Keyset, Settings
+from ebaysync.settings import KEYSET_PREFIX, Keyset, Settings
 from ebaysync.store.database import Database
 
 T = TypeVar("T")
@@ -29,8 +29,7 @@ def keyset_name(keyset: Keyset) -> str:
 
 def keyset_of(settings: Settings, environment: str) -> str:
     """The keyset's name for an environment, without a client id if the keyset is not set."""
-    prefix = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}[environment]
-    return f"{environment}:{getattr(settings, f'{prefix}client_id') or ''}"
+    return f"{environment}:{getattr(settings, f'{KEYSET_PREFIX[environment]}client_id') or ''}"
 
 
 async def ask(

@@ -1,7 +1,7 @@
-"""Which scopes a seller has consented to, and which are known to be missing.
+"""Which scopes a seller has consented to, and what a refused call says about them.
 
-A scope is known to be missing if the stored consent lacks it, or eBay has refused a call for lack of it (403/1100).
-Unknown scopes are tried.
+A family whose scope the stored consent lacks costs no call. Unknown scopes are tried. A 403/1100 is no proof that a
+scope is missing: it concerns one family, and is asked again (rechecks).
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from ebaysync.accounts.accounts import Account, connect_command
-from ebaysync.errors import ScopeMissing
+from ebaysync.errors import AccessDenied, ScopeMissing
 from ebaysync.store.database import Database
 
 _PREFIX = "https://api.ebay.com/oauth/api_scope/"
 
 
-def lacking(needed: Iterable[str], consented: Sequence[str] | None, refused: Sequence[str]) -> list[str]:
-    """The needed scopes that are known to be missing. A scope without `.readonly` includes the one with it."""
+def lacking(needed: Iterable[str], consented: Sequence[str] | None) -> list[str]:
+    """The needed scopes that a consent lacks; none if its scopes are not known.
 
-    def missing(scope: str) -> bool:
-        if scope in refused:
-            return True
-        return consented is not None and not {scope, scope.removesuffix(".readonly")} & set(consented)
-
-    return sorted({scope for scope in needed if missing(scope)})
+    A scope without `.readonly` includes the one with it.
+    """
+    if consented is None:
+        return []
+    return sorted(scope for scope in set(needed) if not {scope, scope.removesuffix(".readonly")} & set(consented))
 
 
 def short(scopes: Iterable[str]) -> str:
@@ -34,44 +33,37 @@ def short(scopes: Iterable[str]) -> str:
 
 
 async def known_missing(db: Database, account_id: UUID, needed: Sequence[str]) -> list[str]:
-    query = "SELECT scopes, missing_scopes FROM ebay_authorizations WHERE ebay_account_id = :id"
-    rows = await db.rows(query, id=account_id)
-    return lacking(needed, rows[0].scopes, rows[0].missing_scopes) if rows else []
+    """The needed scopes that the stored consent lacks."""
+    return lacking(needed, await _consented(db, account_id))
 
 
-async def learn(
-    db: Database, account: Account, family: str, needed: Sequence[str], error: ScopeMissing
-) -> ScopeMissing:
-    """After a 403/1100: store the scopes as missing and return the error to raise.
+async def _consented(db: Database, account_id: UUID) -> Sequence[str] | None:
+    rows = await db.rows("SELECT scopes FROM ebay_authorizations WHERE ebay_account_id = :id", id=account_id)
+    return rows[0].scopes if rows else None
 
-    If the stored consent has these scopes, eBay contradicts itself: nothing is stored, and the error says so each time.
-    """
-    rows = await db.rows("SELECT scopes FROM ebay_authorizations WHERE ebay_account_id = :id", id=account.id)
-    consented = rows[0].scopes if rows else None
-    if consented is None or lacking(needed, consented, ()):
-        await db.execute(_LEARN, id=account.id, needed=list(needed))
-        told = refused(account, family, needed)
-        return ScopeMissing(f"{told.message} (eBay says 1100)", hint=told.hint, error_id=error.error_id)
-    hint = connect_command(account.name, account.environment)
-    return ScopeMissing(
-        f"{account.name} {family}: eBay refuses the call for lack of a scope (1100), although the consent on record "
-        f"has {short(needed)}",
-        hint=f"the keyset or the consent may have changed at eBay: {hint}",
+
+async def denied(
+    db: Database, account: Account, family: str, needed: Sequence[str], error: AccessDenied
+) -> AccessDenied:
+    """The error to report after eBay has denied a family's call: which account, which family, what to do."""
+    name = shlex.quote(account.name)
+    message = f"{account.name}: eBay refuses {family} ({error.message})"
+    if isinstance(error, ScopeMissing):
+        known = await _consented(db, account.id) is not None
+        message += f", although the consent on record has {short(needed)}" if known else f"; it needs {short(needed)}"
+    return type(error)(
+        message,
+        hint=f"asked again by itself; now: ebaysync run {family} -a {name}; "
+        f"a new consent: {connect_command(account.name, account.environment)}",
         status=error.status,
         error_id=error.error_id,
     )
 
 
-def refused(account: Account, family: str, scopes: Sequence[str]) -> ScopeMissing:
+def not_consented(account: Account, family: str, scopes: Sequence[str]) -> ScopeMissing:
+    """The error for a family whose scope the stored consent lacks."""
     hint = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: the seller has not consented to {short(scopes)}",
         hint=f"{hint}; or without the family: ebaysync families disable {family} -a {shlex.quote(account.name)}",
     )
-
-
-_LEARN = """
-INSERT INTO ebay_authorizations AS a (ebay_account_id, missing_scopes) VALUES (:id, CAST(:needed AS text[]))
-ON CONFLICT (ebay_account_id) DO UPDATE SET missing_scopes = (
-    SELECT array_agg(DISTINCT scope) FROM unnest(a.missing_scopes || excluded.missing_scopes) AS scope)
-"""

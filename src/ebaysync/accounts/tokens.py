@@ -5,6 +5,9 @@ nothing. This is the only transaction that is open during a request: one request
 account's row. Before a retry the transaction ends, with the failed attempt logged.
 
 Every attempt goes to `ebay_token_refresh_log`. eBay's answer contains no refresh token; ours stays.
+
+An account whose refresh token eBay refuses needs consent. The token is tried again once a day, and the mark is taken
+back when it works. A refresh token belongs to one keyset: with another one in the settings, eBay is not asked.
 """
 
 from __future__ import annotations
@@ -30,12 +33,13 @@ from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.rest import Api
+from ebaysync.ebay.rest import Api, stamp
 from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import ConsentNeeded, EbaysyncError, KeysetRejected
+from ebaysync.errors import ConfigError, ConsentNeeded, EbaysyncError, KeysetRejected
 from ebaysync.log import Secret
-from ebaysync.settings import Keyset, Settings
+from ebaysync.rechecks import CONSENT
+from ebaysync.settings import KEYSET_PREFIX, Keyset, Settings, variable
 from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -70,7 +74,7 @@ class Tokens:
         self._hopeless: EbaysyncError | None = None
 
     async def access_token(self) -> Secret:
-        """Raises ConsentNeeded, SecretKeyError, EbayError, DatabaseError."""
+        """Raises ConsentNeeded, ConfigError, EbayError, DatabaseError."""
         async with self._lock:
             if self._hopeless:
                 raise self._hopeless
@@ -88,28 +92,35 @@ class Tokens:
             return self._access.token
 
     async def refresh(self, *, force: bool) -> Access:
-        """Renew a token that ends within 15 minutes, or any token if `force`, unless another process just did."""
+        """Renew a token that ends within 15 minutes, or any token if `force`, unless another process just did.
+
+        `force` also tries the token of an account that needs consent.
+        """
         async with self._lock:
             refused = None
             if force:
-                row = await self._db.transact(lambda connection: self._row(connection, _READ))
+                row = await self._db.transact(lambda connection: self._row(connection, _READ, force=True))
                 refused = self._opened(row, "access_token")
-            self._access = await self._obtain(SOON, self._trigger, refused=refused)
+            self._access = await self._obtain(SOON, self._trigger, refused=refused, force=force)
             return self._access
 
-    async def _obtain(self, margin: timedelta, trigger: str, *, refused: Secret | None = None) -> Access:
+    async def _obtain(
+        self, margin: timedelta, trigger: str, *, refused: Secret | None = None, force: bool = False
+    ) -> Access:
         """The stored token if it lasts longer than `margin` and is not the `refused` one; else a new one.
 
-        If eBay has rejected the keyset or the consent, that is remembered, so that other families do not ask again.
+        `force` asks although the account needs consent and its next try is not due. If eBay has rejected the keyset or
+        the consent, that is remembered, so that other families do not ask again.
         """
         if self._hopeless:
             raise self._hopeless
 
         async def work(connection: AsyncConnection) -> Access | EbaysyncError:
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
-            row = await self._row(connection, f"{_READ} FOR UPDATE OF t")
+            row = await self._row(connection, f"{_READ} FOR UPDATE OF t", force=force)
             token = self._opened(row, "access_token")
-            if token and row.left and row.left > margin and token != refused:
+            lasts = row.left and row.left > margin and not row.needs_consent
+            if token and lasts and token != refused:
                 return _access(token, row.access_expires_at, row.left, refreshed=False)
             return await self._ask(connection, row, trigger)
 
@@ -129,10 +140,18 @@ class Tokens:
         """Refuse further calls of this account: everybody who asks for a token gets this error."""
         self._hopeless = error
 
-    async def _row(self, connection: AsyncConnection, query: str) -> Any:
-        """The account's token row. Raises ConsentNeeded if eBay has said so before."""
+    async def _row(self, connection: AsyncConnection, query: str, *, force: bool) -> Any:
+        """The account's token row.
+
+        Raises ConfigError if it belongs to another keyset, and ConsentNeeded if eBay has said so and the next try is
+        not due.
+        """
         row = (await connection.execute(text(query), {"id": self.account.id})).one_or_none()
-        if row is None or row.needs_consent:
+        if row is None:
+            raise consent_needed(self.account)
+        if row.client_id not in (None, self._keyset.client_id):
+            raise other_keyset(self.account, row.client_id, self._keyset.client_id)
+        if row.needs_consent and row.waits and not force:
             raise consent_needed(self.account)
         return row
 
@@ -152,61 +171,102 @@ class Tokens:
         except EbaysyncError as error:
             await _record(connection, self.account, trigger, error)
             if isinstance(error, ConsentNeeded):
-                await self._mark(connection)
+                await connection.execute(text(_MARK), {"id": self.account.id, "again": CONSENT})
                 return consent_needed(self.account)
             return error
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
-        values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id}
+        values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id, "client": self._keyset.client_id}
         expires_at: datetime = (await connection.execute(text(_RENEW), values)).scalar_one()
         await _record(connection, self.account, trigger, None)
         log.info("%s: access token renewed (%s)", self.account.name, trigger)
+        if row.needs_consent:
+            await connection.execute(text(_UNMARK), {"id": self.account.id})
+            log.warning("%s: eBay accepts the seller's consent again", self.account.name)
         return _access(grant.access_token, expires_at, timedelta(seconds=grant.expires_in), refreshed=True)
-
-    async def _mark(self, connection: AsyncConnection) -> None:
-        await connection.execute(
-            text("UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp() WHERE id = :id"),
-            {"id": self.account.id},
-        )
 
 
 _READ = """
 SELECT t.refresh_token, t.access_token, t.access_expires_at, t.access_expires_at - clock_timestamp() AS "left",
-    a.needs_consent
+    a.needs_consent, t.client_id, coalesce(t.retry_at > clock_timestamp(), false) AS waits
 FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id WHERE t.ebay_account_id = :id"""
 _RENEW = """
-UPDATE ebay_tokens SET access_token = :token, updated_at = clock_timestamp(),
-    access_expires_at = clock_timestamp() + make_interval(secs => :seconds)
+UPDATE ebay_tokens SET access_token = :token, client_id = :client, refused_since = NULL, retry_at = NULL,
+    access_expires_at = clock_timestamp() + make_interval(secs => :seconds), updated_at = clock_timestamp()
 WHERE ebay_account_id = :id RETURNING access_expires_at
 """
+_MARK = """
+WITH account AS (UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp() WHERE id = :id)
+UPDATE ebay_tokens SET refused_since = coalesce(refused_since, clock_timestamp()),
+    retry_at = clock_timestamp() + :again
+WHERE ebay_account_id = :id
+"""
+_UNMARK = "UPDATE ebay_accounts SET needs_consent = false, updated_at = clock_timestamp() WHERE id = :id"
 
 
 def _access(token: Secret, expires_at: datetime, left: timedelta, *, refreshed: bool) -> Access:
     return Access(token, expires_at, time.monotonic() + left.total_seconds(), refreshed)
 
 
-async def expiring(db: Database) -> set[UUID]:
-    """The accounts whose access token has ended or ends within 15 minutes."""
-    query = """
-        SELECT ebay_account_id FROM ebay_tokens
-        WHERE coalesce(access_expires_at, '-infinity') < clock_timestamp() + make_interval(secs => :soon)"""
-    return {row.ebay_account_id for row in await db.rows(query, soon=SOON.total_seconds())}
+@dataclass(frozen=True)
+class TokenState:
+    """The stored state of an account's tokens. `waits`: the account needs consent, and its next try is not due."""
+
+    ends_soon: bool
+    """the access token has ended or ends within 15 minutes"""
+    client_id: str | None
+    waits: str | None
+    """why it is not asked now"""
+
+    def fits(self, keyset: str) -> bool:
+        """Whether the tokens may belong to this keyset (accounts/application: keyset_of)."""
+        return self.client_id is None or keyset.partition(":")[2] == self.client_id
 
 
-async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str]) -> bool:
-    """Handle a 401 for a token that was just renewed. Returns whether the seller must consent again.
+async def states(db: Database) -> dict[UUID, TokenState]:
+    """The state of every account's tokens."""
+    rows = await db.rows(_STATES, soon=SOON.total_seconds())
+    return {
+        row.ebay_account_id: TokenState(row.ends_soon, row.client_id, _waiting(row.refused_since, row.retry_at))
+        for row in rows
+    }
 
-    That is certain if the token surely has the scopes: they are stored, or the family was read before. Otherwise only
-    these scopes may be missing, and families that need others go on.
+
+def _waiting(since: datetime | None, until: datetime | None) -> str | None:
+    if until is None:
+        return None
+    began = f" (since {stamp(since)})" if since else ""
+    return f"the seller must consent again{began}; tried again at {stamp(until)}"
+
+
+_STATES = """
+SELECT t.ebay_account_id, t.client_id, t.refused_since,
+    coalesce(t.access_expires_at, '-infinity') < clock_timestamp() + make_interval(secs => :soon) AS ends_soon,
+    CASE WHEN a.needs_consent AND t.retry_at > clock_timestamp() THEN t.retry_at END AS retry_at
+FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
+"""
+
+
+async def note_refusal(db: Database, account: Account, family: str, scopes: Sequence[str], *, certain: bool) -> bool:
+    """Handle a refusal of a token that was just renewed. Returns whether the seller must consent again.
+
+    That is `certain` if eBay says that the token is dead, or if it surely has the scopes: they are stored, or the
+    family was read before. Otherwise only these scopes may be missing, and families that need others go on.
     """
-    return await db.execute(_REFUSED, id=account.id, family=family, scopes=list(scopes)) > 0
+    values = {"id": account.id, "family": family, "scopes": list(scopes), "certain": certain, "again": CONSENT}
+    return await db.execute(_REFUSED, **values) > 0
 
 
 _REFUSED = """
-UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp()
-WHERE id = :id AND NOT needs_consent AND coalesce(
-    (SELECT scopes @> CAST(:scopes AS text[]) FROM ebay_authorizations WHERE ebay_account_id = :id),
-    EXISTS (SELECT FROM ebay_sync_state
-        WHERE ebay_account_id = :id AND api_family = :family AND cursor_value IS NOT NULL))
+WITH account AS (
+    UPDATE ebay_accounts SET needs_consent = true, updated_at = clock_timestamp()
+    WHERE id = :id AND (:certain OR coalesce(
+        (SELECT scopes @> CAST(:scopes AS text[]) FROM ebay_authorizations WHERE ebay_account_id = :id),
+        EXISTS (SELECT FROM ebay_sync_state
+            WHERE ebay_account_id = :id AND api_family = :family AND cursor_value IS NOT NULL)))
+    RETURNING id)
+UPDATE ebay_tokens t SET refused_since = coalesce(t.refused_since, clock_timestamp()),
+    retry_at = clock_timestamp() + :again
+FROM account WHERE t.ebay_account_id = account.id
 """
 
 
@@ -231,6 +291,16 @@ def consent_needed(account: Account) -> ConsentNeeded:
     return ConsentNeeded(
         f"{account.name}: the seller must consent again",
         hint=connect_command(account.name, account.environment),
+    )
+
+
+def other_keyset(account: Account, theirs: str, ours: str) -> ConfigError:
+    """The error for tokens of another keyset: eBay would refuse them, and the consent would look dead."""
+    name = variable(f"{KEYSET_PREFIX[account.environment]}client_id")
+    return ConfigError(
+        f"{account.name}: its consent belongs to the client id {theirs}, but {name} is {ours}",
+        hint=f"set {name} to the keyset of the consent, or let the seller consent to this one: "
+        f"{connect_command(account.name, account.environment)}",
     )
 
 

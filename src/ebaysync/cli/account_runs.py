@@ -58,6 +58,8 @@ def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
                 typer.echo(line_of(one))
             if result.error:
                 typer.echo(f"{result.account}: {result.status}")
+            elif result.reason:
+                typer.echo(f"{result.account}: skipped, {result.reason}")
             elif not result.runs:
                 typer.echo(f"{result.account}: nothing is due")
         if not results:

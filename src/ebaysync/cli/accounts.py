@@ -7,12 +7,17 @@ from typing import Any
 import typer
 from rich.table import Column, Table
 
+from ebaysync import log as logs
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.format import display, short
+from ebaysync.accounts.tokens import open_api
+from ebaysync.cli.format import display, prefixed, short
 from ebaysync.cli.options import AccountArgument, AsJson, Reason, reason_in
 from ebaysync.cli.session import Session, answer_json
+from ebaysync.errors import ConsentNeeded, EbaysyncError, Interrupted
 from ebaysync.ops import control
+from ebaysync.store.database import Database
+from ebaysync.sync.state.sync_state import paused
 from ebaysync.sync.stop import Stop
 
 group = typer.Typer(help="Manage seller accounts.", no_args_is_help=True, rich_markup_mode=None)
@@ -115,7 +120,10 @@ def _changes(rows: list[dict[str, Any]]) -> Table:
 
 @group.command("enable", epilog="\b\nExample: ebaysync accounts enable alice")
 def enable_account(context: typer.Context, name: AccountArgument, reason: Reason = None) -> None:
-    """Enable an account."""
+    """Enable an account.
+
+    If the seller had to consent again, the stored consent is tried at once.
+    """
     _enable_account(context, name, enabled=True, reason=reason_in(reason))
 
 
@@ -134,13 +142,31 @@ def disable_account(context: typer.Context, name: AccountArgument, reason: Reaso
 def _enable_account(context: typer.Context, name: str, *, enabled: bool, reason: str | None) -> None:
     session: Session = context.obj
 
-    async def work(stop: Stop) -> Account:
+    async def work(stop: Stop) -> tuple[Account, EbaysyncError | None]:
         async with session.database() as db:
             found = await accounts.find(db, name)
             await control.enable_account(db, found, enabled=enabled, reason=reason)
-            return found
+            works = not enabled or not found.needs_consent
+            return found, None if works else await _try_consent(session, db, found, stop)
 
-    found = session.go(work)
+    found, failure = session.go(work)
     typer.echo(f"{found.name}: {'enabled' if enabled else 'disabled'}")
-    if enabled and found.needs_consent:
+    if failure:
         typer.echo("note: the seller must consent again before anything is read")
+        logs.notify(prefixed(found.name, failure.message), failure.hint)
+    elif enabled and found.needs_consent:
+        typer.echo("note: eBay accepts the seller's consent again")
+
+
+async def _try_consent(session: Session, db: Database, account: Account, stop: Stop) -> EbaysyncError | None:
+    """Try the refresh token of an account that needs consent, unless everything is paused. Returns the error."""
+    try:
+        if reason := await db.transact(paused):
+            return ConsentNeeded(f"{account.name}: the consent was not tried: {reason}")
+        async with open_api(session.settings, db, account, "accounts enable", stop.sleep) as (_, tokens):
+            await stop.race(tokens.refresh(force=True))
+    except Interrupted:
+        raise
+    except EbaysyncError as error:
+        return error
+    return None

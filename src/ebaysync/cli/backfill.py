@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ebaysync import log as logs
+from ebaysync.accounts import tokens
 from ebaysync.cli.account_runs import answer, chosen_accounts, run_accounts
 from ebaysync.cli.completion import complete_family
 from ebaysync.cli.options import AccountNames, AsJson
@@ -48,8 +49,13 @@ def backfill(
     async def work(stop: Stop) -> tuple[list[AccountResult], int]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
-            account_jobs = [AccountJob(a, names, "backfill", walk="backfill", days=days) for a in chosen]
+            several = len(chosen) * len(names) > 1
+            states = await tokens.states(db) if several else {}
+            waits = {a.id: state.waits for a in chosen if (state := states.get(a.id)) and state.waits}
+            busy = [a for a in chosen if a.id not in waits]
+            account_jobs = [AccountJob(a, names, "backfill", walk="backfill", days=days) for a in busy]
             results = await run_accounts(session, db, account_jobs, None, stop)
-            return results, pool.exit_code(results, stop, several=len(account_jobs) * len(names) > 1)
+            skipped = [AccountResult(a.name, reason=waits[a.id]) for a in chosen if a.id in waits]
+            return results + skipped, pool.exit_code(results, stop, several=several)
 
     answer(*session.go(work), as_json=as_json)

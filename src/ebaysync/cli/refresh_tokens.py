@@ -8,7 +8,7 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.accounts.accounts import Account
-from ebaysync.accounts.tokens import open_api
+from ebaysync.accounts.tokens import open_api, states
 from ebaysync.cli.account_runs import chosen_accounts, warn_of_ends
 from ebaysync.cli.format import exact, prefixed
 from ebaysync.cli.options import AccountNames, AsJson
@@ -26,19 +26,27 @@ def register(app: typer.Typer) -> None:
 def refresh_tokens(
     context: typer.Context,
     account: AccountNames = None,
-    force: Annotated[bool, typer.Option("--force", help="Also renew tokens that do not expire soon.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also renew tokens that do not expire soon or that eBay refused.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Renew access tokens.
 
-    Renews those that expire within 15 minutes. `run-all` does this as well.
+    Renews those that expire within 15 minutes. `run-all` does this as well. The token of a seller who must consent
+    again is tried once a day.
     """
     session: Session = context.obj
 
     async def work(stop: Stop) -> list[dict[str, Any]]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
-            results = [await _refresh(session, db, one, stop, force=force) for one in chosen if stop.signum is None]
+            waits = {} if force else {id_: state.waits for id_, state in (await states(db)).items()}
+            results = [
+                await _refresh(session, db, one, stop, force=force, reason=waits.get(one.id))
+                for one in chosen
+                if stop.signum is None
+            ]
             if stop.signum is not None:
                 raise Interrupted(stop.signum)
             await warn_of_ends(db, chosen)
@@ -65,7 +73,10 @@ def refresh_tokens(
         raise typer.Exit(2 if settings_alone else 3)
 
 
-async def _refresh(session: Session, db: Database, account: Account, stop: Stop, *, force: bool) -> dict[str, Any]:
+async def _refresh(
+    session: Session, db: Database, account: Account, stop: Stop, *, force: bool, reason: str | None
+) -> dict[str, Any]:
+    """`reason`: why the account is skipped."""
     result: dict[str, Any] = {
         "account": account.name,
         "refreshed": False,
@@ -75,7 +86,7 @@ async def _refresh(session: Session, db: Database, account: Account, stop: Stop,
         "failure": None,
     }
     try:
-        if reason := await db.transact(paused):
+        if reason := reason or await db.transact(paused):
             return result | {"reason": reason}
         async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
             access = await stop.race(tokens.refresh(force=force))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
+from ebaysync.accounts import tokens
 from ebaysync.accounts.accounts import Account
-from ebaysync.accounts.tokens import expiring
+from ebaysync.accounts.application import keyset_of
+from ebaysync.accounts.tokens import TokenState
 from ebaysync.accounts.usage import ask_hourly
 from ebaysync.cli.account_runs import answer, chosen_accounts, run_accounts, warn_of_ends
 from ebaysync.cli.completion import complete_family
@@ -62,31 +65,42 @@ def run_all(
     async def work(stop: Stop) -> tuple[list[AccountResult], int]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
+            states = await tokens.states(db)
+            # An account that waits for its seller costs nothing until the next daily try.
+            waits = {a.id: state.waits for a in chosen if (state := states.get(a.id)) and state.waits}
             ids = [a.id for a in chosen]
             due = await schedule.due(session.settings, db, ids, only, now=now)
-            if any(due.values()) and await _ask_limits(session, db, chosen, stop):
+            if any(due.values()) and await _ask_limits(session, db, chosen, states, stop):
                 due = await schedule.due(session.settings, db, ids, only, now=now)
             limit = session.settings.account_timeout
-            renew = await expiring(db)
-            busy = [a for a in chosen if due[a.id] or (a.id in renew and not a.needs_consent)]
+            renew = {id_ for id_, state in states.items() if state.ends_soon}
+            busy = [a for a in chosen if a.id not in waits and (due[a.id] or a.id in renew or a.needs_consent)]
             account_jobs = [AccountJob(a, due[a.id], "run-all", time_limit=limit) for a in busy]
             results = await run_accounts(session, db, account_jobs, jobs, stop)
             await warn_of_ends(db, chosen)
-            idle = [AccountResult(a.name) for a in chosen if a not in busy]
+            idle = [AccountResult(a.name, reason=waits.get(a.id)) for a in chosen if a not in busy]
             return sorted(results + idle, key=lambda result: result.account), pool.exit_code(results, stop)
 
     answer(*session.go(work), as_json=as_json)
 
 
-async def _ask_limits(session: Session, db: Database, chosen: Sequence[Account], stop: Stop) -> bool:
-    """Ask for eBay's own call limits, once an hour per keyset. Returns whether any were asked for.
+async def _ask_limits(
+    session: Session, db: Database, chosen: Sequence[Account], states: Mapping[UUID, TokenState], stop: Stop
+) -> bool:
+    """Ask for eBay's own call limits, once an hour per keyset that has an account at work. Returns whether any were
+    asked for.
 
     Without them the documented limits apply.
     """
+
+    def works(one: Account) -> bool:
+        state = states.get(one.id)
+        return one.at_work and (state is None or state.fits(keyset_of(session.settings, one.environment)))
+
     if await db.transact(paused):
         return False
     asked = False
-    for environment in sorted({each.environment for each in chosen if each.at_work}):
+    for environment in sorted({each.environment for each in chosen if works(each)}):
         try:
             asked |= await stop.race(ask_hourly(session.settings, db, environment, stop.sleep))
         except ConfigError as error:  # each account reports it itself

@@ -34,6 +34,7 @@ def status(
     account: AccountNames = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an account or family is failing.")] = False,
 ) -> None:
     """Show where every family of every account stands.
 
@@ -69,6 +70,8 @@ def status(
         answer_json(found)
     elif not watch:
         display(_rendered(found, aside))
+    if check and statuses.unwell(found):
+        raise typer.Exit(3)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
             )
             if family["last_error"] and family["last_status"] != "completed":
                 error = family["last_error"].removeprefix(f"{account['account']}: ")
+                if family["refused_since"]:
+                    error += f" (since {short(family['refused_since'])}, asked again at {short(family['next_due_at'])})"
                 errors.setdefault(error, []).append(family["family"])
             if family["field_notes"]:
                 notes.append(f"{account['account']} {family['family']}: {shown(family['field_notes'])}")
@@ -151,7 +156,15 @@ def _state(account: dict[str, Any], family: dict[str, Any], *, unreachable: bool
     state = family["last_status"] or "never ran"
     if state == "error" and unreachable:
         state = "unreachable"
-    styles = {"completed": "green", "error": "bold red", "unreachable": "yellow", "running": "cyan"}
+    if family["refused_since"] and state != "running":
+        state = "refused"
+    styles = {
+        "completed": "green",
+        "error": "bold red",
+        "refused": "bold red",
+        "unreachable": "yellow",
+        "running": "cyan",
+    }
     return Text(state, style=styles.get(state, ""))
 
 

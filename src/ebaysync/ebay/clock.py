@@ -55,7 +55,7 @@ class Clock:
     @property
     def age(self) -> float:
         """Seconds since eBay's newest answer; infinite before the first."""
-        return math.inf if self._at is None else time.monotonic() - self._at[1]
+        return math.inf if self._ebay is None else time.monotonic() - self._ebay[1]
 
     def learn(self, date: str | None) -> None:
         """Take eBay's time from an answer's Date header. Anything that is no date is ignored."""

@@ -7,8 +7,10 @@ Neither ever means "no data".
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -29,6 +31,7 @@ from ebaysync.errors import (
     SignatureRefused,
     SignatureStale,
     Unauthorized,
+    is_denied,
 )
 from ebaysync.log import Secret
 
@@ -60,30 +63,65 @@ class Credentials(Protocol):
     def give_up(self, error: EbaysyncError) -> None: ...
 
 
-class Api:
-    """One account's calls. A refused token is renewed once, and the call is repeated."""
+@dataclass
+class Doubt:
+    """Whether the token was already renewed because a call was denied. Shared by the views of an Api."""
 
-    def __init__(self, transport: Transport, credentials: Credentials, marketplace_id: str | None = None) -> None:
+    settled: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Api:
+    """One account's calls. A refused token is renewed once, and the call is repeated.
+
+    A 403 may also mean that the token has expired (Inventory, hendt/ebay-api#148). So the first one renews the token,
+    once per Api and its views; after that a 403 is believed. `doubt`: settled if the token was issued just now.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        credentials: Credentials,
+        marketplace_id: str | None = None,
+        doubt: Doubt | None = None,
+    ) -> None:
         self.transport = transport
         self.credentials = credentials
         self.marketplace_id = marketplace_id
+        self._doubt = doubt or Doubt()
 
     def counted(self, share: float = 1.0) -> Api:
         """A view of the same account with a count of its own, which may use up to this share of a quota."""
-        return Api(self.transport.counted(share), self.credentials, self.marketplace_id)
+        return Api(self.transport.counted(share), self.credentials, self.marketplace_id, self._doubt)
 
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
-        """Send the request that `make` builds with the access token. If `check` raises Unauthorized, repeat it with a
-        new token.
+        """Send the request that `make` builds with the access token. If the token may be the reason for a refusal,
+        repeat it with a new token.
 
-        Raises EbayError, and Unauthorized if the new token is refused as well.
+        Raises EbayError: Unauthorized or AccessDenied if the new token is refused as well.
         """
         token = await self.credentials.access_token()
         try:
             return await self.transport.send(make(token), check)
         except Unauthorized:
-            renewed = await self.credentials.renewed(token)
-        return await self.transport.send(make(renewed), check)
+            newer = await self.credentials.renewed(token)
+        except AccessDenied as error:
+            if not is_denied(error) or (newer := await self.settle_doubt(token)) == token:
+                raise
+        return await self.transport.send(make(newer), check)
+
+    async def settle_doubt(self, token: Secret | None = None) -> Secret:
+        """Renew the token unless this was done before. Returns the newest token. `token` is the one that was denied.
+
+        A family that eBay refuses is asked again after this, so that it costs one call. Raises what `renewed` of the
+        credentials raises.
+        """
+        async with self._doubt.lock:
+            current = await self.credentials.access_token()
+            if not self._doubt.settled and token in (None, current):
+                current = await self.credentials.renewed(current)
+                self._doubt.settled = True
+            return current
 
     async def get(
         self,

@@ -27,13 +27,13 @@ from ebaysync.ebay.transport import Answer, Request
 from ebaysync.ebay.xml import Document, Path
 from ebaysync.errors import (
     AnswerNotUnderstood,
-    ConsentNeeded,
     EbayBusy,
     EbayError,
     EbayRejected,
     PageOutOfRange,
     QuotaSpent,
     RateLimited,
+    TokenRefused,
     Unauthorized,
 )
 from ebaysync.log import Secret
@@ -72,7 +72,11 @@ SITES = {
     "EBAY_SG": 216,
 }
 
-TOKEN_REFUSED = {931, 932, 21916984, 21917053, 21917055}  # the last one from a user's report
+# Dead tokens. eBay's list of errors does not say which of them OAuth tokens get; clients have seen all of them.
+# 931 and 932 also come for a wrong header.
+TOKEN_DEAD = {930, 931, 932, 16110, 16112, 16118, 16119, 16120, 17470, 21916013, 21917053, 21917236}
+# "Invalid" also comes for a token without the scope. The second one is from a user's report.
+TOKEN_INVALID = {21916984, 21917055}
 OVER_THE_LIMIT = 518
 TOO_FAST = 21919144
 INTERNAL = 10007
@@ -121,7 +125,7 @@ async def call(
 ) -> Reply:
     """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all.
 
-    Raises EbayError; ConsentNeeded if a new token is refused as well.
+    Raises EbayError; TokenRefused if a new token is refused as well.
     """
     body = request_body(name, fields, detail_level, selected)
 
@@ -139,9 +143,10 @@ async def call(
     try:
         return await api.send(make, _checking(api, name))
     except Unauthorized as error:
-        raise ConsentNeeded(
+        raise TokenRefused(
             f"{name}: a new access token is refused as well ({error.message})",
             hint="let the seller consent again: ebaysync accounts connect",
+            dead=error.error_id in TOKEN_DEAD,
         ) from None
 
 
@@ -231,7 +236,7 @@ def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
 
 
 def _kind(code: int, classification: str) -> type[EbayError]:
-    if code in TOKEN_REFUSED:
+    if code in TOKEN_DEAD | TOKEN_INVALID:
         return Unauthorized
     if code == OVER_THE_LIMIT:
         return QuotaSpent

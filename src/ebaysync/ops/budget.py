@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from ebaysync.ebay import limits
@@ -56,6 +56,8 @@ class Candidate:
     failures: int = 0
     unreachable: bool = False
     """the last run could not reach eBay: `retry_at` alone counts, which is now as soon as eBay answers again"""
+    refused_since: datetime | None = None
+    """since when eBay refuses its calls: until `retry_at` it costs nothing"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def _groups(
     """Calls until the reset, for each quota and each source of an account."""
     together: dict[tuple[UUID, str], list[Candidate]] = defaultdict(list)
     for candidate in candidates:
-        if candidate.enabled and candidate.works:
+        if candidate.enabled and candidate.works and not candidate.refused_since:
             together[candidate.account_id, candidate.source].append(candidate)
     groups: dict[Bucket, list[_SourceLoad]] = defaultdict(list)
     for key, own in together.items():
@@ -286,8 +288,7 @@ def _due(
     if candidate.unreachable and candidate.retry_at:
         at, reason = candidate.retry_at, "eBay could not be reached"
     elif candidate.retry_at and (at is None or candidate.retry_at > at):
-        times = "once" if candidate.failures == 1 else f"{candidate.failures} times in a row"
-        at, reason = candidate.retry_at, f"failed {times}"
+        at, reason = candidate.retry_at, _why_later(candidate)
     cooling = [found for name in candidate.costs if (found := cool_down(candidate, name))]
     if cooling:
         until, reason = max(cooling)
@@ -295,3 +296,9 @@ def _due(
     if factor >= UNBOUNDED / 10:
         every = None
     return PlanEntry(candidate, every, at, reason)
+
+
+def _why_later(candidate: Candidate) -> str:
+    if candidate.refused_since:
+        return f"refused by eBay since {candidate.refused_since.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+    return "failed once" if candidate.failures == 1 else f"failed {candidate.failures} times in a row"

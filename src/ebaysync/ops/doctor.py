@@ -115,7 +115,7 @@ async def diagnose(
 
 _TOKENS = """
 SELECT a.id AS ebay_account_id, t.refresh_token, t.access_token, t.refresh_expires_at,
-    t.refresh_expires_at - clock_timestamp() AS "left", z.scopes, z.missing_scopes
+    t.refresh_expires_at - clock_timestamp() AS "left", z.scopes
 FROM ebay_accounts a LEFT JOIN ebay_tokens t ON t.ebay_account_id = a.id
 LEFT JOIN ebay_authorizations z ON z.ebay_account_id = a.id WHERE a.id = ANY(:ids)
 """
@@ -278,7 +278,7 @@ async def _account(context: CheckContext, account: Account, *, ask: bool) -> lis
     found: list[Finding] = []
     with noting(found, "token", account.name):
         found.append(await _token(context, account, row, ask=ask))
-    return [*found, _consent(account, row), _scopes(context, account, row)]
+    return [*found, _consent(account, row), *_scopes(context, account, row)]
 
 
 async def _token(context: CheckContext, account: Account, row: Any, *, ask: bool) -> Finding:
@@ -323,24 +323,29 @@ def _consent(account: Account, row: Any) -> Finding:
     return Finding("consent", name, "warning" if pressing else "ok", message, hint if pressing else None)
 
 
-def _scopes(context: CheckContext, account: Account, row: Any) -> Finding:
-    """Compare the scopes with what the enabled families need."""
-    enabled = [
-        f
-        for f in discover().values()
-        if (due := context.plan.entries.get((account.id, f.name))) and due.candidate.enabled
-    ]
-    without = {f.name: found for f in enabled if (found := lacking(f.scopes, row.scopes, row.missing_scopes or ()))}
+def _scopes(context: CheckContext, account: Account, row: Any) -> Iterator[Finding]:
+    """Compare the scopes with what the enabled families need, and find families that eBay refuses."""
+    name, hint = account.name, connect_command(account.name, account.environment)
+    plans = [(f, context.plan.entries.get((account.id, f.name))) for f in discover().values()]
+    enabled = [(f, entry.candidate) for f, entry in plans if entry and entry.candidate.enabled]
+    without = {f.name: found for f, _ in enabled if (found := lacking(f.scopes, row.scopes))}
+    refused = {f.name: candidate.refused_since for f, candidate in enabled if candidate.refused_since}
     if without:
         missing = short(sorted({scope for found in without.values() for scope in found}))
         message = f"the seller has not consented to {missing}, so these families are skipped: {', '.join(without)}"
-        return Finding("scopes", account.name, "warning", message, connect_command(account.name, account.environment))
+        yield Finding("scopes", name, "warning", message, hint)
+    if refused:
+        first = f"{min(refused.values()).astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        message = f"eBay refuses these families since {first} and is asked again daily: {', '.join(refused)}"
+        yield Finding("scopes", name, "failed", message, hint)
+    if without or refused:
+        return
     message = (
-        "the scopes are not stored; families that eBay refuses are skipped"
+        "the scopes are not stored; families that eBay refuses are asked again daily"
         if row.scopes is None
         else "the consent has all scopes that the enabled families need"
     )
-    return Finding("scopes", account.name, "ok", message)
+    yield Finding("scopes", name, "ok", message)
 
 
 # ---- signatures

@@ -64,11 +64,15 @@ _SETTINGS = {ConfigError.code, KeysetRejected.code, SecretKeyError.code}
 
 @dataclass
 class AccountResult:
-    """The result of an account's process: a summary per family, and an error if the process itself failed."""
+    """The result of an account's process: a summary per family, and an error if the process itself failed.
+
+    `reason`: why the account was skipped; then there was no process.
+    """
 
     account: str
     runs: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, str | None] | None = None
+    reason: str | None = None
 
     @property
     def status(self) -> str:
@@ -80,7 +84,8 @@ class AccountResult:
         return found + ([self.error] if self.error else [])
 
     def as_dict(self) -> dict[str, Any]:
-        return {"account": self.account, "status": self.status, "runs": self.runs, "error": self.error}
+        found = {"account": self.account, "status": self.status, "runs": self.runs, "error": self.error}
+        return found | ({"reason": self.reason} if self.reason else {})
 
 
 def combined(statuses: Sequence[str]) -> str:

@@ -89,6 +89,7 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         row.retry_at if row else None,
         row.failures if row else 0,
         row is not None and row.retry_kind == UNREACHABLE,
+        row.refused_since if row else None,
     )
 
 
@@ -179,7 +180,7 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
 
 _STATES = """
 SELECT a.id, a.environment, a.is_active, a.needs_consent, s.api_family, s.enabled, s.every_minutes, s.last_run_at,
-    s.retry_at, s.retry_kind, s.failures, s.calls_per_run
+    s.retry_at, s.retry_kind, s.failures, s.refused_since, s.calls_per_run
 FROM ebay_accounts a LEFT JOIN ebay_sync_state s ON s.ebay_account_id = a.id ORDER BY a.name
 """
 _COMMON = "SELECT clock_timestamp() AS now, defaults FROM ebay_worker_global_config"

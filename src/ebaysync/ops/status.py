@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from ebaysync.accounts.accounts import Account
@@ -80,9 +80,9 @@ def _token(account: Account, row: Any) -> dict[str, Any]:
 
 
 def _missing(row: Any) -> list[str]:
-    """The scopes that families need and that are known to be missing."""
+    """The scopes that families need and that the stored consent lacks."""
     needed = {scope for family in discover().values() for scope in family.scopes}
-    return lacking(needed, row.scopes, row.missing_scopes or ()) if row else []
+    return lacking(needed, row.scopes) if row else []
 
 
 def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
@@ -98,11 +98,32 @@ def _family(family: Family, row: Any, due: PlanEntry | None) -> dict[str, Any]:
         "incomplete_since": iso(row.incomplete_since) if row else None,
         "details_due": row.details_due if row else 0,
         "next_due_at": iso(due.at) if due else None,
+        "refused_since": iso(row.refused_since) if row else None,
     }
 
 
+def unwell(found: dict[str, Any]) -> list[str]:
+    """Why `status --check` fails: a line for each account and family that is at work and does not succeed."""
+    why = []
+    for account in found["accounts"]:
+        name, now = account["account"], datetime.now(UTC)
+        ends_at = account["token"]["refresh_expires_at"]
+        if not account["active"]:
+            continue
+        if account["token"]["needs_consent"] or (ends_at and datetime.fromisoformat(ends_at) <= now):
+            why.append(f"{name}: the seller must consent again")
+        for family in account["families"]:
+            if not family["enabled"]:
+                continue
+            if family["refused_since"]:
+                why.append(f"{name} {family['family']}: refused by eBay since {family['refused_since']}")
+            elif family["last_status"] == "error":
+                why.append(f"{name} {family['family']}: {family['last_error']}")
+    return why
+
+
 _TOKENS = """
-SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes, a.missing_scopes
+SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes
 FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE t.ebay_account_id = ANY(:accounts)
 """
 _STATES = """

@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from urllib.parse import parse_qs
 
-from ebaysync.sim import apis, control, faults, restless, signing, wire
+from ebaysync.sim import apis, control, faults, faults_answers, restless, signing, wire
 from ebaysync.sim.apis import analytics, oauth, trading_requests
 from ebaysync.sim.apis.oauth import Route
 from ebaysync.sim.calls import Answer, Call, Refusal, no_such_resource
@@ -69,30 +69,42 @@ class App:
         """eBay's answer, and the faults that the wire has yet to commit."""
         with self.world.lock:
             seller = self._seller_of(call)
-            met = self.faults.meeting(call.path, seller.username if seller else None, call.query.get("call"))
+            met = self.faults.meeting(call, seller.username if seller else None)
             stand_in = self._before(met, seller)
             replaced = [fault for fault in met if fault.kind in faults.INSTEAD]
-            answer = faults.instead(replaced[-1], call) if replaced else self._ebay(call, host, stand_in)
-            for fault in met:
+            answer = faults.instead(replaced[-1], call) if replaced else self._ebay(call, host, stand_in, met)
+            for fault in list(met):
                 if fault.kind in faults.WITHIN:
                     faults.within(fault, answer)
+                elif fault.kind in faults.ANY_ANSWER and not faults.in_any(fault, answer, call):
+                    _missed(fault, met)
             struck = [fault for fault in met if self._after(fault, seller, call, answer)]
             name = seller.username if seller else answer.seller
             self._note(call, host, name, answer, struck)
         return answer, [fault for fault in met if fault.kind in faults.WIRE]
 
-    def _ebay(self, call: Call, host: str, stand_in: Seller | None) -> Answer:
+    def _ebay(self, call: Call, host: str, stand_in: Seller | None, met: list[Fault]) -> Answer:
         if host not in ("any", _host_of(call.path)):
             return Answer(404)  # no envelope, no body: seen by those who asked the wrong host
         try:
             self.quotas.count(call)
+            for fault in met:
+                if fault.kind == "no_filter":
+                    call = faults_answers.without_window(call, pages_too=fault.what == "window and page")
             answer = self._route(call, stand_in)
+            for fault in list(met):
+                if fault.kind == "outside" and not self._widen(fault, answer, call, stand_in):
+                    _missed(fault, met)
         except Refusal as refusal:
             return refusal.answer
         if self.world.quirks.restless:
             self.turns += 1
             restless.disturb(answer, call, self.turns)
         return answer
+
+    def _widen(self, fault: Fault, answer: Answer, call: Call, stand_in: Seller | None) -> bool:
+        wider = self._route(faults_answers.without_window(call, pages_too=True), stand_in)
+        return faults_answers.outside(answer, call, wider, fault.by)
 
     def _route(self, call: Call, stand_in: Seller | None) -> Answer:
         if call.path == "/identity/v1/oauth2/token" and call.method == "POST":
@@ -113,8 +125,7 @@ class App:
 
     def _seller_of(self, call: Call) -> Seller | None:
         """The caller, for the journal and for faults, even with an expired token."""
-        token = call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
-        grant = self.ledger.access.get(token)
+        grant = self.ledger.access.get(faults.token_of(call))
         if grant is None and call.path.endswith("/oauth2/token"):
             given = parse_qs(call.body.decode("latin-1")).get("refresh_token", [""])[0]
             grant = self.ledger.refresh.get(given)
@@ -151,6 +162,12 @@ class App:
         size = len(answer.body)
         entry = Entry(call.now, host, call.method, call.path, query, seller, answer.status, answer.rows, size, kinds)
         self.journal.add(entry)
+
+
+def _missed(fault: Fault, met: list[Fault]) -> None:
+    """The answer had nothing that the fault could spoil."""
+    fault.struck -= 1
+    met.remove(fault)
 
 
 def _host_of(path: str) -> str:

@@ -10,25 +10,37 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from email.utils import format_datetime
 from random import Random
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
-from ebaysync.sim import faults_trading
+from ebaysync.sim import faults_answers, faults_trading
 from ebaysync.sim.calls import Answer, Call, answer_json
 
 # Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
 BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
+# The call loses its window on the way: eBay ignores its filter, or adds rows from outside.
+WINDOW = ("no_filter", "outside")
 # Instead of eBay's answer.
 INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
-# In eBay's answer.
-WITHIN = (
-    "spoil",
+# In eBay's answer, whatever the call.
+ANY_ANSWER = (
+    "record",
+    "unsent",
+    "twice",
     "total",
     "empty_page",
+    "text_numbers",
+    "envelope",
+    "truncated",
+    "date",
+)
+# In a page of getOrders, or in an answer of the Trading API.
+WITHIN = (
+    "spoil",
     "next_loop",
     "next_elsewhere",
     "errors_too",
@@ -42,7 +54,7 @@ WITHIN = (
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
 # After a page was answered: of getOrders, and (stir) of any call.
 AFTER = ("leave", "leave_and_enter", "stir")
-KINDS = (*BEFORE, *INSTEAD, *WITHIN, *WIRE, *AFTER)
+KINDS = (*BEFORE, *WINDOW, *INSTEAD, *ANY_ANSWER, *WITHIN, *WIRE, *AFTER)
 
 SYSTEM_ERROR = {
     "errorId": 30500,
@@ -50,6 +62,7 @@ SYSTEM_ERROR = {
     "category": "APPLICATION",
     "message": "System error",
 }
+ACCESS_DENIED = 1100
 ORDERS_PAGE = r"^/sell/fulfillment/v1/order$"
 
 
@@ -57,9 +70,11 @@ ORDERS_PAGE = r"^/sell/fulfillment/v1/order$"
 class Fault:
     kind: str
     path: str = ""  # a regular expression, searched in the path
+    query: str = ""  # a regular expression, searched in the query, or in the body of a Trading call
     call: str | None = None  # the name of a call of the Trading API: only that one
-    code: int = 10007  # trading_error, trading_warning
+    code: int = 0  # the errorId of status, trading_error, trading_warning; 0: a usual one
     seller: str | None = None  # a user name: only calls with that seller's token
+    first_token: bool = False  # only calls with the token of the first one that fits
     after: int = 0  # so many matching calls go well first
     times: int | None = 1  # so many go wrong; None: all
     status: int = 503  # status
@@ -68,46 +83,58 @@ class Fault:
     envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them; or oauth
     says: str = ""  # status, trading_error: eBay's text; {token} and {body} in it are those of the call
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
-    what: str = ""  # spoil: one of SPOILERS; xml_spoil: one of faults_trading.SPOILERS
-    row: int = 0  # spoil: which row of the page
+    what: str = ""  # of the kind: one of CHOICES
+    row: int = 0  # spoil, record, unsent: which row of the page, where `of` names none
     rst: bool = False  # cut: with RST instead of FIN
-    by: int = 1  # total: how far from the truth
+    by: int = 1  # total: how far from the truth; outside: how many rows; date: how many seconds off
     to: str = "http://127.0.0.2:9/elsewhere"  # redirect, next_elsewhere
     scopes: tuple[str, ...] = ()  # narrow: what is left
     where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
-    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance; xml_spoil: only this id
+    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance; else only this record's id
     seen: int = 0
     struck: int = 0
+    token: str = ""
+    last: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
-        if self.kind == "spoil" and self.what not in SPOILERS:
-            raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
+        if self.kind in CHOICES and self.what not in CHOICES[self.kind]:
+            raise ValueError(f"no {self.kind} called {self.what!r}; there are {', '.join(CHOICES[self.kind])}")
         if self.envelope not in ("errors", "error", "errorMessage", "oauth"):
             raise ValueError("envelope is errors, error, errorMessage or oauth")
-        if self.kind == "xml_spoil" and self.what not in faults_trading.SPOILERS:
-            raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(faults_trading.SPOILERS)}")
         if self.where not in ("boundary", "random"):
             raise ValueError("where is boundary or random")
+        if self.as_date and (self.retry_after or 0) > 10**9:
+            raise ValueError("no date is that far away")
         if not self.path and (self.call or self.kind in faults_trading.KINDS):
             self.path = faults_trading.PATH
-        if not self.path and self.kind in (*AFTER, *WITHIN) and self.kind != "stir":
+        if not self.path and self.kind in ("leave", "leave_and_enter", "total", "empty_page", *WITHIN):
             self.path = ORDERS_PAGE
-        try:
-            re.compile(self.path)
-        except re.error as error:
-            raise ValueError(f"path is no regular expression: {error}") from None
+        for name in ("path", "query"):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                raise ValueError(f"{name} is no regular expression: {error}") from None
 
-    def meets(self, path: str, seller: str | None, call: str | None = None) -> bool:
+    def meets(self, call: Call, seller: str | None) -> bool:
         """Counts the call if it matches, and says whether it goes wrong."""
-        if not re.search(self.path, path) or self.seller not in (None, seller) or self.call not in (None, call):
+        if not re.search(self.path, call.path) or self.seller not in (None, seller):
+            return False
+        if self.call not in (None, call.query.get("call")) or not self._asks(call):
+            return False
+        self.token = self.token or token_of(call)
+        if self.first_token and token_of(call) != self.token:
             return False
         self.seen += 1
         if self.seen <= self.after or (self.times is not None and self.struck >= self.times):
             return False
         self.struck += 1
         return True
+
+    def _asks(self, call: Call) -> bool:
+        text = call.body.decode("utf-8", "replace") if call.query.get("call") else unquote_plus(call.raw_query)
+        return not self.query or re.search(self.query, text) is not None
 
 
 class Faults:
@@ -119,7 +146,7 @@ class Faults:
     def add(self, kind: str, **options: Any) -> Fault:
         """`add("status", path="/order", status=429, after=2, times=3)`; options are Fault's fields. Raises ValueError:
         there is no such kind."""
-        known = {field.name for field in fields(Fault)} - {"kind", "seen", "struck"}
+        known = {field.name for field in fields(Fault)} - {"kind", "seen", "struck", "token", "last"}
         if unknown := set(options) - known:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
         fault = Fault(kind, **options)
@@ -131,9 +158,18 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def meeting(self, path: str, seller: str | None, call: str | None = None) -> list[Fault]:
+    def remove(self, fault: Fault) -> None:
         with self._lock:
-            return [fault for fault in self._faults if fault.meets(path, seller, call)]
+            self._faults.remove(fault)
+
+    def meeting(self, call: Call, seller: str | None) -> list[Fault]:
+        with self._lock:
+            return [fault for fault in self._faults if fault.meets(call, seller)]
+
+
+def token_of(call: Call) -> str:
+    """The access token that a call carries."""
+    return call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
 
 
 def instead(fault: Fault, call: Call) -> Answer:
@@ -141,7 +177,7 @@ def instead(fault: Fault, call: Call) -> Answer:
     if fault.kind == "status":
         return _status(fault, call)
     if fault.kind == "trading_error":
-        return faults_trading.error(fault.code, call, _said(fault, call))
+        return faults_trading.error(fault.code or faults_trading.INTERNAL, call, _said(fault, call))
     if fault.kind == "html":
         page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
         return Answer(200, page, "text/html;charset=utf-8")
@@ -154,9 +190,8 @@ def instead(fault: Fault, call: Call) -> Answer:
 
 def _said(fault: Fault, call: Call) -> str:
     """A text that quotes the call, as eBay's do."""
-    token = call.headers.get("x-ebay-api-iaf-token") or call.headers.get("authorization", "").partition(" ")[2]
     body = "&".join(f"{name}={values[0]}" for name, values in parse_qs(call.body.decode("latin-1")).items())
-    return fault.says.replace("{token}", token).replace("{body}", body)
+    return fault.says.replace("{token}", token_of(call)).replace("{body}", body)
 
 
 def _status(fault: Fault, call: Call) -> Answer:
@@ -170,10 +205,13 @@ def _status(fault: Fault, call: Call) -> Answer:
             "The request limit has been reached for the resource.",
         ),
         500: (30500, "API_FULFILLMENT", "APPLICATION", "System error", None),
+        404: (2002, "ACCESS", "REQUEST", "Resource not found", "The requested resource was not found."),
     }
     default = (2003, "ACCESS", "APPLICATION", "Internal error", None)
     error_id, domain, category, message, long = texts.get(fault.status, default)
-    error = {"errorId": error_id, "domain": domain, "category": category, "message": message}
+    if fault.code == ACCESS_DENIED:
+        domain, category, message = "ACCESS", "REQUEST", "Access denied"
+    error = {"errorId": fault.code or error_id, "domain": domain, "category": category, "message": message}
     if said:
         error |= {"message": said, "parameters": [{"name": "said", "value": said}]}
         long = said
@@ -192,6 +230,22 @@ def _status(fault: Fault, call: Call) -> Answer:
     return answer
 
 
+def in_any(fault: Fault, answer: Answer, call: Call) -> bool:
+    """Spoils an answer of any call in place; returns whether there was something to spoil."""
+    acts: dict[str, Callable[[], bool]] = {
+        "record": lambda: faults_answers.record(answer, call, fault.what, fault.of, fault.row),
+        "unsent": lambda: faults_answers.unsent(answer, call, fault.of, fault.row),
+        "twice": lambda: faults_answers.twice(answer, call, fault.last),
+        "total": lambda: faults_answers.total(answer, call, fault.by),
+        "empty_page": lambda: faults_answers.empty_page(answer, call),
+        "text_numbers": lambda: faults_answers.text_numbers(answer, call),
+        "envelope": lambda: faults_answers.envelope(answer, call, fault.what),
+        "truncated": lambda: faults_answers.truncated(answer),
+        "date": lambda: faults_answers.dated(answer, call, fault.what, fault.by),
+    }
+    return acts[fault.kind]()
+
+
 def within(fault: Fault, answer: Answer) -> None:
     """Spoils a page of getOrders, or an answer of the Trading API, in place; anything else stays as it is."""
     if fault.kind in faults_trading.KINDS:
@@ -207,17 +261,13 @@ def within(fault: Fault, answer: Answer) -> None:
         answer.content_type = "text/xml"
     else:
         page = json.loads(answer.body)
-        _spoil_page(fault, page, answer)
+        _spoil_page(fault, page)
         text = json.dumps(page, separators=(",", ":"))  # ASCII: \ud800 and \u0000 travel as escapes
         answer.body = text.replace('"<digits>"', "9" * 5000).encode()
 
 
-def _spoil_page(fault: Fault, page: dict[str, Any], answer: Answer) -> None:
-    if fault.kind == "total":
-        page["total"] += fault.by
-    elif fault.kind == "empty_page":
-        page["orders"], answer.rows = [], ()
-    elif fault.kind == "next_loop":
+def _spoil_page(fault: Fault, page: dict[str, Any]) -> None:
+    if fault.kind == "next_loop":
         page["next"] = page["href"]
     elif fault.kind == "next_elsewhere":
         page["next"] = fault.to
@@ -282,4 +332,13 @@ SPOILERS: dict[str, Spoiler] = {
     "null_buyer": _set("buyer", value=None),
     "not_an_object": _not_an_object,
     "other_seller": _set("sellerId", value="somebody_else"),
+}
+# What `what` may be, by kind.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "spoil": tuple(SPOILERS),
+    "xml_spoil": tuple(faults_trading.SPOILERS),
+    "record": faults_answers.RECORDS,
+    "envelope": tuple(faults_answers.ENVELOPES),
+    "date": ("off", *faults_answers.DATES),
+    "no_filter": ("window", "window and page"),
 }

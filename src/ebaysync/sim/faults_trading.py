@@ -11,7 +11,7 @@ from ebaysync.sim.calls import Answer, Call
 
 PATH = r"^/ws/api\.dll$"
 KINDS = ("trading_error", "trading_warning", "xml_spoil")
-WARNING = 42
+WARNING, INTERNAL = 42, 10007
 DOCTYPE = b'<!DOCTYPE x [<!ENTITY a "0123456789"><!ENTITY boom "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>\n'
 HTML = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.<br></body></html>"
 
@@ -34,7 +34,7 @@ def within(kind: str, answer: Answer, what: str, code: int, row: int | str) -> N
         if number is not None:
             SPOILERS[what](answer, number)
         return
-    text = trading_xml.error(WARNING if code == 10007 else code, severity="Warning")
+    text = trading_xml.error(code or WARNING, severity="Warning")
     answer.body = answer.body.replace(b"<Ack>Success</Ack>", b"<Ack>Warning</Ack>" + text.encode(), 1)
 
 

@@ -8,7 +8,8 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -169,10 +170,30 @@ class Simulator:
         with self.world.lock:
             self.app.ledger.narrow(self.world.seller(who), frozenset(scopes))
 
+    def other_keyset(self, client_id: str, client_secret: str) -> None:
+        """Accept a second application. Refresh tokens of the first one are not its own."""
+        with self.world.lock:
+            self.app.ledger.others.append(Keyset(client_id, client_secret, self.app.ledger.keyset.ru_name))
+
+    def unrevoke(self, who: str | Seller) -> None:
+        """eBay accepts the seller's refresh tokens again, as after a fault of its own."""
+        seller = self.world.seller(who)
+        with self.world.lock:
+            for grant in self.app.ledger.refresh.values():
+                grant.valid |= grant.seller is seller
+
     def rename(self, who: str | Seller, username: str) -> None:
         """A new user name, which kills the refresh token as at eBay."""
         with self.world.lock:
             self.app.ledger.revoke(self.world.rename(who, username))
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Refuse every connection as long as the context: the ports stay bound, and nobody listens."""
+        self.stop()
+        sockets = [_bind("127.0.0.1", port) for port in self.app.hosts]
+        yield
+        self._serving = _Serving(self.app, sockets)
 
     def __enter__(self) -> Simulator:
         roles = ROLES if self.split else ("any",)

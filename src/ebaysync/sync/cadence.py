@@ -1,8 +1,9 @@
-"""Decides when a family runs next: the back-off after a failure, and the average cost of a run.
+"""Decides when a family runs next: the back-off after a failure or a refusal, and the average cost of a run.
 
 A failed family waits for about its interval, then twice as long each time, up to six hours; a success ends that. If
 eBay could not be reached, it waits for one interval at most, and not longer than until eBay answers any call of the
-account (accounts/reachability). There is no back-off if the seller must consent, because that costs no call, or if the
+account (accounts/reachability). A family that eBay refuses waits for six hours, then for a day each time; a success
+or a new consent ends that. There is no back-off if the seller must consent, because that costs no call, or if the
 settings are wrong, because they can be fixed at any time.
 
 A first import does not count in the average. A run that was cut short counts only if it cost more than the average.
@@ -11,18 +12,20 @@ A first import does not count in the average. A run that was cut short counts on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from sqlalchemy import Float, Integer, cast, func, literal, select
+from sqlalchemy import Float, Integer, case, cast, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError, EbayUnreachable
 from ebaysync.families.family import Family
+from ebaysync.rechecks import LONGEST_BACKOFF, REFUSED_FIRST, REFUSED_THEN
 from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, update
 
-LONGEST_BACKOFF = 360  # minutes; a family with a longer interval waits for its interval
+LONGEST_MINUTES = LONGEST_BACKOFF / timedelta(minutes=1)  # a family with a longer interval waits for its interval
+EARLY = timedelta(minutes=2)  # run-all may begin a minute before its time
 JITTER = (0.8, 1.2)
 UNREACHABLE, FAILED = "unreachable", "failed"  # values of retry_kind
 UNREACHABLE_JITTER = (0.8, 1.0)
@@ -41,7 +44,7 @@ async def failed(
     set_for_all = select(cast(for_all, Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
     doubled = every * func.power(2, func.least(own.failures, 20))
-    minutes = func.least(func.greatest(literal(LONGEST_BACKOFF, Float), every), doubled)
+    minutes = func.least(func.greatest(literal(LONGEST_MINUTES, Float), every), doubled)
     jitter = SystemRandom().uniform(*(UNREACHABLE_JITTER if unreachable else JITTER))
     seconds = (every if unreachable else minutes) * literal(60 * jitter, Float)
     statement = update(account_id, family.name).values(
@@ -53,13 +56,29 @@ async def failed(
     return found
 
 
+async def refused(connection: AsyncConnection, account_id: UUID, family: Family) -> None:
+    """Note that eBay refuses this family's calls. A try before its time does not put off the next one."""
+    own, now = SYNC_STATE.c, func.clock_timestamp()
+    retry_at = case(
+        (own.refused_since.is_(None), now + REFUSED_FIRST),
+        (own.retry_at > now + EARLY, own.retry_at),
+        else_=now + REFUSED_THEN,
+    )
+    new = {"failures": own.failures + 1, "refused_since": func.coalesce(own.refused_since, now), "retry_at": retry_at}
+    await connection.execute(update(account_id, family.name).values(new))
+
+
 async def succeeded(
     connection: AsyncConnection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
 ) -> None:
-    """End the back-off and update the average. `spent` is the run's calls by API; `whole`: it was not cut short."""
-    row = mine(account_id, family.name)
-    recovered = SYNC_STATE.update().where(row, (SYNC_STATE.c.failures > 0) | SYNC_STATE.c.retry_kind.is_not(None))
-    await connection.execute(recovered.values(failures=0, retry_at=None, retry_kind=None))
+    """End the back-off or the refusal, and update the average.
+
+    `spent` is the run's calls by API; `whole`: it was not cut short.
+    """
+    row, own = mine(account_id, family.name), SYNC_STATE.c
+    waits = or_(own.failures > 0, own.retry_kind.is_not(None), own.refused_since.is_not(None))
+    recovered = {"failures": 0, "retry_at": None, "retry_kind": None, "refused_since": None}
+    await connection.execute(SYNC_STATE.update().where(row, waits).values(recovered))
     known: Mapping[str, float] = await connection.scalar(select(SYNC_STATE.c.calls_per_run).where(row)) or {}
     counted = averaged(known, spent) if whole else at_least(known, spent)
     await connection.execute(SYNC_STATE.update().where(row).values(calls_per_run=counted))

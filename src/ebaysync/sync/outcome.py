@@ -1,7 +1,7 @@
 """Decides what an error means for the families of a run, and records the end of the run.
 
-An error goes into the summaries. It is also remembered if it would only come again: a refused scope or consent costs no
-further calls, a spent quota makes a family wait, and any other failure backs off (sync/cadence).
+An error goes into the summaries. It is also remembered if it would only come again: a dead consent costs no further
+calls, a refused family, a spent quota and any other failure make a family wait (sync/cadence, rechecks).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ebaysync.accounts import scopes
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import consent_needed, note_refusal
 from ebaysync.errors import (
+    AccessDenied,
     ConsentNeeded,
     DatabaseError,
     EbayBusy,
@@ -31,7 +32,8 @@ from ebaysync.errors import (
     NothingNew,
     OutOfMemory,
     QuotaSpent,
-    ScopeMissing,
+    TokenRefused,
+    is_denied,
 )
 from ebaysync.families.family import Family
 from ebaysync.sync import cadence
@@ -71,13 +73,10 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
         for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
             summary.caught_up, summary.backs_off, summary.reason = False, True, error.message
         return
-    if isinstance(error, EbaysyncError):
-        failure = await _remember(context, family_runs[0], error)
-    else:
-        failure = unexpected(error)
+    failure = error if isinstance(error, EbaysyncError) else unexpected(error)
     for family_run in family_runs:
         if family_run.summary.failure is None and not family_run.stopped:
-            fail(family_run.summary, failure)
+            fail(family_run.summary, await _remember(context, family_run, failure))
 
 
 def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
@@ -89,18 +88,19 @@ def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
 
 
 async def _remember(context: RunContext, family_run: FamilyRun, error: EbaysyncError) -> EbaysyncError:
-    """Store what an error says about the account's consent, so that no further call is wasted. Returns the error to
-    report."""
+    """Store what an error says about the account's consent, and note whether it refuses the family. Returns the error
+    to report."""
     account, family = context.account, family_run.family
-    if not family_run.sink.keeps:
-        return error
     try:
-        if isinstance(error, ScopeMissing):
-            return await scopes.learn(context.db, account, family.name, family.scopes, error)
-        if isinstance(error, ConsentNeeded) and await note_refusal(context.db, account, family.name, family.scopes):
-            needed = consent_needed(account)
-            context.api.credentials.give_up(needed)
-            return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
+        if isinstance(error, AccessDenied) and is_denied(error):
+            family_run.summary.refused = True
+            return await scopes.denied(context.db, account, family.name, family.scopes, error)
+        if isinstance(error, TokenRefused) and family_run.sink.keeps:
+            if await note_refusal(context.db, account, family.name, family.scopes, certain=error.dead):
+                needed = consent_needed(account)
+                context.api.credentials.give_up(needed)
+                return ConsentNeeded(f"{needed.message} ({error.message})", hint=needed.hint)
+            family_run.summary.refused = True
     except DatabaseError as not_stored:
         log.warning("%s: what eBay says of the consent could not be stored: %s", account.name, not_stored)
     return error
@@ -160,8 +160,11 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     assert run_id
     failed = summary.status == "error"
     if live and (failed or summary.backs_off):
-        retry_at = await cadence.failed(connection, account_id, family, summary.failure)
-        summary.failure = _with_next_try(summary.failure, context.account, retry_at)
+        if summary.refused:
+            await cadence.refused(connection, account_id, family)
+        else:
+            retry_at = await cadence.failed(connection, account_id, family, summary.failure)
+            summary.failure = _with_next_try(summary.failure, context.account, retry_at)
     facts = summary.facts()
     await family_run.sink.note(connection, "error" if failed else "done", facts)
     message = summary.failure.message if summary.failure and failed else None

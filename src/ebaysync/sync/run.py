@@ -85,7 +85,7 @@ async def _refuse(context: RunContext, family: Family, options: RunOptions) -> t
         if reason := await _reason_to_refuse(context, family_run):
             outcome.skip(summary, reason)
         elif missing := await scopes.known_missing(context.db, context.account.id, family.scopes):
-            failure = scopes.refused(context.account, family.name, missing)
+            failure = scopes.not_consented(context.account, family.name, missing)
             outcome.skip(summary, f"the seller has not consented to {scopes.short(missing)}", failure)
         else:
             return summary, family_run
@@ -124,6 +124,8 @@ async def _read(group: SourceRun) -> None:
     """Read and store what is due. Raises EbaysyncError. Stored batches stay."""
     # A dead refresh token is found here, before any family wastes a call.
     await group.race(group.context.api.credentials.access_token())
+    if any(family_run.state.refused for family_run in group.active):
+        await group.race(group.context.api.settle_doubt())  # so that asking again costs one call
     for family_run in group.active:
         await family_run.open(group.calls, group.go_on)
     if group.reader:

@@ -46,6 +46,8 @@ class Summary:
     notes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """new and changed records by what is odd about them: a field, and a reason"""
     failure: EbaysyncError | None = field(default=None, repr=False)
+    refused: bool = field(default=False, repr=False)
+    """eBay refuses the family's own calls; the failure of a detail is none"""
     reached: datetime | None = field(default=None, repr=False)
 
     @property

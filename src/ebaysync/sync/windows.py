@@ -151,7 +151,9 @@ async def live(
 
     width = plan.widest(context.settings, family)
     span, page = await _by_ebays_clock(context, reader, span_at, lambda span: first(span, width, at), in_future)
-    return Live(context, span, width, page)
+    # If eBay refused the family before, the first answer shows whether it still does.
+    ahead = 1 if any(one.state.refused for one in family_runs) else IN_FLIGHT
+    return Live(context, span, width, page, ahead)
 
 
 async def backfill(

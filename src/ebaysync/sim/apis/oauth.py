@@ -42,6 +42,7 @@ class Grant:
     expires: datetime
     valid: bool = True
     of: Grant | None = None
+    client_id: str | None = None  # the application it was issued to; none: the simulator's first keyset
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Ledger:
     refresh: dict[str, Grant] = field(default_factory=dict)
     access: dict[str, Grant] = field(default_factory=dict)
     codes: dict[str, Grant] = field(default_factory=dict)
+    others: list[Keyset] = field(default_factory=list)  # further applications of the same company
     random: Random = field(default_factory=Random)
 
     def __post_init__(self) -> None:
@@ -96,29 +98,32 @@ INVALID_SCOPE = "The requested scope is invalid, unknown, malformed, or exceeds 
 
 def token(ledger: Ledger, call: Call) -> Answer:
     """POST /identity/v1/oauth2/token. Raises Refusal with OAuth's error."""
-    _check_client(ledger.keyset, call.headers.get("authorization", ""))
+    keyset = _client_of(ledger, call.headers.get("authorization", ""))
     content_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/x-www-form-urlencoded":
         raise oauth_error(400, "invalid_request", "request is missing a required parameter or malformed.")
     form = _form(call.body)
     if form.get("grant_type") == "refresh_token":
-        return _refresh(ledger, call.now, form)
+        return _refresh(ledger, keyset, call.now, form)
     if form.get("grant_type") == "authorization_code":
-        return _code(ledger, call.now, form)
+        return _code(ledger, keyset, call.now, form)
     if form.get("grant_type") == "client_credentials":
         return _client(ledger, call.now, form)
     description = "grant type in request is not supported by the authorization server"
     raise oauth_error(400, "unsupported_grant_type", description)
 
 
-def _check_client(keyset: Keyset, authorization: str) -> None:
+def _client_of(ledger: Ledger, authorization: str) -> Keyset:
+    """The application that makes the call. Raises Refusal."""
     kind, _, encoded = authorization.partition(" ")
     try:
         given = base64.b64decode(encoded.strip(), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         given = ""
-    if kind.lower() != "basic" or given != f"{keyset.client_id}:{keyset.client_secret}":
-        raise oauth_error(401, "invalid_client", "client authentication failed")
+    for keyset in (ledger.keyset, *ledger.others):
+        if kind.lower() == "basic" and given == f"{keyset.client_id}:{keyset.client_secret}":
+            return keyset
+    raise oauth_error(401, "invalid_client", "client authentication failed")
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -136,9 +141,9 @@ def _live(store: dict[str, Grant], token: str | None, now: datetime) -> Grant | 
     return grant if grant and grant.valid and now < grant.expires else None
 
 
-def _refresh(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
+def _refresh(ledger: Ledger, keyset: Keyset, now: datetime, form: dict[str, str]) -> Answer:
     consent = _live(ledger.refresh, form.get("refresh_token"), now)
-    if consent is None:
+    if consent is None or (consent.client_id or ledger.keyset.client_id) != keyset.client_id:
         description = "the provided authorization refresh token is invalid or was issued to another client"
         raise oauth_error(400, "invalid_grant", description)
     scopes = _asked(form, consent.scopes) if "scope" in form else consent.scopes
@@ -162,13 +167,15 @@ def _granted(ledger: Ledger, now: datetime, consent: Grant, scopes: frozenset[st
     return answer_json(document, seller=consent.seller.username if consent.seller else None)
 
 
-def _code(ledger: Ledger, now: datetime, form: dict[str, str]) -> Answer:
+def _code(ledger: Ledger, keyset: Keyset, now: datetime, form: dict[str, str]) -> Answer:
     consent = _live(ledger.codes, form.get("code"), now)
-    if consent is None or consent.seller is None or form.get("redirect_uri") != ledger.keyset.ru_name:
+    fits = consent and consent.client_id == keyset.client_id and form.get("redirect_uri") == keyset.ru_name
+    if consent is None or consent.seller is None or not fits:
         description = "the provided authorization grant code is invalid or was issued to another client"
         raise oauth_error(400, "invalid_grant", description)
     consent.valid = False  # a code works once
-    lasting = Grant(consent.seller, consent.scopes, now + timedelta(seconds=REFRESH_SECONDS))
+    until = now + timedelta(seconds=REFRESH_SECONDS)
+    lasting = Grant(consent.seller, consent.scopes, until, client_id=keyset.client_id)
     access = Grant(consent.seller, consent.scopes, now + timedelta(seconds=ACCESS_SECONDS), of=lasting)
     document = {
         "access_token": ledger.issue(ledger.access, access, 1400),
@@ -192,8 +199,9 @@ def authorize(ledger: Ledger, call: Call) -> Answer:
     eBay shows a login page here; `seller` and `decision` are the simulator's own parameters. Raises Refusal with
     OAuth's error.
     """
-    query, keyset = call.query, ledger.keyset
-    if query.get("client_id") != keyset.client_id or query.get("redirect_uri") != keyset.ru_name:
+    query, keysets = call.query, {each.client_id: each for each in (ledger.keyset, *ledger.others)}
+    keyset = keysets.get(query.get("client_id", ""))
+    if keyset is None or query.get("redirect_uri") != keyset.ru_name:
         raise oauth_error(400, "invalid_request", "client_id or redirect_uri (the RuName) is not known")
     if query.get("response_type") != "code":
         raise oauth_error(400, "unsupported_response_type", "response_type must be code")
@@ -207,7 +215,8 @@ def authorize(ledger: Ledger, call: Call) -> Answer:
     if query.get("decision") == "decline":
         fields = {"error": "access_denied", "error_description": "the seller has declined"}
         return _led(call, f"{call.base}/_sim/declined", fields, seller)
-    code = ledger.issue(ledger.codes, Grant(seller, scopes, call.now + timedelta(seconds=CODE_SECONDS)), 96)
+    until = call.now + timedelta(seconds=CODE_SECONDS)
+    code = ledger.issue(ledger.codes, Grant(seller, scopes, until, client_id=keyset.client_id), 96)
     fields = {"code": code, "expires_in": str(CODE_SECONDS)}
     return _led(call, keyset.accept_url or f"{call.base}/_sim/accepted", fields, seller)
 

@@ -56,6 +56,7 @@ SYNC_STATE = Table(
     Column("failures", Integer),
     Column("retry_at", DateTime(timezone=True)),
     Column("retry_kind", Text),
+    Column("refused_since", DateTime(timezone=True)),
     Column("calls_per_run", JSONB),
     Column("incomplete_since", DateTime(timezone=True)),
     Column("incomplete_reason", Text),
@@ -83,6 +84,8 @@ class State:
     sweep_width: timedelta | None = None
     now: datetime | None = None
     """by the database's clock"""
+    refused: bool = False
+    """eBay refused the family's calls when it was last asked"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -111,6 +114,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
             SYNC_STATE.c.sweep_done,
             SYNC_STATE.c.sweep_width_seconds,
             func.clock_timestamp().label("now"),
+            SYNC_STATE.c.refused_since,
         ).select_from(row_of_family)
     )
     return State(
@@ -119,6 +123,7 @@ async def load(db: Database, account: Account, family: Family) -> State:
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
         timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
         row.now,
+        row.refused_since is not None,
     )
 
 

@@ -1,0 +1,89 @@
+"""Every conclusion that the program draws from a negative answer, and when it asks again. None lasts forever.
+
+The intervals are used where the conclusion is stored; a test compares the table with docs/correctness.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+REFUSED_FIRST, REFUSED_THEN = timedelta(hours=6), timedelta(days=1)
+CONSENT = timedelta(days=1)
+LONGEST_BACKOFF = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A conclusion: from which answer, where it is stored, and when eBay is asked again."""
+
+    what: str
+    learned_from: str
+    stored_in: str
+    asked_again: str
+
+
+def _hours(span: timedelta) -> str:
+    hours = span // timedelta(hours=1)
+    return "day" if hours == 24 else f"{hours} hours"
+
+
+CONCLUSIONS = (
+    Conclusion(
+        "eBay refuses a family of an account",
+        "403 also with a renewed token",
+        "`ebay_sync_state.refused_since`, `retry_at`",
+        f"after {_hours(REFUSED_FIRST)}, then every {_hours(REFUSED_THEN)}; at once by `run` and by a new consent",
+    ),
+    Conclusion(
+        "the seller must consent again",
+        "`invalid_grant`; a renewed token is refused by the Trading API",
+        "`ebay_accounts.needs_consent`, `ebay_tokens.refused_since`, `retry_at`",
+        f"every {_hours(CONSENT)}; at once by `refresh-tokens --force`, `accounts enable` and a new consent",
+    ),
+    Conclusion(
+        "the seller did not consent to a scope",
+        "the consent itself; no call",
+        "`ebay_authorizations.scopes`",
+        "with the next consent",
+    ),
+    Conclusion(
+        "a family failed",
+        "any other error",
+        "`ebay_sync_state.failures`, `retry_at`",
+        f"after its interval, then twice as long each time, up to {_hours(LONGEST_BACKOFF)}",
+    ),
+    Conclusion(
+        "a detail cannot be fetched",
+        "an error of the call for one record",
+        "`ebay_pending_detail`",
+        "with growing delays",
+    ),
+    Conclusion(
+        "a quota is spent",
+        "429, Trading 518, eBay's report of limits",
+        "`ebay_api_usage`",
+        "when eBay's quota day ends, at the latest",
+    ),
+    Conclusion("a keyset is not accepted", "`invalid_client`", "nowhere", "by each command"),
+    Conclusion("an API wants signed calls", "403 with a signature error", "the process", "by the next process"),
+    Conclusion("a list has no further page", "an empty page, Trading 340", "the run", "by the next run"),
+    Conclusion(
+        "a record was removed",
+        "two complete scans without it",
+        "`removed_at`",
+        "by each scan; a record that comes back loses it",
+    ),
+    Conclusion(
+        "more than half of the records are missing",
+        "a complete scan",
+        "`ebay_doubted_scan`",
+        "by each scan; believed after three that agree, or with `--accept-removals`",
+    ),
+    Conclusion(
+        "a record cannot be stored",
+        "its content",
+        "`ebay_quarantine`",
+        "whenever eBay sends it again",
+    ),
+)
