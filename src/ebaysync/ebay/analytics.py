@@ -1,7 +1,8 @@
 """Developer Analytics: getRateLimits. (api host; an application's token, not a seller's.)
 
-A 204 means none. `rates`, and `count` within a rate, may be missing (eBay's answers of 2018 have no count). Windows
-shorter than a day limit bursts and are left out.
+A 204 means none. `rates`, and `count` within a rate, may be missing (eBay's answers of 2018 have no count); a `limit`
+that is no number and a `reset` that is no date have been seen. Windows shorter than a day limit bursts and are left
+out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, check
+from ebaysync.ebay.rest import Answered, Count, Text, check
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.log import Secret
 
@@ -23,26 +24,33 @@ DAY = 86_400
 
 
 class _Rate(Answered, frozen=True):
-    count: int | None = None
-    limit: int | None = None
-    remaining: int | None = None
-    reset: datetime | None = None
-    time_window: int | None = None
+    COUNTS = ("count", "limit", "remaining", "time_window")
+    TEXTS = ("reset",)
+
+    count: Count = None
+    limit: Count = None
+    remaining: Count = None
+    reset: Text = None
+    time_window: Count = None
 
 
 class _Resource(Answered, frozen=True):
-    name: str = ""
+    TEXTS = ("name",)
+
+    name: Text = None
     rates: tuple[_Rate, ...] | None = None
 
 
 class _Limit(Answered, frozen=True):
-    api_context: str = ""
-    api_name: str = ""
+    TEXTS = ("api_context", "api_name")
+
+    api_context: Text = None
+    api_name: Text = None
     resources: tuple[_Resource, ...] | None = None
 
 
 class _Answer(Answered, frozen=True):
-    rate_limits: tuple[_Limit, ...] | None = None
+    rate_limits: tuple[_Limit, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
 
     def checked(answer: Answer) -> _Answer:
-        return _Answer() if answer.status == 204 else check(answer, _Answer, transport)
+        return _Answer(()) if answer.status == 204 else check(answer, _Answer, transport)
 
     answered = await transport.send_once(request, checked)
     found: dict[str, Report] = {}
@@ -75,10 +83,10 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
 
 def _reports(answered: _Answer) -> list[Report]:
     return [
-        Report(api, rate.limit, _used(rate), _remaining(rate), _aware(rate.reset))
-        for limit in answered.rate_limits or ()
+        Report(api, rate.limit, _used(rate), _remaining(rate), _moment(rate.reset))
+        for limit in answered.rate_limits
         for resource in limit.resources or ()
-        if (api := limits.api_of_report(limit.api_context, limit.api_name, resource.name))
+        if (api := limits.api_of_report(limit.api_context or "", limit.api_name or "", resource.name or ""))
         for rate in resource.rates or ()
         if rate.limit and rate.limit > 0 and rate.time_window == DAY
     ]
@@ -95,5 +103,10 @@ def _remaining(rate: _Rate) -> int:
     return max(0, (rate.limit or 0) - (rate.count or 0))
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+def _moment(text: str | None) -> datetime | None:
+    """A time in UTC; None if it is missing or none."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -54,6 +54,7 @@ class Decoder:
         self._own = _Shape(own)
         self._above = _Shape(above) if above else None
 
+        self._parent: tuple[bytes, dict[str, Any]] = (b"", {})  # of the row before, decoded once for all children
         self._key = _Shape([column for column in own if column.name in table.key])
 
     def key_of(self, raw: bytes) -> str:
@@ -68,7 +69,9 @@ class Decoder:
         """Raises Unusable if a required value is missing or a value cannot be stored."""
         row = self._own.read(raw)
         if self._above:
-            row |= self._above.read(parent)
+            if parent is not self._parent[0]:
+                self._parent = (parent, self._above.read(parent))
+            row |= self._parent[1]
         for column in self.table.columns:
             if column.derived:
                 row[column.name] = column.derived(row)

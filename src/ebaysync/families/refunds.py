@@ -23,7 +23,7 @@ class _Type(msgspec.Struct, rename="camel"):
 def is_refund(record: bytes) -> bool:
     try:
         return msgspec.json.decode(record, type=_Type).transaction_type == "REFUND"
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # the family finances reports what is wrong with it
 
 

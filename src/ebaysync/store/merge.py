@@ -25,7 +25,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.store.database import driver
+from ebaysync.store.database import RowRefused, driver
 from ebaysync.store.table import Column, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
@@ -82,7 +82,7 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
                 inserted.add(key)
             else:
                 updated.add(key)
-                events += _told(table, key, _decode(old or "{}"), _decode(new))
+                events += _changed(table, key, old, new)
         await _write_events(pg, writer, table, events)
     return Merged(frozenset(inserted), frozenset(updated), frozenset(stale))
 
@@ -145,6 +145,16 @@ async def _write_events(
                 for key, event, changed in events
             ],
         )
+
+
+def _changed(table: Table, key: Key, old: str | None, new: str) -> list[tuple[Key, str, dict[str, Any]]]:
+    """The events of a row. Raises RowRefused."""
+    try:
+        found = list(_told(table, key, _decode(old or "{}"), _decode(new)))
+        _encode(found)
+    except RecursionError:  # PostgreSQL's stack is deeper than Python's
+        raise RowRefused(f"{table.name}: nested too deeply to be compared") from None
+    return found
 
 
 def _told(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ebaysync.errors import EbayError, XmlBroken
+from ebaysync.errors import BodyBroken, EbayError
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
@@ -123,7 +123,7 @@ class Details:
                     batch.damaged.append((answer, reason))
             else:
                 reason = answer.message
-                if isinstance(answer, XmlBroken) and answer.document is not None:
+                if isinstance(answer, BodyBroken) and answer.document is not None:
                     batch.damaged.append((answer.document, reason))
             # The record is stored as listed, and this note makes a later run fetch the detail.
             batch.incomplete[key] = reason

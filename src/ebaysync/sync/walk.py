@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood, EbayError, XmlBroken
+from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12
 COUNT_RETRIES = 3
+MOST_PARTS = 1000  # of one cut; a total may be absurd
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -64,10 +65,18 @@ class Page:
     more: bool
     partial: EbayError | None = None
     """eBay says that this is not everything: the records are good, but the cursor stays"""
+    broken: tuple[tuple[bytes, str], ...] = ()
+    """records that cannot be decoded, each with the reason"""
+    note: str | None = None
+    """why something is missing that does not hold up the rest"""
+
+    @property
+    def came(self) -> int:
+        return len(self.records) + len(self.broken)
 
     def is_all(self, page_size: int) -> bool:
         """Whether this is the whole window: as many records as stated, and no page after a full one."""
-        return len(self.records) >= self.total and not (self.more and len(self.records) >= page_size)
+        return self.came >= self.total and not (self.more and self.came >= page_size)
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,15 @@ class PageReader:
 
 @dataclass(frozen=True)
 class SliceRecords:
-    """A slice with all of its records. `broken` are answers that cannot be read even for one second, each with the
-    reason. `width` is how wide the next slice may be."""
+    """A slice with all of its records. `broken` are records that cannot be decoded, and answers that cannot be read
+    even for one second, each with the reason. `width` is how wide the next slice may be. `note`: see Page."""
 
     slice: Slice
     records: tuple[bytes, ...]
     width: timedelta
     broken: tuple[tuple[bytes, str], ...] = ()
     partial: EbayError | None = None
+    note: str | None = None
 
 
 class _Query:
@@ -103,12 +113,12 @@ class _Query:
         if self.task is None and self.page is None:
             self.task = asyncio.create_task(_whole(reader, self.slice))
 
-    async def answer(self) -> Page | XmlBroken:
+    async def answer(self) -> Page | BodyBroken:
         if self.page is None:
             assert self.task is not None
             try:
                 self.page = await self.task
-            except XmlBroken as error:
+            except BodyBroken as error:
                 return error
         return self.page
 
@@ -143,7 +153,7 @@ async def read(
                 query.start(reader)
             page = await line[0].answer()
             done = line.popleft()
-            if isinstance(page, XmlBroken):
+            if isinstance(page, BodyBroken):
                 unreadable += 1
                 if not page.by_a_record:
                     raise page
@@ -154,18 +164,19 @@ async def read(
                 else:
                     raise page
             elif page.partial:
-                yield SliceRecords(done.slice, page.records, width, partial=page.partial)
+                yield SliceRecords(done.slice, page.records, width, page.broken, page.partial, page.note)
                 return
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)
-                yield SliceRecords(done.slice, page.records, width)
+                yield SliceRecords(done.slice, page.records, width, page.broken, note=page.note)
             elif done.slice.width > FINEST:
-                parts = done.slice.cut(max(2, math.ceil(page.total / (reader.page_size * FULL))))
+                parts = done.slice.cut(min(MOST_PARTS, max(2, math.ceil(page.total / (reader.page_size * FULL)))))
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Query(share) for share in reversed(parts))
             else:
-                yield SliceRecords(done.slice, await _dense(reader, done.slice), width)
+                records, broken = await _dense(reader, done.slice)
+                yield SliceRecords(done.slice, records, width, broken, note=page.note)
     finally:
         await cancel(*(query.task for query in line if query.task))
 
@@ -186,45 +197,59 @@ async def _whole(reader: PageReader, slice_: Slice) -> Page:
     count and list may be of different moments."""
     for _ in range(COUNT_RETRIES):
         page = await reader.ask(slice_, 0)
-        if len(page.records) >= min(page.total, reader.page_size) or page.more or page.partial:
+        if page.came >= min(page.total, reader.page_size) or page.more or page.partial:
             return page
     # eBay's counter lags behind its list: fewer rows than stated on a page that is not full.
-    if len({reader.key(record) for record in page.records}) < page.total:
+    if len({reader.key(record) for record in page.records}) + len(page.broken) < page.total:
         raise AnswerNotUnderstood(
             f"eBay counts {page.total} records from {slice_.start.isoformat()} to {slice_.end.isoformat()} "
-            f"and sends {len(page.records)}, {COUNT_RETRIES} times"
+            f"and sends {page.came}, {COUNT_RETRIES} times"
         )
     return page
 
 
-async def _dense(reader: PageReader, slice_: Slice) -> tuple[bytes, ...]:
-    """All records of a slice that cannot be cut: read its pages until two passes in a row bring nothing new."""
+async def _dense(reader: PageReader, slice_: Slice) -> tuple[tuple[bytes, ...], tuple[tuple[bytes, str], ...]]:
+    """All records of a slice that cannot be cut, and the broken ones: read its pages until two passes in a row bring
+    nothing new."""
     found: dict[str | bytes, bytes] = {}
+    broken: dict[bytes, str] = {}
     quiet = 0
     log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
     # Rows move between pages during the reading. It is complete after two passes with nothing new and as many records
     # as stated.
     for turn in range(PASSES):
-        before = len(found)
-        total = await _one_pass(reader, slice_, found, backwards=turn % 2 == 1)
-        quiet = quiet + 1 if len(found) == before and len(found) >= total else 0
-        if quiet == 2 or (turn > 0 and quiet and len(found) == total):
-            return tuple(found.values())
+        before = len(found) + len(broken)
+        total = await _one_pass(reader, slice_, found, broken, backwards=turn % 2 == 1)
+        came = len(found) + len(broken)
+        quiet = quiet + 1 if came == before and came >= total else 0
+        if quiet == 2 or (turn > 0 and quiet and came == total):
+            return tuple(found.values()), tuple(broken.items())
     raise AnswerNotUnderstood(
         f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes",
         hint="the next run tries again",
     )
 
 
-async def _one_pass(reader: PageReader, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
+async def _one_pass(
+    reader: PageReader,
+    slice_: Slice,
+    found: dict[str | bytes, bytes],
+    broken: dict[bytes, str],
+    *,
+    backwards: bool,
+) -> int:
     page = await reader.ask(slice_, 0)
-    total, step = page.total, len(page.records)
+    total, step = page.total, page.came
     found.update((reader.key(record), record) for record in page.records)
+    broken.update(page.broken)
+    if not step:
+        return total
     # Reading forwards misses rows that move to the front, backwards those that move to the end. So passes take turns.
-    offset = (total - 1) // (step or 1) * step if backwards else step
-    while 0 < offset < total:
+    offset = (total - 1) // step * step if backwards else step
+    while 0 < offset < total and page.came:
         page = await reader.ask(slice_, offset)
         total = max(total, page.total)
         found.update((reader.key(record), record) for record in page.records)
+        broken.update(page.broken)
         offset += -step if backwards else step
     return total

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ebaysync.errors import AccessDenied, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized, XmlBroken
+from ebaysync.errors import AccessDenied, BodyBroken, EbayBusy, EbayError, EbayUnreachable, QuotaSpent, Unauthorized
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
@@ -40,7 +40,7 @@ def concerns_one_record(error: EbayError) -> bool:
     """
     if isinstance(error, Unauthorized | AccessDenied | EbayUnreachable | QuotaSpent):
         return False
-    if isinstance(error, XmlBroken) and not error.by_a_record:
+    if isinstance(error, BodyBroken) and not error.by_a_record:
         return False
     return not (isinstance(error, EbayBusy) and error.status == 429)
 
