@@ -28,6 +28,7 @@
     │   │   └── PageOutOfRange   13   Trading 340: a page behind the last one
     │   ├── MassRemoval          13   a complete scan misses more than half of what is known
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
+    │       ├── ListMissing      13   a success without the list that was asked for
     │       └── BodyBroken       13   a body that arrived whole and cannot be decoded
     │           ├── XmlBroken
     │           └── JsonBroken
@@ -220,6 +221,10 @@ class PageOutOfRange(EbayRejected):
 class AnswerNotUnderstood(EbayError):
     code = "not_understood"
     hint = "the cursor stays, so nothing is skipped; run it again with --verbose to see the request"
+
+
+class ListMissing(AnswerNotUnderstood):
+    pass
 
 
 class BodyBroken(AnswerNotUnderstood):

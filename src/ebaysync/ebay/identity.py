@@ -19,7 +19,7 @@ class User(Answered, frozen=True):
     registration_marketplace_id: Text = None
 
     def missing(self) -> str | None:
-        """What the answer lacks; None if it is a user."""
+        """Name what the answer lacks; None if it is a user."""
         if not self.user_id.strip():
             return "the answer's userId is empty"
         if not (self.registration_marketplace_id or "").isascii():
@@ -28,5 +28,5 @@ class User(Answered, frozen=True):
 
 
 async def user(api: Api) -> User:
-    """Whose token this is. Raises EbayError."""
+    """The token's owner. Raises EbayError."""
     return await api.get("apiz", "/commerce/identity/v1/user/", User, missing=User.missing)

@@ -115,7 +115,7 @@ def _fields(record: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """What stands between the commas of an object or array."""
+    """The pieces between the commas of an object or array."""
     text = text.removeprefix(BOM).strip()
     start = 1
     for end in _top_level(text):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Count = int | None
     Text = str | None
 else:  # any JSON: an odd value in an envelope must not spoil its records
-    Count = Text = msgspec.Raw | None
+    Count = Text = msgspec.Raw
 
 
 class Answered(msgspec.Struct, rename="camel", frozen=True):
@@ -91,7 +91,7 @@ class ListPage(Answered, frozen=True):
         return next((found for found in lists if found is not None), None)
 
     def missing(self) -> str | None:
-        """What the answer lacks; None if it is a page. A page is a list, or a total of 0."""
+        """Name what the answer lacks; None if it is a page. A page is a list, or a total of 0."""
         if self.rows is None and self.total != 0:
             return f"the answer has neither {' nor '.join(self.LISTS)} nor a total of 0"
         return None
@@ -287,7 +287,7 @@ def _stated_error(answer: Answer) -> EbayError | None:
         return None
     envelope = _envelope(answer.body)
     stated = (envelope.errors, envelope.error, envelope.error_message)
-    if all(part is None or b"".join(bytes(part).split()) in _NOTHING for part in stated):
+    if all(b"".join(bytes(part).split()) in _NOTHING for part in stated):
         return None
     error_id = _first_error_id(answer)
     message = f"{answer.request}: eBay answered 200 with errors{f' {error_id}' if error_id else ''}"
@@ -303,15 +303,15 @@ def _stated_error(answer: Answer) -> EbayError | None:
     return AnswerNotUnderstood(message, **facts)
 
 
-_NOTHING = (b"null", b"[]", b"{}", b'""', b"false")
+_NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false")
 
 
 class _Errors(Answered, frozen=True):
     """Shapes: {"errors": [{…}]}, and Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}."""
 
-    errors: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
-    error_message: msgspec.Raw | None = None
+    errors: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    error_message: msgspec.Raw = msgspec.Raw()
 
 
 class _Error(Answered, frozen=True):
@@ -330,10 +330,10 @@ def _envelope(body: bytes) -> _Errors:
 def _first_error_id(answer: Answer) -> int | None:
     """The number of the first error, which may be text. 0 is an error without a number, None is no error."""
     outer = _envelope(answer.body)
-    inner = _envelope(bytes(outer.error_message or b""))
+    inner = _envelope(bytes(outer.error_message))
     for part in (outer.errors, outer.error, inner.errors, inner.error):
         with suppress(ValueError, RecursionError):
-            if part is not None and (found := msgspec.json.decode(part, type=list[msgspec.Raw])):
+            if found := msgspec.json.decode(part, type=list[msgspec.Raw]):
                 return msgspec.json.decode(found[0], type=_Error).error_id or 0
     return None
 

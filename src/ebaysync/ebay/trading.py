@@ -31,6 +31,7 @@ from ebaysync.errors import (
     EbayBusy,
     EbayError,
     EbayRejected,
+    ListMissing,
     PageOutOfRange,
     QuotaSpent,
     Unauthorized,
@@ -117,10 +118,10 @@ async def call(
     *,
     detail_level: str | None = None,
     selected: Collection[str] = (),
-    needed: Collection[str],
+    needed: Collection[str] = (),
 ) -> Reply:
-    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all. Of the elements
-    `needed` (below the root) an answer has at least one.
+    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all. Below
+    its root, an answer has at least one of the elements `needed`.
 
     Raises EbayError, ListMissing; ConsentNeeded if a new token is refused as well.
     """
@@ -144,13 +145,9 @@ async def call(
             f"{name}: a new access token is refused as well ({error.message})",
             hint="let the seller consent again: ebaysync accounts connect",
         ) from None
-    if not reply.records and not reply.head.keys() & set(needed):
+    if needed and not reply.records and not reply.head.keys() & set(needed):
         raise ListMissing(f"{name}: the answer has no {' and no '.join(needed)}", status=200)
     return reply
-
-
-class ListMissing(AnswerNotUnderstood):
-    """A Success without what was asked for."""
 
 
 def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:

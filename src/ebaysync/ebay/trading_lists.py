@@ -33,14 +33,15 @@ class ListPage:
 
 
 async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
-    """Items of the active list, by start time. Raises EbayError; ListMissing if the answer has no list.
+    """Items of the active list, by start time. Raises EbayError; ListMissing if the answer has no list. eBay documents
+    that for a seller without listings, but leaves out other sellers' lists, too.
 
-    eBay documents that for a seller without listings, and sometimes leaves out the list of another seller.
     Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
     """
     name = "GetMyeBaySelling"
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
-    reply = await call(api, name, (("ActiveList", wanted),), [("ActiveList", "ItemArray", "Item")], needed=["ActiveList"])
+    path = ("ActiveList", "ItemArray", "Item")
+    reply = await call(api, name, (("ActiveList", wanted),), [path], needed=["ActiveList"])
     return _list_page(name, container(name, reply.head, "ActiveList"), record_bytes(reply), reply.partial)
 
 

@@ -279,7 +279,6 @@ class Document:
         text = _text(element)
         return found | {"#text": text} if text else found
 
-
     def _attributes(self, element: etree._Element) -> Sequence[tuple[str | bytes, str | bytes]]:
         names = element.keys()
         if len(names) <= MOST_ATTRIBUTES:

@@ -10,9 +10,8 @@ import msgspec
 
 from ebaysync.ebay import trading, trading_lists
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.trading import ListMissing
 from ebaysync.ebay.xml_repair import broken_record, read_page
-from ebaysync.errors import PageOutOfRange
+from ebaysync.errors import ListMissing, PageOutOfRange
 from ebaysync.sync.scan import BEHIND_THE_LAST, NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full

@@ -8,10 +8,9 @@ from functools import partial
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.trading import ListMissing
 from ebaysync.ebay.trading_lists import ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
-from ebaysync.errors import AnswerNotUnderstood, EbayError, PageOutOfRange, XmlBroken
+from ebaysync.errors import AnswerNotUnderstood, EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full
