@@ -42,4 +42,5 @@ async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) ->
 async def dispute(api: Api, dispute_id: str) -> bytes:
     """One dispute with its details. Raises RecordNotFound."""
     path = f"{PATH}/{quote(dispute_id, safe='')}"
-    return bytes(await api.get("apiz", path, msgspec.Raw, missing=is_record("paymentDisputeId", dispute_id)))
+    found: msgspec.Raw = await api.get("apiz", path, msgspec.Raw, missing=is_record("paymentDisputeId", dispute_id))
+    return bytes(found)

@@ -56,4 +56,5 @@ async def order(api: Api, order_id: str) -> bytes:
     if order_id.strip(".") == "":
         raise EbayRejected(f"{order_id!r} cannot be asked for: in a path it means another place")
     path = f"{PATH}/{quote(order_id, safe='')}"
-    return bytes(await api.get("api", path, msgspec.Raw, missing=is_record("orderId", order_id)))
+    found: msgspec.Raw = await api.get("api", path, msgspec.Raw, missing=is_record("orderId", order_id))
+    return bytes(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -38,7 +38,7 @@ APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 class _Grant(Answered, frozen=True, rename=None):
     """Lenient, because a code works only once and a strict decoder would lose it: lifetimes may be text or missing."""
 
-    COUNTS = ("expires_in",)
+    COUNTS: ClassVar[tuple[str, ...]] = ("expires_in",)
 
     access_token: str
     expires_in: Count = None

@@ -218,7 +218,11 @@ async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[
         came = text(found)
         return None if came in (None, "null", key) else f"another {resource.key[-1]} was asked for than came"
 
-    return bytes(await api.get("api", path, msgspec.Raw, params, headers=_headers(api), scheme="IAF", missing=missing))
+    headers = _headers(api)
+    answer: msgspec.Raw = await api.get(
+        "api", path, msgspec.Raw, params, headers=headers, scheme="IAF", missing=missing
+    )
+    return bytes(answer)
 
 
 def offsets(offset: int) -> tuple[int, ...]:

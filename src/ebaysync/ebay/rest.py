@@ -73,8 +73,8 @@ class ListPage(Answered, frozen=True):
     `broken` are records that cannot be decoded. `partial` is an error that eBay states beside the records.
     """
 
-    COUNTS = ("total", "limit")
-    TEXTS = ("next",)
+    COUNTS: ClassVar[tuple[str, ...]] = ("total", "limit")
+    TEXTS: ClassVar[tuple[str, ...]] = ("next",)
     LISTS: ClassVar[tuple[str, ...]] = ()
 
     total: Count = None
@@ -213,7 +213,8 @@ def check(answer: Answer, kind: type[T], transport: Transport) -> T:
     if stated is None:
         return found
     if isinstance(found, ListPage) and (found.rows or found.broken) and isinstance(stated, AnswerNotUnderstood):
-        return msgspec.structs.replace(found, partial=stated)
+        force_setattr(found, "partial", stated)
+        return found
     raise stated
 
 
@@ -240,13 +241,14 @@ def decoded(answer: Answer, kind: type[T]) -> T:
     broken = f"{answer.request}: the JSON is broken: {reason}"
     if kind is msgspec.Raw:
         raise JsonBroken(broken, document=answer.body)
-    is_page = isinstance(kind, type) and issubclass(kind, ListPage)
-    split = json_repair.split(answer.body, kind.LISTS if is_page else ())
+    split = json_repair.split(answer.body, kind.LISTS if issubclass(kind, ListPage) else ())
     try:
         found = _of_shape(answer, split.body, kind)
     except (ValueError, RecursionError):
         raise JsonBroken(broken, by_a_record=False) from None
-    return msgspec.structs.replace(found, broken=split.broken) if is_page else found
+    if isinstance(found, ListPage):
+        force_setattr(found, "broken", split.broken)
+    return found
 
 
 def _of_shape(answer: Answer, body: bytes, kind: type[T]) -> T:

@@ -42,8 +42,15 @@ OF_THE_WHOLE = (DOCTYPE, OTHER_CODING)
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
 _NONCHARACTERS = re.compile("[\ufffe\uffff]")
-_HIGH = r"&#(?:x0{0,9}[dD][89abAB][0-9a-fA-F]{2}|0{0,9}5[56][0-9]{3});"
-_LOW = r"&#(?:x0{0,9}[dD][c-fC-F][0-9a-fA-F]{2}|0{0,9}5[67][0-9]{3});"
+# References to the two halves of a surrogate pair: D800 to DBFF (55296 to 56319), DC00 to DFFF (56320 to 57343).
+_HIGH = (
+    r"&#(?:x0{0,9}[dD][89abAB][0-9a-fA-F]{2}"
+    r"|0{0,9}(?:5529[6-9]|55[3-9][0-9]{2}|56[0-2][0-9]{2}|563[01][0-9]));"
+)
+_LOW = (
+    r"&#(?:x0{0,9}[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|0{0,9}(?:563[2-9][0-9]|56[4-9][0-9]{2}|57[0-2][0-9]{2}|573[0-3][0-9]|5734[0-3]));"
+)
 _PAIR = re.compile(r"&#(x?)([0-9a-fA-F]+);&#(x?)([0-9a-fA-F]+);")
 _TOKEN = re.compile(
     rf"(?P<pair>{_HIGH}{_LOW})"
@@ -92,12 +99,10 @@ class Cleaner:
 
 
 def _joined(pair: str) -> str:
-    """The character that two references write as a surrogate pair. Empty if they are none: XML allows neither."""
+    """The character that two references write as a surrogate pair."""
     found = _PAIR.fullmatch(pair)
     assert found
     high, low = (int(number, 16 if is_hex else 10) for is_hex, number in (found.groups()[:2], found.groups()[2:]))
-    if not (0xD800 <= high < 0xDC00 <= low < 0xE000):
-        return "".join(f"&#{point};" for point in (high, low) if point < 0xD800 or point >= 0xE000)
     return chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00)
 
 

@@ -17,13 +17,13 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qs
 
-from ebaysync.sim import faults_trading
+from ebaysync.sim import faults_json, faults_trading
 from ebaysync.sim.calls import Answer, Call, answer_json
 
 # Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
 BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
 # Instead of eBay's answer.
-INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
+INSTEAD = ("status", "body", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
 # In eBay's answer.
 WITHIN = (
     "spoil",
@@ -37,6 +37,7 @@ WITHIN = (
     "xml_type",
     "trading_warning",
     "xml_spoil",
+    "json_spoil",
 )
 # On the wire.
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
@@ -66,16 +67,18 @@ class Fault:
     retry_after: int | None = None  # status: seconds
     as_date: bool = False  # status: Retry-After as an HTTP date
     envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them; or oauth
-    says: str = ""  # status, trading_error: eBay's text; {token} and {body} in it are those of the call
+    says: str = ""  # status, trading_error: eBay's text, with {token} and {body} for the call's; body: all, with {call}
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
-    what: str = ""  # spoil: one of SPOILERS; xml_spoil: one of faults_trading.SPOILERS
+    what: str = ""  # spoil: one of SPOILERS; xml_spoil, json_spoil: one of faults_trading's, faults_json's
     row: int = 0  # spoil: which row of the page
     rst: bool = False  # cut: with RST instead of FIN
     by: int = 1  # total: how far from the truth
     to: str = "http://127.0.0.2:9/elsewhere"  # redirect, next_elsewhere
     scopes: tuple[str, ...] = ()  # narrow: what is left
     where: str = "boundary"  # leave, leave_and_enter: boundary (the worst place) or random
-    of: str = ""  # stir: a kind of things, of which `by` move and `by` are born, by chance; xml_spoil: only this id
+    of: str = (
+        ""  # stir: a kind of things, of which `by` move and `by` are born, by chance; xml_spoil, json_spoil: an id
+    )
     seen: int = 0
     struck: int = 0
 
@@ -84,6 +87,8 @@ class Fault:
             raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
         if self.kind == "spoil" and self.what not in SPOILERS:
             raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(SPOILERS)}")
+        if self.kind == "json_spoil" and self.what not in faults_json.SPOILERS:
+            raise ValueError(f"nothing to spoil called {self.what!r}; there are {', '.join(faults_json.SPOILERS)}")
         if self.envelope not in ("errors", "error", "errorMessage", "oauth"):
             raise ValueError("envelope is errors, error, errorMessage or oauth")
         if self.kind == "xml_spoil" and self.what not in faults_trading.SPOILERS:
@@ -142,6 +147,9 @@ def instead(fault: Fault, call: Call) -> Answer:
         return _status(fault, call)
     if fault.kind == "trading_error":
         return faults_trading.error(fault.code, call, _said(fault, call))
+    if fault.kind == "body":
+        text = fault.says.replace("{call}", call.query.get("call", ""))
+        return Answer(200, text.encode(), "text/xml" if text.startswith("<") else "application/json")
     if fault.kind == "html":
         page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
         return Answer(200, page, "text/html;charset=utf-8")
@@ -191,9 +199,14 @@ def _status(fault: Fault, call: Call) -> Answer:
 
 
 def within(fault: Fault, answer: Answer) -> None:
-    """Spoils a page of getOrders, or an answer of the Trading API, in place; anything else stays as it is."""
+    """Spoils a page of getOrders, an answer of the Trading API, or a record of any JSON, in place; anything else stays
+    as it is."""
     if fault.kind in faults_trading.KINDS:
         faults_trading.within(fault.kind, answer, fault.what, fault.code, fault.of or fault.row)
+        return
+    if fault.kind == "json_spoil":
+        if answer.status == 200 and "json" in answer.content_type:
+            faults_json.within(answer, fault.what, fault.of or fault.row)
         return
     if answer.status != 200 or b'"orders":' not in answer.body:
         return
