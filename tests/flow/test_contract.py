@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -14,6 +15,7 @@ from ebaysync.sim.faults_json import SPOILERS
 
 every_family = pytest.mark.parametrize("family", discover().values(), ids=lambda family: family.name)
 Query = Callable[..., list[Any]]
+LISTS = "/(order|payment_dispute_summary|transaction|payout|inventory_item|offer|search)$"
 LIST_OF = {"offers": "/offer$", "inventory": "/inventory_item$"}
 
 
@@ -130,7 +132,10 @@ async def test_an_undecodable_record_is_in_quarantine_and_the_others_of_its_page
     b = bench(orders_per_seller=20, sellers=1, things=10)
     account = await b.add()
     good = await b.run(account, family.name, dry_run=True)
-    b.sim.faults.add("json_spoil", path=LIST_OF.get(family.name, "."), what=what, row=1, times=1)
+    lists = [entry for entry in b.sim.journal if entry.rows and re.search(LIST_OF.get(family.name, LISTS), entry.path)]
+    one = lists[0].rows[0][0]
+    one = one if family.name == "inventory" else one.rpartition("/")[2]  # a SKU may have a slash
+    b.sim.faults.add("json_spoil", path=LISTS, what=what, of=one, times=None)
     summary = await b.run(account, family.name)
     b.sim.faults.clear()
     assert (summary.status, summary.caught_up, summary.quarantined) == ("completed", True, 1)
