@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -99,7 +99,9 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
     if more not in ("true", "false", "1", "0", ""):
         raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")
     totals = {"PaginationResult": reply.head.get("PaginationResult")}
-    return _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+    page = _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+    # Elsewhere an empty container means that there are none. Here it is only the answer's frame.
+    return replace(page, entries=None) if totals["PaginationResult"] is None and not more else page
 
 
 def _list_page(
