@@ -163,3 +163,12 @@ async def test_writers_in_any_order_do_not_deadlock(store: Store) -> None:
     await asyncio.gather(*(write(turn) for turn in range(4)))
     after = (await store.db.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
     assert after == before
+
+
+async def test_a_change_that_is_nested_too_deeply_to_be_compared_is_refused_as_that_row(store: Store) -> None:
+    """PostgreSQL holds what no JSON decoder reads."""
+    deep = {"raw_payload": msgspec.Raw(b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}")}
+    assert len((await store(thing() | deep, thing("2"))).inserted) == 2
+    with pytest.raises(RowRefused, match="nested too deeply"):
+        await store(thing(hours=1) | deep, thing("2", hours=1))
+    assert len((await store(thing("2", hours=1))).updated) == 1
