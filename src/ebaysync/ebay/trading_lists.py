@@ -99,9 +99,9 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
     if more not in ("true", "false", "1", "0", ""):
         raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")
     totals = {"PaginationResult": reply.head.get("PaginationResult")}
-    page = _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
-    # Elsewhere an empty container means that there are none. Here it is only the answer's frame.
-    return replace(page, entries=None) if totals["PaginationResult"] is None and not more else page
+    found = _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+    # An empty container elsewhere means that there is none; here it is only the answer's frame.
+    return replace(found, entries=None) if totals["PaginationResult"] is None and not more else found
 
 
 def _list_page(
