@@ -33,7 +33,10 @@
     │   ├── NothingNew           13   many calls brought no record that had not come before
     │   ├── MassRemoval          13   a complete scan misses more than half of what is known
     │   └── AnswerNotUnderstood  13   an answer that is not what eBay documents: never "no data"
-    │       └── XmlBroken        13   whole, and not well-formed XML
+    │       ├── ListMissing      13   a success without the list that was asked for
+    │       └── BodyBroken       13   a body that arrived whole and cannot be decoded
+    │           ├── XmlBroken
+    │           └── JsonBroken
     └── Interrupted         130/143   SIGINT, SIGTERM
 
 `code` is a stable word for scripts (`error.code` of --json); the message says what happened and where,
@@ -256,13 +259,15 @@ class AnswerNotUnderstood(EbayError):
     hint = "the cursor stays, so nothing is skipped; run it again with --verbose to see the request"
 
 
-class XmlBroken(AnswerNotUnderstood):
+class ListMissing(AnswerNotUnderstood):
+    pass
+
+
+class BodyBroken(AnswerNotUnderstood):
     """`document` is the body as received, if it is small enough to keep.
 
     `by_a_record` means that one record may be the cause, so asking for fewer records helps.
     """
-
-    code = "bad_xml"
 
     def __init__(self, message: str, *, document: bytes | None = None, by_a_record: bool = True) -> None:
         super().__init__(message)
@@ -272,6 +277,14 @@ class XmlBroken(AnswerNotUnderstood):
 
 class NothingNew(EbayError):
     code = "nothing_new"
+
+
+class XmlBroken(BodyBroken):
+    code = "bad_xml"
+
+
+class JsonBroken(BodyBroken):
+    code = "bad_json"
 
 
 class MassRemoval(EbayError):

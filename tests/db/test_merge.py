@@ -266,3 +266,12 @@ async def test_each_of_many_changed_rows_has_its_event(parts: Store, query: Quer
         await parts.db.transact(lambda c, r=rows: merge(Writer(c, parts.account, "things", None), PARTS, r))  # type: ignore[misc]
     told = query("SELECT entity_key, event, changes FROM ebay_events ORDER BY id")
     assert sorted(told) == [(key, "changed", {"title": ["x", "y"]}) for key in sorted(map(str, range(300)))]
+
+
+async def test_a_change_that_is_nested_too_deeply_to_be_compared_is_refused_as_that_row(store: Store) -> None:
+    """PostgreSQL holds what no JSON decoder reads."""
+    deep = {"raw_payload": msgspec.Raw(b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}")}
+    assert len((await store(thing() | deep, thing("2"))).inserted) == 2
+    with pytest.raises(RowRefused, match="nested too deeply"):
+        await store(thing(hours=1) | deep, thing("2", hours=1))
+    assert len((await store(thing("2", hours=1))).updated) == 1

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import pytest
 
 from ebaysync.families import discover
 from ebaysync.families.family import Family
+from ebaysync.sim.faults_json import SPOILERS
 
 every_family = pytest.mark.parametrize("family", discover().values(), ids=lambda family: family.name)
 Query = Callable[..., list[Any]]
+LISTS = "/(order|payment_dispute_summary|transaction|payout|inventory_item|offer|search)$"
+LIST_OF = {"offers": "/offer$", "inventory": "/inventory_item$"}
 
 
 def versions(query: Query, family: Family) -> list[Any]:
@@ -98,6 +103,67 @@ async def test_an_answer_that_is_a_page_for_people_is_never_taken_for_no_data(
     summary = await b.run(account, family.name)
     assert (summary.status, summary.removed) == ("error", 0)
     assert [len(rows) for rows in versions(query, family)] == known
+
+
+SUCCESS = '<{call}Response xmlns="urn:ebay:apis:eBLBaseComponents"><Ack>%s</Ack>%s</{call}Response>'
+NOT_ASKED_FOR = [  # JSON, XML
+    ("{}", SUCCESS % ("Success", "")),
+    ('{"errors": [{"errorId": 135000}]}', SUCCESS % ("Warning", "<Other/>")),
+    ('{"warnings": [{"errorId": 1}]}', SUCCESS % ("Success", "<SoldList><ItemArray/></SoldList>")),
+    ('{"something": [], "offset": 0}', SUCCESS % ("Success", "<Errors><SeverityCode>Warning</SeverityCode></Errors>")),
+]
+
+
+@every_family
+async def test_a_success_without_what_was_asked_for_is_an_error_that_is_over_when_it_is_over(
+    bench: Callable[..., Any], query: Query, family: Family
+) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    account = await b.add()
+    await b.run(account, family.name)
+    before = versions(query, family)
+    cursors = query("SELECT cursor_value FROM ebay_sync_state")
+    for json, xml in NOT_ASKED_FOR:
+        b.sim.faults.add("body", path="^/(sell|post-order)", says=json, times=None)
+        b.sim.faults.add("body", path="^/ws", says=xml, times=None)
+        summary = await b.run(account, family.name)
+        b.sim.faults.clear()
+        assert (summary.status, summary.removed) == ("error", 0)
+        assert summary.calls <= (2 if family.name == "active_inventory" else 1)
+        assert (summary.failure.code, summary.failure.exit_code) == ("not_understood", 13)
+        assert versions(query, family) == before
+        assert query("SELECT cursor_value FROM ebay_sync_state") == cursors
+    summary = await b.run(account, family.name)
+    assert (summary.status, summary.stored, summary.removed) == ("completed", 0, 0)
+
+
+JSON_FAMILIES = [family for family in discover().values() if not family.calls.startswith("Trading")]
+
+
+@pytest.mark.parametrize(
+    ("family", "what"),
+    [*zip(JSON_FAMILIES, cycle(["control", "deep", "digits"]))],
+    ids=lambda value: getattr(value, "name", value),
+)
+async def test_an_undecodable_record_is_in_quarantine_and_the_others_of_its_page_are_stored(
+    bench: Callable[..., Any], query: Query, family: Family, what: str
+) -> None:
+    b = bench(orders_per_seller=20, sellers=1, things=10)
+    account = await b.add()
+    good = await b.run(account, family.name, dry_run=True)
+    lists = [entry for entry in b.sim.journal if entry.rows and re.search(LIST_OF.get(family.name, LISTS), entry.path)]
+    one = lists[0].rows[0][0]
+    one = one if family.name == "inventory" else one.rpartition("/")[2]  # a SKU may have a slash
+    b.sim.faults.add("json_spoil", path=LISTS, what=what, of=one, times=None)
+    summary = await b.run(account, family.name)
+    b.sim.faults.clear()
+    assert (summary.status, summary.caught_up, summary.quarantined) == ("completed", True, 1)
+    assert summary.stored >= good.stored - 2
+    [(reason, payload)] = query("SELECT reason, payload FROM ebay_quarantine")
+    assert reason
+    assert SPOILERS[what] in payload
+    again = await b.run(account, family.name)
+    assert (again.status, again.quarantined, again.failure) == ("completed", 0, None)
 
 
 @every_family

@@ -9,6 +9,7 @@ import pytest
 
 from ebaysync.ebay.rest import Api
 from ebaysync.families import discover
+from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import Family
 from ebaysync.store.table import NUMERIC
 from ebaysync.sync.sources import open_source
@@ -87,6 +88,9 @@ def test_scopes_are_eBays_own(family: Family) -> None:  # noqa: N802
 
 @every_family
 def test_a_record_that_is_no_record_is_unusable_and_no_crash(family: Family) -> None:
-    for raw in (b"{}", b"[]", b"null", b'"x"', b"1", b"{", b'{"a":' * 2000, b"\xff"):
-        with pytest.raises(ValueError, match=r"\S"):
+    deep, digits = b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'{"a": ' + b"9" * 10**6 + b"}"
+    for raw in (b"{}", b"[]", b"null", b'"x"', b"1", b"{", b'{"a":' * 2000, b"\xff", deep, digits, b'{"a":"\x01"}'):
+        with pytest.raises(Unusable, match=r"\S"):
             family.rows(raw)
+        assert family.key_of(raw) is None
+        assert not family.own_records or family.own_records(raw) in (True, False)

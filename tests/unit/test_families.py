@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import re
 from collections.abc import Callable
@@ -434,3 +435,15 @@ def test_a_dispute_that_needs_no_action_any_more_has_no_date_to_respond_by() -> 
         assert msgspec.json.decode(disputes.compose(versions)) == answered
     still = msgspec.json.encode(answered | {"paymentDisputeStatus": "ACTION_NEEDED"})
     assert msgspec.json.decode(disputes.compose(RecordVersions(listed=listed, detail=still)))["respondByDate"]
+
+
+def test_the_record_is_decoded_once_for_all_of_its_children() -> None:
+    """Decoding it again for each child would make 16,000 line items cost 16,000 times the whole order."""
+    lines = [{"lineItemId": str(number), "quantity": 1} for number in range(2_000)]
+    profile = cProfile.Profile()
+    rows = profile.runcall(FAMILY.rows, order(lineItems=lines))
+    assert {line["order_id"] for line in rows["order_line_items"]} == {ORDER["orderId"]}
+    [reads] = [
+        entry.callcount for entry in profile.getstats() if getattr(entry.code, "co_qualname", "") == "_Shape.read"
+    ]
+    assert reads == 1 + 1 + len(lines)  # the order, the order for the lines, each line

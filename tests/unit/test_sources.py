@@ -16,7 +16,7 @@ from pytest_httpx import HTTPXMock
 from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import ConfigError, XmlBroken
+from ebaysync.errors import AccessDenied, AnswerNotUnderstood, ConfigError, EbayBusy, EbayRejected, XmlBroken
 from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
@@ -254,3 +254,198 @@ async def test_cases_of_one_second_are_read_though_a_page_behind_the_last_is_ref
     created = [NOON - timedelta(days=40)] * 450
     httpx_mock.add_callback(cases(created, reading, "both"), is_reusable=True)
     assert await searched(api) == {str(n) for n in range(450)}
+
+
+# ---- answers that lack something
+
+
+def seller_list(count: int | None) -> httpx.Response:
+    return xml("GetSellerList", f"<ItemArray>{listing(range(count or 0))}</ItemArray>{totals(Entries=count)}")
+
+
+def by_call(**answers: Respond | httpx.Response) -> Respond:
+    def respond(request: httpx.Request) -> httpx.Response:
+        found = answers[request.headers["x-ebay-api-call-name"]]
+        return found if isinstance(found, httpx.Response) else found(request)
+
+    return respond
+
+
+async def test_no_active_list_means_no_listings_only_if_the_sellers_list_counts_none(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    nothing = xml("GetMyeBaySelling", "")
+    for count in (12, None):
+        httpx_mock.reset()
+        httpx_mock.add_callback(by_call(GetMyeBaySelling=nothing, GetSellerList=seller_list(count)), is_reusable=True)
+        with pytest.raises(AnswerNotUnderstood, match="no ActiveList"):
+            await scanned(api, "active_inventory")
+        assert len(httpx_mock.get_requests()) == 2
+    httpx_mock.reset()
+    httpx_mock.add_callback(by_call(GetMyeBaySelling=nothing, GetSellerList=seller_list(0)), is_reusable=True)
+    [found] = await scanned(api, "active_inventory")
+    assert (list(found.records), found.incomplete) == ([], None)
+
+
+async def test_a_later_page_without_its_list_is_the_end_and_the_totals_tell(api: Api, httpx_mock: HTTPXMock) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        if asked(request, "PageNumber") > 1:
+            return xml("GetMyeBaySelling", "")
+        return active(250, None, 250)(request)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    with pytest.raises(AnswerNotUnderstood, match="200 records came, 250 were announced"):
+        await scanned(api, "active_inventory")
+
+
+async def test_purchases_that_are_counted_and_not_sent_put_the_scan_in_doubt(api: Api, httpx_mock: HTTPXMock) -> None:
+    def lost(entries: int) -> httpx.Response:
+        items = f"<ItemArray>{listing(range(3))}</ItemArray>{totals(Pages=1, Entries=entries)}"
+        return xml("GetMyeBayBuying", f"<LostList>{items}</LostList>")
+
+    for entries, short in ((3, False), (2, False), (4, True)):
+        httpx_mock.reset()
+        httpx_mock.add_response(content=lost(entries).content, headers={"content-type": "text/xml"})
+        [found] = await scanned(api, "buyer")
+        assert ids(found.records) == ["0", "1", "2"]
+        assert (found.incomplete is not None) == short, entries
+    assert "LostList counts 4 entries and sends 3" in str(found.incomplete)
+
+
+async def test_one_without_purchases_is_told_from_an_answer_without_anything_by_the_summary(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    headers = {"content-type": "text/xml"}
+    httpx_mock.add_response(content=xml("GetMyeBayBuying", "<BuyingSummary/>").content, headers=headers)
+    [found] = await scanned(api, "buyer")
+    assert (list(found.records), found.incomplete) == ([], None)
+    httpx_mock.add_response(content=xml("GetMyeBayBuying", "").content, headers=headers)
+    with pytest.raises(AnswerNotUnderstood, match="and no BuyingSummary"):
+        await scanned(api, "buyer")
+
+
+async def stocked(api: Api, httpx_mock: HTTPXMock, offers: bytes) -> Any:
+    httpx_mock.reset()
+    items = b'{"total": 2, "inventoryItems": [{"sku": "a"}, {"sku": "b"}]}'
+    pages = {
+        "/sell/inventory/v1/inventory_item": items,
+        "a": b'{"total": 1, "offers": [{"offerId": "1"}]}',
+        "b": offers,
+    }
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        content = pages[request.url.params.get("sku", request.url.path)]
+        return httpx.Response(200, content=content, headers={"content-type": "application/json"})
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan = discover()["inventory"](api).scan
+    assert scan
+    [found] = [page async for page in scan(["inventory", "offers"])]
+    return found["offers"]
+
+
+async def test_the_offers_of_a_sku_cost_no_other_sku_its_offers(api: Api, httpx_mock: HTTPXMock) -> None:
+    def offer_ids(page: ScanPage) -> list[str]:
+        return [msgspec.json.decode(record)["offerId"] for record in page.records]
+
+    whole = await stocked(api, httpx_mock, b'{"total": "2.0", "offers": [{"offerId": "2"}, {"offerId": "3"}]}')
+    assert (offer_ids(whole), whole.incomplete) == (["1", "2", "3"], None)
+    short = await stocked(api, httpx_mock, b'{"total": 3, "offers": [{"offerId": "2"}, {"offerId": "3"}]}')
+    assert offer_ids(short) == ["1", "2", "3"]
+    assert "counts 3 offers of a SKU and sends 2" in str(short.incomplete)
+    for nothing in (b"{}", b'{"errors": [{"errorId": 25001}]}', b'{"total": 3}'):
+        failed = await stocked(api, httpx_mock, nothing)
+        assert offer_ids(failed) == ["1"]
+        assert failed.incomplete is not None
+    broken = await stocked(
+        api, httpx_mock, b'{"total": 2, "offers": [{"offerId": "2", "x": "\x01"}, {"offerId": "3"}]}'
+    )
+    assert (offer_ids(broken), [each.key for each in broken.broken]) == (["1", "3"], ["2"])
+    assert broken.incomplete is None
+
+
+async def test_counters_that_are_text_count(api: Api, httpx_mock: HTTPXMock) -> None:
+    created = {"value": (NOON - timedelta(days=3)).isoformat()}
+    answer = {
+        "members": [{"caseId": 1, "caseStatusEnum": "CLOSED", "creationDate": created}],
+        "paginationOutput": {"limit": "200", "offset": "0", "totalEntries": "1", "totalPages": "1"},
+        "totalNumberOfCases": 1,
+    }
+    httpx_mock.add_response(json=answer)
+    assert await searched(api) == {"1"}
+    assert len(httpx_mock.get_requests()) == 1
+
+
+# ---- messages
+
+
+def mailbox(refused: dict[str, Respond | httpx.Response], summary: str) -> Respond:
+    """A message in each folder, unless the test has another answer for it."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        found = re.search(rb"<FolderID>(\w*)</FolderID>", request.content)
+        if found is None:
+            return xml("GetMyMessages", summary)
+        folder = found[1].decode()
+        answer = refused.get(folder, xml("GetMyMessages", f"<Messages>{message(folder)}</Messages>"))
+        return answer if isinstance(answer, httpx.Response) else answer(request)
+
+    return respond
+
+
+def message(folder: str) -> str:
+    return f"<Message><MessageID>m{folder}</MessageID></Message>"
+
+
+def folders(*ids: str) -> str:
+    return f"<Summary>{''.join(f'<FolderSummary><FolderID>{i}</FolderID></FolderSummary>' for i in ids)}</Summary>"
+
+
+REFUSED = xml("GetMyMessages", error(20128), "Failure")
+
+
+async def test_a_folder_that_is_refused_is_noted_and_the_others_are_read(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_callback(mailbox({"3": REFUSED}, folders("3", "7")), is_reusable=True)
+    reader = PageReader(discover()["messages"](api).ask, lambda record: record, 200)  # type: ignore[arg-type]
+    span = Slice(NOON - timedelta(days=3), NOON)
+    slices = [found async for found in read(reader, span, timedelta(days=1), ahead=1)]
+    assert [found.slice.end for found in slices][-1] == NOON
+    for found in slices:
+        assert re.findall(r"m\d", str(found.records)) == ["m0", "m1", "m7"]
+        assert found.partial is None
+        assert found.note == "folder 3: GetMyMessages: eBay answered Failure 20128"
+    refusals = [request for request in httpx_mock.get_requests() if b"<FolderID>3</FolderID>" in request.content]
+    assert len(refusals) == 1
+
+
+async def test_a_folder_without_an_id_or_its_list_does_not_stop_the_mailbox(api: Api, httpx_mock: HTTPXMock) -> None:
+    ask = discover()["messages"](api).ask
+    assert ask
+    nothing = xml("GetMyMessages", "")
+    httpx_mock.add_callback(mailbox({"3": nothing}, folders("3", "", "7")), is_reusable=True)
+    page = await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+    assert re.findall(r"m\d", str(page.records)) == ["m0", "m1", "m7"]
+    assert page.note == (
+        "folder 3: GetMyMessages: the answer has no Messages; "
+        "folder without id: GetMyMessages: a folder has no FolderID"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (REFUSED, EbayRejected),
+        (xml("GetMyMessages", ""), AnswerNotUnderstood),
+        (httpx.Response(403), AccessDenied),
+        (xml("GetMyMessages", error(10007), "Failure"), EbayBusy),
+    ],
+    ids=["refused", "without a list", "denied", "busy"],
+)
+async def test_a_mailbox_without_any_folder_is_an_error(
+    api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, raised: type[Exception]
+) -> None:
+    ask = discover()["messages"](api).ask
+    assert ask
+    httpx_mock.add_callback(mailbox(dict.fromkeys(["0", "1", "3"], answer), folders("3")), is_reusable=True)
+    with pytest.raises(raised):
+        await ask(Slice(NOON - timedelta(days=3), NOON), 0)

@@ -27,12 +27,15 @@ from ebaysync.errors import (
     EbayRejected,
     EbaysyncError,
     EbayUnreachable,
+    ListMissing,
     PageOutOfRange,
     QuotaSpent,
     RateLimited,
     Unauthorized,
     XmlBroken,
 )
+from ebaysync.families import discover
+from ebaysync.families.decoder import Unusable
 from ebaysync.log import Secret
 
 HOSTS = Hosts("https://api.ebay.com", "https://apiz.ebay.com", "https://auth.ebay.com")
@@ -154,15 +157,24 @@ ASKED = {
         + "".join(
             f"<{name}><Include>true</Include><DurationInDays>30</DurationInDays>{PAGES.format(1)}</{name}>"
             for name in ("WonList", "LostList")
-        ),
+        )
+        + "<BuyingSummary><Include>true</Include></BuyingSummary>",
     ),
+}
+EMPTY = {  # the least that an answer without records must have
+    "summary": "<Summary/>",
+    "headers": "<Messages/>",
+    "bodies": "<Messages/>",
+    "selling": "<ActiveList/>",
+    "seller list": "<ItemArray/>",
+    "buying": "<LostList/>",
 }
 
 
 @pytest.mark.parametrize("which", sorted(CALLS))
 async def test_the_question_is_asked_as_ebay_documents_it(api: Api, httpx_mock: HTTPXMock, which: str) -> None:
     call, level, fields = ASKED[which]
-    httpx_mock.add_response(content=answer(call, ""), headers=XML)
+    httpx_mock.add_response(content=answer(call, EMPTY[which]), headers=XML)
     await CALLS[which](api)
     [request] = httpx_mock.get_requests()
     assert (request.method, str(request.url)) == ("POST", "https://api.ebay.com/ws/api.dll")
@@ -184,7 +196,7 @@ async def test_the_elements_of_a_question_are_those_of_the_wsdl_in_its_order(
     api: Api, httpx_mock: HTTPXMock, wsdl: dict[str, list[tuple[str, str, bool]]], which: str
 ) -> None:
     call = ASKED[which][0]
-    httpx_mock.add_response(content=answer(call, ""), headers=XML)
+    httpx_mock.add_response(content=answer(call, EMPTY[which]), headers=XML)
     await CALLS[which](api)
 
     def compare(element: Any, kind: str) -> None:
@@ -226,7 +238,7 @@ def test_what_is_always_a_list_is_what_the_wsdl_lets_repeat(wsdl: dict[str, list
 
 
 async def test_an_unknown_marketplace_is_asked_as_the_united_states(api: Api, httpx_mock: HTTPXMock) -> None:
-    httpx_mock.add_response(content=answer("GetMyMessages", ""), headers=XML, is_reusable=True)
+    httpx_mock.add_response(content=answer("GetMyMessages", "<Summary/>"), headers=XML, is_reusable=True)
     for api.marketplace_id in (None, "EBAY_XX", "EBAY_GB"):
         await trading_messages.my_messages_summary(api)
     assert [request.headers["x-ebay-api-siteid"] for request in httpx_mock.get_requests()] == ["0", "0", "3"]
@@ -320,7 +332,7 @@ async def test_a_failure_is_told_by_its_code_whatever_the_http_status(
 
 async def test_a_token_that_is_refused_with_another_status_is_renewed_as_well(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(status_code=500, content=refusal(CALL, 21917053), headers=XML)
-    httpx_mock.add_response(content=answer(CALL, ""), headers=XML)
+    httpx_mock.add_response(content=answer(CALL, "<ActiveList/>"), headers=XML)
     assert (await trading_lists.my_ebay_selling_active(api, 1)).records == ()
     sent = [request.headers["x-ebay-api-iaf-token"] for request in httpx_mock.get_requests()]
     assert sent == ["token-1", "token-2"]
@@ -336,7 +348,7 @@ async def test_a_refused_token_is_renewed_once_then_the_seller_must_consent(
 ) -> None:
     refused: dict[str, Any] = {"content": refusal(CALL, code), "headers": XML} if code else {"status_code": 401}
     httpx_mock.add_response(**refused)
-    httpx_mock.add_response(content=answer(CALL, ""), headers=XML)
+    httpx_mock.add_response(content=answer(CALL, "<ActiveList/>"), headers=XML)
     assert (await trading_lists.my_ebay_selling_active(api, 1)).records == ()
     sent = [request.headers["x-ebay-api-iaf-token"] for request in httpx_mock.get_requests()]
     assert sent == ["token-1", "token-2"]
@@ -361,7 +373,7 @@ async def test_warnings_are_logged_as_codes_without_their_texts(
     api: Api, httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
 ) -> None:
     warning = "<Errors><LongMessage>for buyer_1</LongMessage><ErrorCode>42</ErrorCode>"
-    body = answer(CALL, f"{warning}<SeverityCode>Warning</SeverityCode></Errors>", "Warning")
+    body = answer(CALL, f"{warning}<SeverityCode>Warning</SeverityCode></Errors><ActiveList/>", "Warning")
     httpx_mock.add_response(content=body, headers=XML)
     with caplog.at_level(logging.WARNING, "ebaysync"):
         await trading_lists.my_ebay_selling_active(api, 1)
@@ -386,7 +398,7 @@ async def test_pages_of_listings_say_how_many_there_are(api: Api, httpx_mock: HT
     bodies = [
         answer(CALL, f"<ActiveList>{array}{totals(2, 203)}</ActiveList>"),
         answer(CALL, f"<ActiveList>{array}</ActiveList>"),
-        answer(CALL, ""),
+        answer(CALL, "<ActiveList/>"),
         answer(CALL, f"<ActiveList>{totals(0, 0)}</ActiveList>", "Warning"),
     ]
     for body in bodies:
@@ -417,12 +429,13 @@ async def test_a_sellers_list_says_whether_there_is_more(api: Api, httpx_mock: H
 async def test_folders_are_inbox_and_sent_and_the_sellers_own(api: Api, httpx_mock: HTTPXMock) -> None:
     own = "<FolderSummary><FolderID>7</FolderID><FolderName>Own</FolderName></FolderSummary>"
     inbox = "<FolderSummary><FolderID>0</FolderID></FolderSummary>"
-    for inner in (f"<Summary>{own}{inbox}</Summary>", "<Summary/>", ""):
+    nameless = "<FolderSummary><FolderName>x</FolderName></FolderSummary><FolderSummary/>"
+    for inner in (f"<Summary>{own}{inbox}</Summary>", "<Summary/>", f"<Summary>{nameless}{own}</Summary>"):
         httpx_mock.add_response(content=answer("GetMyMessages", inner), headers=XML)
     assert [await trading_messages.my_messages_summary(api) for _ in range(3)] == [
         ["0", "1", "7"],
         ["0", "1"],
-        ["0", "1"],
+        ["0", "1", "", "7"],
     ]
 
 
@@ -464,12 +477,31 @@ async def test_purchases_are_one_record_for_each_transaction_in_both_shapes(api:
     }
 
 
-async def test_a_purchase_that_is_no_purchase_is_not_understood(api: Api, httpx_mock: HTTPXMock) -> None:
-    odd = "<WonList><OrderTransactionArray><OrderTransaction><Order>x</Order></OrderTransaction>"
-    body = answer("GetMyeBayBuying", f"{odd}</OrderTransactionArray></WonList>")
+async def test_a_purchase_that_is_no_purchase_is_left_to_the_family_and_the_others_stay(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    shapes = ("<Order>x</Order>", "<Transaction><T>3</T></Transaction>")
+    rows = "".join(f"<OrderTransaction>{shape}</OrderTransaction>" for shape in shapes)
+    body = answer("GetMyeBayBuying", f"<WonList><OrderTransactionArray>{rows}</OrderTransactionArray></WonList>")
     httpx_mock.add_response(content=body, headers=XML)
-    with pytest.raises(AnswerNotUnderstood, match="OrderTransaction"):
-        await trading_lists.my_ebay_buying(api, ["WonList"], 1)
+    found = as_json((await trading_lists.my_ebay_buying(api, ["WonList"], 1))["WonList"].records)
+    assert found == [
+        {"List": "WonList", "OrderTransaction": {"Order": "x"}},
+        {"List": "WonList", "Transaction": {"T": "3"}},
+    ]
+    with pytest.raises(Unusable):
+        discover()["buyer"].rows(msgspec.json.encode(found[0]))
+
+
+async def test_a_success_with_a_severe_error_is_a_partial_failure(api: Api, httpx_mock: HTTPXMock) -> None:
+    array = f"<ActiveList><ItemArray>{items(range(2))}</ItemArray></ActiveList>"
+    for inner in (array, "<ActiveList/>"):
+        body = refusal(CALL, 10007, "Success").replace(b"</GetMye", f"{inner}</GetMye".encode())
+        httpx_mock.add_response(content=body, headers=XML, is_reusable=inner != array)
+    page = await trading_lists.my_ebay_selling_active(api, 1)
+    assert (len(page.records), type(page.partial)) == (2, EbayBusy)
+    with pytest.raises(EbayBusy):
+        await trading_lists.my_ebay_selling_active(api, 1)
 
 
 # ---- samples
@@ -487,7 +519,6 @@ COUNTS: dict[str, tuple[Callable[[Api], Any], Any]] = {
     "GetMyeBayBuying-WonList.xml": (BUYING_ALL, {"WonList": 1}),
     "GetMyeBayBuying-empty.synthetic.xml": (BUYING_ALL, {}),
     "GetMyeBaySelling-ActiveList-official.xml": (CALLS["selling"], 3),
-    "GetMyeBaySelling-SoldList.xml": (CALLS["selling"], 0),
     "GetMyeBaySelling-variations.xml": (CALLS["selling"], 2),
     "warning.synthetic.xml": (CALLS["headers"], 0),
 }
@@ -498,10 +529,20 @@ ERRORS: dict[str, tuple[type[EbayError], int | None]] = {
     "error-internal-10007.synthetic.xml": (EbayBusy, 10007),
     "error-multiple.synthetic.xml": (EbayRejected, 11),
 }
+OTHER_LISTS = {"GetMyeBaySelling-SoldList.xml"}
+
+
+async def test_another_list_than_the_one_that_was_asked_for_is_an_error(
+    api: Api, httpx_mock: HTTPXMock, samples: Path
+) -> None:
+    for name in OTHER_LISTS:
+        httpx_mock.add_response(content=(samples / name).read_bytes(), headers=XML)
+        with pytest.raises(ListMissing, match="no ActiveList"):
+            await trading_lists.my_ebay_selling_active(api, 1)
 
 
 def test_no_sample_is_left_out(samples: Path) -> None:
-    assert {path.name for path in samples.glob("*.xml")} == COUNTS.keys() | ERRORS.keys()
+    assert {path.name for path in samples.glob("*.xml")} == COUNTS.keys() | ERRORS.keys() | OTHER_LISTS
 
 
 def count(result: Any) -> Any:

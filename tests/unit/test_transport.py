@@ -242,6 +242,16 @@ async def test_a_204_is_nothing_only_where_the_caller_says_so(api: Api, httpx_mo
         await api.get("api", "/x", fulfillment.OrdersPage)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("120", 120), ("9" * 400, 10**12 - 1), ("-1", None), ("soon", None), ("²", None), ("9" * 9 + " Nov 2026", None)],
+)
+def test_a_wait_of_any_number_of_digits_is_read_without_an_error(text: str, seconds: float | None) -> None:
+    request = Request("GET", "https://api.ebay.com/x")
+    headers = httpx.Headers([(b"retry-after", text.encode())])
+    assert Answer(429, headers, b"", request).retry_after(NOON) == seconds
+
+
 async def test_html_in_place_of_json_is_not_understood(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(html="<html>maintenance</html>")
     with pytest.raises(AnswerNotUnderstood, match="text/html"):

@@ -237,3 +237,52 @@ async def test_an_answer_that_is_known_already_is_not_asked_for_again() -> None:
     portions = [p async for p in read(index.source, Slice(START, START + 2 * DAY), DAY, known=known)]
     assert keys(portions) == {"x"}
     assert len(index.asked) == 1
+
+
+def page_of(total: int, rows: int, broken: int = 0, note: str | None = None) -> Page:
+    some = tuple((b"broken %d" % number, "reason") for number in range(broken))
+    return Page(total, tuple(b"%d" % number for number in range(rows)), more=False, broken=some, note=note)
+
+
+async def test_broken_records_count_as_come_and_are_handed_on_with_the_note() -> None:
+    async def ask(window: Slice, offset: int) -> Page:
+        return page_of(5, 3, 2, "a folder is left out")
+
+    [portion] = [each async for each in read(PageReader(ask, bytes, 5), Slice(START, START + DAY), DAY)]
+    assert (len(portion.records), [reason for _, reason in portion.broken]) == (3, ["reason", "reason"])
+    assert (portion.note, portion.partial) == ("a folder is left out", None)
+
+
+async def test_broken_records_of_one_second_are_read_page_by_page_with_the_others() -> None:
+    rows = [b"%d" % number for number in range(25)]
+    asked = 0
+
+    async def ask(window: Slice, offset: int) -> Page:
+        nonlocal asked
+        asked += 1
+        some = rows[offset : offset + 10]
+        good = tuple(row for row in some if not row.endswith(b"7"))
+        broken = tuple((row, "odd") for row in some if row.endswith(b"7"))
+        return Page(25, good, more=offset + 10 < 25, broken=broken)
+
+    [portion] = [
+        each async for each in read(PageReader(ask, bytes, 10), Slice(START, START + timedelta(seconds=1)), DAY)
+    ]
+    assert {*portion.records, *(document for document, _ in portion.broken)} == set(rows)
+    assert len(portion.broken) == 2
+    assert asked == 1 + 2 * 3
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+async def test_a_total_beyond_all_reason_ends_in_an_error_and_in_no_endless_reading(rows: int) -> None:
+    asked = 0
+
+    async def ask(window: Slice, offset: int) -> Page:
+        nonlocal asked
+        asked += 1
+        return page_of(9_999_999_999, 0 if offset else rows)
+
+    second = Slice(START, START + timedelta(seconds=1))
+    with pytest.raises(AnswerNotUnderstood):
+        _ = [each async for each in read(PageReader(ask, bytes, 10), second, DAY)]
+    assert asked <= 30

@@ -219,3 +219,45 @@ def test_the_memory_does_not_grow_with_the_document() -> None:
 
     small, large = peaks()
     assert large < small * 1.3
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 10**9])
+@pytest.mark.parametrize("head", ["\n", " \t\r\n", "\ufeff", "\ufeff\n ", "\n\ufeff"], ids=ascii)
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-8"?>'])
+def test_white_space_or_a_byte_order_mark_before_the_document_is_no_fault(
+    head: str, declaration: str, piece: int
+) -> None:
+    document = read(f"{head}{declaration}<R><L><I>\ufeff x</I></L></R>", piece)
+    assert records(document) == [{"#text": "\ufeff x"}]
+
+
+@pytest.mark.parametrize("piece", [1, 5, 8, 9, 10**9])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("&#xD83D;&#xDE00;", "😀"),
+        ("&#xd83d;&#xde00;", "😀"),
+        ("&#55357;&#56832;", "😀"),
+        ("&#x0D83D;&#056832;", "😀"),
+        ("a&#xD83D;&#xDE00;&#xD83D;&#xDE01;b", "a😀😁b"),
+        ("&#xDBFF;&#xDFFF;", "\U0010ffff"),
+        ("a&#xD83D;b", "ab"),
+        ("a&#xDE00;&#xD83D;b", "ab"),
+        ("a&#xD83D; &#xDE00;b", "a b"),
+        ("a&#xD83D;&#xD83D;&#xDE00;b", "a😀b"),
+        ("a&#xD83D;&#233;b", "aéb"),
+        ("&#55000;&#57500;", "\ud6d8\ue09c"),
+        ("<![CDATA[&#xD83D;&#xDE00;]]>", "&#xD83D;&#xDE00;"),
+    ],
+)
+def test_a_surrogate_pair_of_two_references_is_one_character(text: str, value: str, piece: int) -> None:
+    assert records(read(f"<R><L><I><t>{text}</t></I></L></R>", piece)) == [{"t": value}]
+
+
+def test_an_element_with_very_many_attributes_is_refused_and_blamed_on_a_record() -> None:
+    few, many = (" ".join(f'a{n}="{n}"' for n in range(count)) for count in (xml.MOST_ATTRIBUTES, 20_000))
+    assert len(records(read(f"<R><L><I {few}/></L></R>"))[0]) == xml.MOST_ATTRIBUTES
+    for body in (f"<R><L><I/><I><t {many}/></I></L></R>", f"<R><L/><t {many}/></R>"):
+        with pytest.raises(XmlBroken, match="20000 attributes") as caught:
+            read(body)
+        assert caught.value.by_a_record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
@@ -241,6 +242,9 @@ async def _upsert(
     connection: AsyncConnection, environment: str, name: str, owner: identity.User, stated: Consent
 ) -> Account:
     own = ACCOUNTS.c
+    marketplace = stated.marketplace_id or owner.registration_marketplace_id
+    if not re.fullmatch("[A-Za-z0-9_]{1,50}", marketplace or "EBAY_US"):
+        raise UsageError(f"{marketplace!r} is no marketplace id", hint="such as EBAY_GB; nothing was stored")
     other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
     taken = select(own.name).where(own.name != name, literal(name).in_(other_names))
     if (other := await connection.scalar(taken)) is not None:
@@ -265,7 +269,7 @@ async def _upsert(
         environment=environment,
         ebay_user_id=owner.user_id,
         username=owner.username,
-        marketplace_id=stated.marketplace_id or owner.registration_marketplace_id,
+        marketplace_id=marketplace,
     )
     new = {
         "username": func.coalesce(statement.excluded.username, own.username),

@@ -14,7 +14,7 @@ from typing import Any
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, check
+from ebaysync.ebay.rest import Answered, Text, check
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.log import Secret
 
@@ -36,18 +36,22 @@ class _Rate(Answered, frozen=True):
 
 
 class _Resource(Answered, frozen=True):
-    name: str = ""
+    TEXTS = ("name",)
+
+    name: Text = None
     rates: tuple[_Rate, ...] | None = None
 
 
 class _Limit(Answered, frozen=True):
-    api_context: str = ""
-    api_name: str = ""
+    TEXTS = ("api_context", "api_name")
+
+    api_context: Text = None
+    api_name: Text = None
     resources: tuple[_Resource, ...] | None = None
 
 
 class _Answer(Answered, frozen=True):
-    rate_limits: tuple[_Limit, ...] | None = None
+    rate_limits: tuple[_Limit, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
 
     def checked(answer: Answer) -> _Answer:
-        return _Answer() if answer.status == 204 else check(answer, _Answer, transport)
+        return _Answer(()) if answer.status == 204 else check(answer, _Answer, transport)
 
     answered = await transport.send_once(request, checked)
     found: dict[str, Report] = {}
@@ -81,9 +85,9 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
 def _reports(answered: _Answer) -> list[Report]:
     found = (
         _report(api, rate)
-        for limit in answered.rate_limits or ()
+        for limit in answered.rate_limits
         for resource in limit.resources or ()
-        if (api := limits.api_of_report(limit.api_context, limit.api_name, resource.name))
+        if (api := limits.api_of_report(limit.api_context or "", limit.api_name or "", resource.name or ""))
         for rate in resource.rates or ()
         if _number(rate.time_window) == DAY
     )

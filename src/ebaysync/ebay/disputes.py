@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, stamp
+from ebaysync.ebay.rest import Api, ListPage, is_record, stamp
 
 QUOTAS = (
     Quota("dispute_summary", 250_000, r"^/sell/fulfillment/v1/payment_dispute_summary", r"fulfil\w*/.*dispute.*summar"),
@@ -22,11 +22,10 @@ PATH = "/sell/fulfillment/v1/payment_dispute"
 PAGE = 200
 
 
-class DisputesPage(Answered, frozen=True):
-    total: int
-    payment_dispute_summaries: tuple[msgspec.Raw, ...] = ()
-    next: str | None = None
-    limit: int | None = None
+class DisputesPage(ListPage, frozen=True):
+    LISTS = ("paymentDisputeSummaries",)
+
+    payment_dispute_summaries: tuple[msgspec.Raw, ...] | None = None
 
 
 async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) -> DisputesPage:
@@ -42,4 +41,6 @@ async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) ->
 
 async def dispute(api: Api, dispute_id: str) -> bytes:
     """One dispute with its details. Raises RecordNotFound."""
-    return bytes(await api.get("apiz", f"{PATH}/{quote(dispute_id, safe='')}", msgspec.Raw))
+    path = f"{PATH}/{quote(dispute_id, safe='')}"
+    found: msgspec.Raw = await api.get("apiz", path, msgspec.Raw, missing=is_record("paymentDisputeId", dispute_id))
+    return bytes(found)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, stamp
+from ebaysync.ebay.rest import Api, ListPage, stamp
 
 QUOTAS = (Quota("finances", 15_000, r"^/sell/finances/", r"/finances?/"),)
 
@@ -20,18 +20,16 @@ PATH = "/sell/finances/v1"
 PAGE = 200
 
 
-class TransactionsPage(Answered, frozen=True):
-    total: int | None = None
+class TransactionsPage(ListPage, frozen=True):
+    LISTS = ("transactions",)
+
     transactions: tuple[msgspec.Raw, ...] | None = None
-    next: str | None = None
-    limit: int | None = None
 
 
-class PayoutsPage(Answered, frozen=True):
-    total: int | None = None
+class PayoutsPage(ListPage, frozen=True):
+    LISTS = ("payouts",)
+
     payouts: tuple[msgspec.Raw, ...] | None = None
-    next: str | None = None
-    limit: int | None = None
 
 
 async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0) -> TransactionsPage:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, stamp
+from ebaysync.ebay.rest import Api, ListPage, is_record, stamp
 from ebaysync.errors import EbayRejected
 
 QUOTAS = (
@@ -29,11 +29,16 @@ PAGE = 200
 BOUND_IN_FUTURE = 30850
 
 
-class OrdersPage(Answered, frozen=True):
-    total: int
-    orders: list[msgspec.Raw]
-    next: str | None = None
-    limit: int | None = None
+class OrdersPage(ListPage, frozen=True):
+    LISTS = ("orders",)
+
+    orders: list[msgspec.Raw] | None = None
+
+    def missing(self) -> str | None:
+        """eBay's answers always have both, so an empty list without a total is no answer."""
+        if self.orders is None or (not self.orders and not self.broken and self.total is None):
+            return "the answer has no orders, or no total"
+        return None
 
 
 async def orders(api: Api, modified_from: datetime, modified_to: datetime, offset: int = 0) -> OrdersPage:
@@ -50,4 +55,6 @@ async def order(api: Api, order_id: str) -> bytes:
     """One order with what the list leaves out. Raises RecordNotFound."""
     if order_id.strip(".") == "":
         raise EbayRejected(f"{order_id!r} cannot be asked for: in a path it means another place")
-    return bytes(await api.get("api", f"{PATH}/{quote(order_id, safe='')}", msgspec.Raw))
+    path = f"{PATH}/{quote(order_id, safe='')}"
+    found: msgspec.Raw = await api.get("api", path, msgspec.Raw, missing=is_record("orderId", order_id))
+    return bytes(found)

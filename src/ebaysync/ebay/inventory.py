@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api
-from ebaysync.errors import RecordNotFound
+from ebaysync.ebay.rest import Api, ListPage
+from ebaysync.errors import AnswerNotUnderstood, RecordNotFound
 
 QUOTAS = (Quota("inventory", 2_000_000, r"^/sell/inventory/", r"^sell/inventory/"),)
 
@@ -24,16 +24,16 @@ NO_OFFER = 25713
 _HEADERS = (("Accept-Language", "en-US"),)
 
 
-class ItemsPage(Answered, frozen=True):
-    total: int
-    inventory_items: tuple[msgspec.Raw, ...] = ()
-    next: str | None = None
+class ItemsPage(ListPage, frozen=True):
+    LISTS = ("inventoryItems",)
+
+    inventory_items: tuple[msgspec.Raw, ...] | None = None
 
 
-class OffersPage(Answered, frozen=True):
-    total: int = 0
-    offers: tuple[msgspec.Raw, ...] = ()
-    next: str | None = None
+class OffersPage(ListPage, frozen=True):
+    LISTS = ("offers",)
+
+    offers: tuple[msgspec.Raw, ...] | None = None
 
 
 async def items(api: Api, offset: str = "0") -> ItemsPage:
@@ -50,12 +50,19 @@ async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
     except RecordNotFound as error:
         if error.error_id != NO_OFFER:
             raise
-        return OffersPage()
+        return OffersPage(total=0)
 
 
 def next_offset(page: ItemsPage | OffersPage) -> str | None:
     """The offset of the next page; None if this is the last. Only the offset is taken from eBay's `next`, so that an
-    answer cannot send us to another host."""
+    answer cannot send us to another host. Raises AnswerNotUnderstood."""
     if not page.next:
         return None
-    return parse_qs(urlsplit(page.next).query).get("offset", [None])[0]
+    try:
+        query = urlsplit(page.next).query
+    except ValueError:
+        raise AnswerNotUnderstood("`next` of a page of the inventory is no address") from None
+    offset: str | None = parse_qs(query).get("offset", [None])[0]
+    if offset is None:
+        raise AnswerNotUnderstood("`next` of a page of the inventory has no offset")
+    return offset

@@ -5,19 +5,40 @@ eBay shows the private key in the answer to createSigningKey, and never again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import check
+from ebaysync.ebay.rest import Answered, Count, check
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.log import Secret
 
 QUOTAS = (Quota("key_management", None, r"^/developer/key_management/", r"developer/.*key.?management"),)
 
+LIFE = 3 * 365 * 86_400  # seconds
 PATH = "/developer/key_management/v1/signing_key"
 
 
-class SigningKey(msgspec.Struct, rename="camel", frozen=True):
+class _Answer(Answered, frozen=True):
+    """Lenient, because eBay shows the key once and a strict decoder would lose it: times may be text or missing."""
+
+    COUNTS = ("creation_time", "expiration_time")
+
+    signing_key_id: str
+    jwe: str
+    private_key: str
+    signing_key_cipher: str = "ED25519"
+    public_key: str = ""
+    creation_time: Count = None
+    expiration_time: Count = None
+
+    def __repr__(self) -> str:
+        return f"_Answer({self.signing_key_id})"
+
+
+@dataclass(frozen=True)
+class SigningKey:
     """Times in seconds since 1970."""
 
     signing_key_id: str
@@ -26,10 +47,7 @@ class SigningKey(msgspec.Struct, rename="camel", frozen=True):
     jwe: str
     creation_time: int
     expiration_time: int
-    private_key: str
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.signing_key_id})"
+    private_key: str = field(repr=False)
 
 
 async def create(transport: Transport, token: Secret) -> SigningKey:
@@ -43,10 +61,20 @@ async def create(transport: Transport, token: Secret) -> SigningKey:
     body = msgspec.json.encode({"signingKeyCipher": "ED25519"})
     request = Request("POST", transport.hosts.apiz + PATH, (), headers, body)
 
-    def checked(answer: Answer) -> SigningKey:
+    def checked(answer: Answer) -> _Answer:
         created = answer.status == 201
-        found = check(Answer(200, answer.headers, answer.body, request) if created else answer, SigningKey, transport)
+        found = check(Answer(200, answer.headers, answer.body, request) if created else answer, _Answer, transport)
         Secret(found.private_key)  # the redactor knows it from now on
         return found
 
-    return await transport.send_once(request, checked)
+    found = await transport.send_once(request, checked)
+    since = found.creation_time or int(transport.clock.now().timestamp())
+    return SigningKey(
+        found.signing_key_id,
+        found.signing_key_cipher,
+        found.public_key,
+        found.jwe,
+        since,
+        found.expiration_time or since + LIFE,
+        found.private_key,
+    )

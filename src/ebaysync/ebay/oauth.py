@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, check, decoded
+from ebaysync.ebay.rest import Answered, Count, check, decoded
 from ebaysync.ebay.transport import Answer, Request, Transport
-from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayRejected, KeysetRejected
+from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayError, EbayRejected, KeysetRejected
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
 
@@ -35,11 +35,13 @@ TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
 APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 
-class _Grant(msgspec.Struct, frozen=True):
+class _Grant(Answered, frozen=True, rename=None):
     """Lenient, because a code works only once and a strict decoder would lose it: lifetimes may be text or missing."""
 
+    COUNTS: ClassVar[tuple[str, ...]] = ("expires_in",)
+
     access_token: str
-    expires_in: int | str | None = None
+    expires_in: Count = None
 
 
 G = TypeVar("G", bound=_Grant)
@@ -65,9 +67,11 @@ class Consented(msgspec.Struct, frozen=True):
     """seconds"""
 
 
-class _CodeGrant(_Grant, frozen=True):
+class _CodeGrant(_Grant, frozen=True, rename=None):
+    COUNTS = ("expires_in", "refresh_token_expires_in")
+
     refresh_token: str | None = None
-    refresh_token_expires_in: int | str | None = None
+    refresh_token_expires_in: Count = None
 
 
 def consent_page(auth_host: str, keyset: Keyset, scopes: Sequence[str], state: str) -> str:
@@ -92,7 +96,7 @@ async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consen
     grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
     if not _is_token(grant.refresh_token or ""):
         raise AnswerNotUnderstood("what eBay answered to the code has no refresh token")
-    lasts = _seconds(grant.refresh_token_expires_in, REFRESH_SECONDS)
+    lasts = grant.refresh_token_expires_in or REFRESH_SECONDS
     return Consented(_granted(grant), Secret(grant.refresh_token or ""), lasts)
 
 
@@ -126,7 +130,7 @@ async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind:
     request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, body, DEADLINE)
 
     def checked(answer: Answer) -> G:
-        if answer.status in (400, 401):
+        if answer.status in (400, 401) or _refuses(answer):
             raise _refused(answer, keyset, what)
         return check(answer, kind, transport)
 
@@ -137,17 +141,19 @@ async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind:
 
 
 def _granted(grant: _Grant) -> Grant:
-    return Grant(Secret(grant.access_token), _seconds(grant.expires_in, ACCESS_SECONDS))
-
-
-def _seconds(value: int | str | None, usual: int) -> int:
-    """A lifetime in seconds from eBay's answer, or the usual one."""
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) else usual
+    return Grant(Secret(grant.access_token), grant.expires_in or ACCESS_SECONDS)
 
 
 def _is_token(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable()
+
+
+def _refuses(answer: Answer) -> bool:
+    """Whether a 200 holds an OAuth error instead of a token."""
+    try:
+        return answer.status == 200 and bool(decoded(answer, _Refusal).error)
+    except EbayError:
+        return False
 
 
 def _refused(answer: Answer, keyset: Keyset, what: str) -> Exception:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, stamp
+from ebaysync.ebay.rest import Answered, Api, Count, ListPage, fields_of, stamp, text
 from ebaysync.errors import AnswerNotUnderstood
 
 QUOTAS = (
@@ -30,36 +30,43 @@ PAGE = 200
 SLACK = timedelta(seconds=1)  # eBay may round the bounds
 
 
-class Paging(msgspec.Struct, rename="camel", frozen=True):
-    total_entries: int = 0
-    limit: int = 0
+class Paging(Answered, frozen=True):
+    COUNTS = ("total_entries", "limit")
+
+    total_entries: Count = None
+    limit: Count = None
 
 
-class SearchPage(msgspec.Struct, rename="camel", frozen=True):
+class SearchPage(ListPage, frozen=True):
+    """`total` is the number of cancellations. Returns have it too, as a 0 that means nothing."""
+
+    COUNTS = (*ListPage.COUNTS, "total_number_of_cases", "total_number_of_inquiries")
+    LISTS = ("members", "cancellations")
+
     members: list[msgspec.Raw] | None = None
     cancellations: list[msgspec.Raw] | None = None
     pagination_output: Paging | None = None
-    total_number_of_cases: int | None = None
-    total_number_of_inquiries: int | None = None
-    total_of_cancellations: int | None = msgspec.field(default=None, name="total")
-    """returns have it too, as a 0 that means nothing"""
+    total_number_of_cases: Count = None
+    total_number_of_inquiries: Count = None
 
     @property
-    def records(self) -> list[msgspec.Raw]:
-        return self.cancellations or self.members or []
-
-    @property
-    def total(self) -> int:
-        paging = self.pagination_output.total_entries if self.pagination_output else 0
-        named = (self.total_number_of_cases, self.total_number_of_inquiries, self.total_of_cancellations)
-        return max(paging, *(number or 0 for number in named))
+    def counted(self) -> int | None:
+        """The number of records in all; None if nothing says it."""
+        paging = self.pagination_output.total_entries if self.pagination_output else None
+        named = (paging, self.total, self.total_number_of_cases, self.total_number_of_inquiries)
+        return max((number for number in named if number is not None), default=None)
 
     @property
     def is_cut(self) -> bool:
         """Whether the page is full although more are counted, or nothing is counted."""
-        limit = (self.pagination_output.limit if self.pagination_output else 0) or PAGE
-        records = len(self.records)
-        return records >= limit and records != self.total
+        limit = (self.pagination_output and self.pagination_output.limit) or PAGE
+        records = len(self.rows or ()) + len(self.broken)
+        return records >= limit and records != self.counted
+
+    def missing(self) -> str | None:
+        if self.rows is None and self.counted != 0:
+            return "the answer has neither a list nor a total of 0"
+        return None
 
 
 class _Moment(msgspec.Struct, frozen=True):
@@ -88,8 +95,10 @@ class PostOrderResource:
     until: str
     created: Callable[[bytes], datetime | None]
     search: tuple[tuple[str, str], ...] = ()
-    by_id: bool = True
-    """whether a call by id completes the records"""
+    parts: tuple[str, ...] = ()
+    """fields of which a detail has at least one; empty: there is no call by id"""
+    key: tuple[str, ...] = ()
+    """the path to a detail's id, which it may lack"""
     detail: tuple[tuple[str, str], ...] = ()
     summary: tuple[tuple[str, str], ...] = ()
     """parameters that ask for the summary, if the detail comes without it"""
@@ -116,11 +125,22 @@ CANCELLATIONS = PostOrderResource(
     "creation_date_range_to",
     _of_cancellation,
     search=(("role", "SELLER"),),
-    by_id=False,
 )
-CASES = PostOrderResource("casemanagement", "case_creation_date_range_from", "case_creation_date_range_to", _of_summary)
+CASES = PostOrderResource(
+    "casemanagement",
+    "case_creation_date_range_from",
+    "case_creation_date_range_to",
+    _of_summary,
+    parts=("caseId", "caseType", "status", "caseDetails"),
+    key=("caseId",),
+)
 INQUIRIES = PostOrderResource(
-    "inquiry", "inquiry_creation_date_range_from", "inquiry_creation_date_range_to", _of_summary
+    "inquiry",
+    "inquiry_creation_date_range_from",
+    "inquiry_creation_date_range_to",
+    _of_summary,
+    parts=("inquiryId", "status", "state", "inquiryDetails"),
+    key=("inquiryId",),
 )
 RETURNS = PostOrderResource(
     "return",
@@ -128,6 +148,8 @@ RETURNS = PostOrderResource(
     "creation_date_range_to",
     _of_return,
     search=(("role", "SELLER"),),
+    parts=("summary", "detail"),
+    key=("summary", "returnId"),
     detail=(("fieldgroups", "FULL"),),
     summary=(("fieldgroups", "SUMMARY"),),
 )
@@ -144,11 +166,11 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
     )
     path = f"{PATH}/{resource.path}/search"
     page = await api.get("api", path, SearchPage, params, headers=_headers(api), scheme="IAF")
-    for record in page.records:
+    for record in page.rows or ():
         created = _created(resource, bytes(record))
         if created and not start - SLACK <= created <= end + SLACK:
             raise AnswerNotUnderstood(
-                f"{path}: a record of {stamp(created)} came for {stamp(start)} to {stamp(end)}: "
+                f"{path}: a record of {created.isoformat()} came for {stamp(start)} to {stamp(end)}: "
                 "eBay does not know the filter"
             )
     return page
@@ -158,7 +180,7 @@ def _created(resource: PostOrderResource, record: bytes) -> datetime | None:
     """A record's creation. None if it is missing; the family then reports what is wrong."""
     try:
         created = resource.created(record)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return created if created and created.tzinfo else None
 
@@ -167,7 +189,7 @@ def return_key(record: bytes) -> str | None:
     """The id of the return in a record of the search. None if it is missing."""
     try:
         key = msgspec.json.decode(record, type=_Return).return_id
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return None if key is None else str(key)
 
@@ -179,23 +201,28 @@ async def detail(api: Api, resource: PostOrderResource, key: str, *, listed: boo
     Then the summary is asked for too, unless the search has just shown it (`listed`).
     """
     answer = await _by_id(api, resource, key, resource.detail)
-    if listed or not resource.summary or (parts := _parts(answer)) is None or "summary" in parts:
+    if listed or not resource.summary or (parts := fields_of(answer)) is None or "summary" in parts:
         return answer
-    return msgspec.json.encode({**(_parts(await _by_id(api, resource, key, resource.summary)) or {}), **parts})
-
-
-def _parts(answer: bytes) -> dict[str, msgspec.Raw] | None:
-    """The fields that are not null. None if it is not an object; the family then reports it."""
-    try:
-        found = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
-    except ValueError:
-        return None
-    return {name: part for name, part in found.items() if bytes(part) != b"null"}
+    return msgspec.json.encode({**(fields_of(await _by_id(api, resource, key, resource.summary)) or {}), **parts})
 
 
 async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
     path = f"{PATH}/{resource.path}/{quote(key, safe='')}"
-    return bytes(await api.get("api", path, msgspec.Raw, params, headers=_headers(api), scheme="IAF"))
+
+    def missing(record: msgspec.Raw) -> str | None:
+        if not any(name in resource.parts for name in fields_of(record) or ()):
+            return f"the answer has none of {', '.join(resource.parts)}"
+        found = record
+        for name in resource.key:
+            found = (fields_of(found) or {}).get(name, msgspec.Raw(b"null"))
+        came = text(found)
+        return None if came in (None, "null", key) else f"another {resource.key[-1]} was asked for than came"
+
+    headers = _headers(api)
+    answer: msgspec.Raw = await api.get(
+        "api", path, msgspec.Raw, params, headers=headers, scheme="IAF", missing=missing
+    )
+    return bytes(answer)
 
 
 def offsets(offset: int) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """eBay's REST conventions: JSON answers, errors in one of three shapes, a token in a header. An `Api` makes one
 account's calls, also its XML calls.
 
-A 404 without eBay's error shape comes from the wrong host or path, and a 200 without JSON from a maintenance page.
-Neither ever means "no data".
+A 404 without eBay's error shape comes from the wrong host or path, and a 200 without JSON from a maintenance page. A
+200 may hold errors instead of data, or beside it. None of them ever means "no data": each call says what its answer
+must contain.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
+from ebaysync.ebay import json_repair
 from ebaysync.ebay.transport import Answer, Request, Transport
 from ebaysync.errors import (
     AccessDenied,
@@ -25,6 +29,7 @@ from ebaysync.errors import (
     EbayRejected,
     EbaysyncError,
     EbayUnreachable,
+    JsonBroken,
     RateLimited,
     RecordNotFound,
     ScopeMissing,
@@ -36,13 +41,83 @@ from ebaysync.errors import (
 from ebaysync.log import Secret
 
 T = TypeVar("T")
+INVALID_TOKEN = (1001, 1002)
 INSUFFICIENT_PERMISSIONS = 1100
+TOO_MANY_REQUESTS = 2001
 SIGNATURE_ERRORS = range(215000, 215200)  # 215001 header missing, 215114 stale, 215120 does not verify
 STALE = 215114
 
+if TYPE_CHECKING:
+    Count = int | None
+    Text = str | None
+else:  # any JSON: an odd value in an envelope must not spoil its records
+    Count = Text = msgspec.Raw
+
 
 class Answered(msgspec.Struct, rename="camel", frozen=True):
-    """Base of decoded answers: eBay's camelCase names, unknown fields ignored."""
+    """Base of decoded answers: eBay's camelCase names, unknown fields ignored.
+
+    Fields of type Count and Text must be in COUNTS and TEXTS. They are None if eBay left them out or sent something
+    absurd.
+    """
+
+    COUNTS: ClassVar[tuple[str, ...]] = ()
+    TEXTS: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.COUNTS:
+            force_setattr(self, name, count(getattr(self, name)))
+        for name in self.TEXTS:
+            force_setattr(self, name, text(getattr(self, name)))
+
+
+class ListPage(Answered, frozen=True):
+    """Base of a page of a list, with the records in fields that are named as LISTS says.
+
+    `broken` are records that cannot be decoded. `partial` is an error that eBay states beside the records.
+    """
+
+    COUNTS: ClassVar[tuple[str, ...]] = ("total", "limit")
+    TEXTS: ClassVar[tuple[str, ...]] = ("next",)
+    LISTS: ClassVar[tuple[str, ...]] = ()
+
+    total: Count = None
+    next: Text = None
+    limit: Count = None
+    broken: tuple[json_repair.Broken, ...] = msgspec.field(default=(), name="#broken")
+    partial: EbayError | None = msgspec.field(default=None, name="#partial")
+
+    @property
+    def rows(self) -> Sequence[msgspec.Raw] | None:
+        """The records; None if eBay sent no list."""
+        names = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
+        lists = (getattr(self, field) for name, field in names if name in self.LISTS)
+        return next((found for found in lists if found is not None), None)
+
+    def missing(self) -> str | None:
+        """Name what the answer lacks; None if it is a page. A page is a list, or a total of 0."""
+        if self.rows is None and self.total != 0:
+            return f"the answer has neither {' nor '.join(self.LISTS)} nor a total of 0"
+        return None
+
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,10}(?=(\.0{1,9})?\Z)")
+
+
+def count(value: Any) -> int | None:
+    """A count in any form that eBay uses: 2, "2", 2.0. None if it is missing, negative, or absurd."""
+    found = _WHOLE_NUMBER.match((text(value) or "").strip())
+    return int(found[0]) if found else None
+
+
+def text(value: Any) -> str | None:
+    """A text, or a number as text. None if it is missing, or something else."""
+    if isinstance(value, msgspec.Raw):
+        raw = bytes(value)
+        if raw[:1] != b'"':
+            return raw.decode() if raw[:1].isdigit() else None
+        return msgspec.json.decode(raw, type=str)
+    return None if value is None else str(value)
 
 
 def stamp(moment: datetime) -> str:
@@ -134,11 +209,13 @@ class Api:
         scheme: str = "Bearer",
         none: T | None = None,
         signed: bool = False,
+        missing: Callable[[T], str | None] | None = None,
     ) -> T:
         """GET a path. `scheme` is "IAF" for Post-Order, which refuses Bearer.
 
         `none` is the result of a 204, if the API documents that as "there is nothing"; without it a 204 is an error.
-        `signed`: sellers in the EU and the UK must sign this call. Raises EbayError, SigningKeyMissing, SecretKeyError.
+        `signed`: sellers in the EU and the UK must sign this call. `missing` says what an answer lacks; a ListPage
+        knows it by itself. Raises EbayError, SigningKeyMissing, SecretKeyError.
         """
         url = getattr(self.transport.hosts, host) + path
 
@@ -149,18 +226,35 @@ class Api:
         def checked(answer: Answer) -> T:
             if answer.status == 204 and none is not None:
                 return none
-            return check(answer, kind, self.transport)
+            found = check(answer, kind, self.transport)
+            lacks = missing(found) if missing else found.missing() if isinstance(found, ListPage) else None
+            if lacks:
+                raise AnswerNotUnderstood(f"{answer.request}: {lacks}", status=answer.status)
+            return found
 
         return await self.send(make, checked)
 
 
 def check(answer: Answer, kind: type[T], transport: Transport) -> T:
-    """The decoded body of a 200. Raises the EbayError that another answer means."""
+    """The decoded body of a 200. Raises the EbayError that another answer means, and the one that a 200 states, unless
+    there are records beside it."""
     if answer.status != 200:
         raise refusal(answer, transport)
     if "json" not in answer.headers.get("content-type", "").lower():
         raise wrong_type(answer, "JSON")
-    return decoded(answer, kind)
+    stated = _stated_error(answer)
+    try:
+        found = decoded(answer, kind)
+    except AnswerNotUnderstood:
+        if stated is None:
+            raise
+        raise stated from None
+    if stated is None:
+        return found
+    if isinstance(found, ListPage) and (found.rows or found.broken) and isinstance(stated, AnswerNotUnderstood):
+        force_setattr(found, "partial", stated)
+        return found
+    raise stated
 
 
 def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
@@ -171,38 +265,37 @@ def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
-    """Decode the body as JSON of that shape. Raises AnswerNotUnderstood; EbayUnreachable if it is no JSON at all, which
-    is most often a body that was cut on its way."""
-    body = _mended(answer.body) if _may_be_broken(answer.body) else answer.body
+    """Decode the body as JSON of that shape. Undecodable records of a ListPage go to its `broken`.
+
+    Raises EbayUnreachable if the body was cut on its way, JsonBroken if it is whole and cannot be decoded,
+    AnswerNotUnderstood if it has another shape.
+    """
+    body = json_repair.mended(answer.body)
+    try:
+        return _of_shape(answer, body, kind)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if not json_repair.is_whole(answer.body):
+        raise EbayUnreachable(f"{answer.request}: the JSON is damaged: {reason}", status=answer.status)
+    broken = f"{answer.request}: the JSON is broken: {reason}"
+    if kind is msgspec.Raw:
+        raise JsonBroken(broken, document=answer.body)
+    split = json_repair.split(answer.body, kind.LISTS if issubclass(kind, ListPage) else ())
+    try:
+        found = _of_shape(answer, split.body, kind)
+    except (ValueError, RecursionError):
+        raise JsonBroken(broken, by_a_record=False) from None
+    if isinstance(found, ListPage):
+        force_setattr(found, "broken", split.broken)
+    return found
+
+
+def _of_shape(answer: Answer, body: bytes, kind: type[T]) -> T:
+    """Raises AnswerNotUnderstood; ValueError or RecursionError if it is no JSON."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise AnswerNotUnderstood(f"{answer.request}: {error}", status=answer.status) from None
-    except ValueError as error:
-        raise EbayUnreachable(f"{answer.request}: the JSON is damaged: {error}", status=answer.status) from None
-    except RecursionError:
-        raise AnswerNotUnderstood(f"{answer.request}: the JSON is nested too deeply", status=answer.status) from None
-
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<alone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
-
-
-def _may_be_broken(body: bytes) -> bool:
-    """Check the bytes before decoding, because msgspec does not check the strings that it skips."""
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return True
-    return _SURROGATE.search(body) is not None
-
-
-def _mended(body: bytes) -> bytes:
-    """Put U+FFFD for invalid UTF-8 and lone surrogates: one buyer's name must not stop a seller."""
-    utf8 = body.decode(errors="replace").encode()
-    return _ESCAPE.sub(lambda found: b"\\ufffd" if found["alone"] else found[0], utf8)
 
 
 def refusal(answer: Answer, transport: Transport) -> EbayError:
@@ -230,17 +323,79 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
     return AnswerNotUnderstood(f"{message} without eBay's error envelope", **facts)
 
 
-def _first_error_id(answer: Answer) -> int | None:
-    """The error number. Shapes: {"errors": [{…}]}, and Post-Order's {"errorMessage": {"error": [{…}]}} and {"error":
-    [{…}]}, where it may be text. 0 is an error without a number, None is no error."""
+def _stated_error(answer: Answer) -> EbayError | None:
+    """The error that a 200 states, judged by eBay's number."""
+    if b'"error' not in answer.body:
+        return None
+    envelope = _envelope(answer.body)
+    stated = (envelope.errors, envelope.error, envelope.error_message)
+    if all(b"".join(bytes(part).split()) in _NOTHING for part in stated):
+        return None
+    error_id = _first_error_id(answer)
+    message = f"{answer.request}: eBay answered 200 with errors{f' {error_id}' if error_id else ''}"
+    facts: dict[str, Any] = {"status": answer.status, "error_id": error_id}
+    if error_id == TOO_MANY_REQUESTS:  # what `accounts/usage` and the retries know by its status
+        return EbayBusy(message, error_id=error_id, status=429)
+    if error_id in INVALID_TOKEN:
+        return Unauthorized(message, **facts)
+    if error_id == INSUFFICIENT_PERMISSIONS:
+        return ScopeMissing(message, **facts)
+    if error_id in SIGNATURE_ERRORS:
+        return (SignatureStale if error_id == STALE else SignatureRefused)(message, **facts)
+    return AnswerNotUnderstood(message, **facts)
+
+
+_NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false")
+
+
+class _Errors(Answered, frozen=True):
+    """Shapes: {"errors": [{…}]}, and Post-Order's {"errorMessage": {"error": [{…}]}} and {"error": [{…}]}."""
+
+    errors: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    error_message: msgspec.Raw = msgspec.Raw()
+
+
+class _Error(Answered, frozen=True):
+    COUNTS = ("error_id",)
+
+    error_id: Count = None
+
+
+def _envelope(body: bytes) -> _Errors:
     try:
-        body = msgspec.json.decode(answer.body)
+        return msgspec.json.decode(json_repair.mended(body), type=_Errors)
+    except (ValueError, RecursionError):
+        return _Errors()
+
+
+def _first_error_id(answer: Answer) -> int | None:
+    """The number of the first error, which may be text. 0 is an error without a number, None is no error."""
+    outer = _envelope(answer.body)
+    inner = _envelope(bytes(outer.error_message))
+    for part in (outer.errors, outer.error, inner.errors, inner.error):
+        with suppress(ValueError, RecursionError):
+            if found := msgspec.json.decode(part, type=list[msgspec.Raw]):
+                return msgspec.json.decode(found[0], type=_Error).error_id or 0
+    return None
+
+
+def fields_of(record: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """A record's fields that are not null. None if it is no object."""
+    try:
+        found = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError):
         return None
-    for place in (body, body.get("errorMessage") if isinstance(body, dict) else None):
-        for name in ("errors", "error"):
-            found = place.get(name) if isinstance(place, dict) else None
-            if isinstance(found, list) and found and isinstance(found[0], dict):
-                number = str(found[0].get("errorId"))
-                return int(number) if re.fullmatch("[0-9]{1,18}", number) else 0
-    return None
+    return {name: part for name, part in found.items() if bytes(part) != b"null"}
+
+
+def is_record(name: str, key: str) -> Callable[[msgspec.Raw], str | None]:
+    """Check a detail (see Api.get): it must be an object whose field `name` is the key that was asked for."""
+
+    def missing(record: msgspec.Raw) -> str | None:
+        found = text((fields_of(record) or {}).get(name))
+        if found is None:
+            return f"the answer has no {name}"
+        return None if found == key else f"another {name} was asked for than came"
+
+    return missing

@@ -2,8 +2,8 @@
 
 `Ack` decides, not the HTTP status, which is 200 even for a dead token:
 
-    Success, Warning  data; the codes of warnings are logged, because a misspelt element of a request is ignored with
-                      nothing but a warning
+    Success, Warning  data, if the elements are there that the call needs; the codes of warnings are logged, because a
+                      misspelt element of a request is ignored with nothing but a warning
     PartialFailure    with records: data, and the error is in `partial`: store them, then raise it, and the cursor
                       stays. Without records it is raised.
     Failure           raised, by the code of the first of `Errors` whose severity is Error
@@ -22,7 +22,7 @@ from typing import Any, Union
 from lxml import etree
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, refusal, wrong_type
+from ebaysync.ebay.rest import Api, count, refusal, wrong_type
 from ebaysync.ebay.transport import Answer, Request
 from ebaysync.ebay.xml import Document, Path
 from ebaysync.errors import (
@@ -30,6 +30,7 @@ from ebaysync.errors import (
     EbayBusy,
     EbayError,
     EbayRejected,
+    ListMissing,
     PageOutOfRange,
     QuotaSpent,
     RateLimited,
@@ -122,10 +123,12 @@ async def call(
     *,
     detail_level: str | None = None,
     selected: Collection[str] = (),
+    needed: Collection[str] = (),
 ) -> Reply:
-    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all.
+    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all. Below
+    its root, an answer has at least one of the elements `needed`.
 
-    Raises EbayError; TokenRefused if a new token is refused as well.
+    Raises EbayError, ListMissing; TokenRefused if a new token is refused as well.
     """
     body = request_body(name, fields, detail_level, selected)
 
@@ -141,13 +144,16 @@ async def call(
         return Request("POST", url, (), headers, body, feed=lambda: Document(name, records, LISTS))
 
     try:
-        return await api.send(make, _checking(api, name))
+        reply = await api.send(make, _checking(api, name))
     except Unauthorized as error:
         raise TokenRefused(
             f"{name}: a new access token is refused as well ({error.message})",
             hint="let the seller consent again: ebaysync accounts connect",
             dead=error.error_id in TOKEN_DEAD,
         ) from None
+    if needed and not reply.records and not reply.head.keys() & set(needed):
+        raise ListMissing(f"{name}: the answer has no {' and no '.join(needed)}", status=200)
+    return reply
 
 
 def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:
@@ -205,9 +211,11 @@ def _judged(name: str, document: Document) -> Reply:
     """The reply, judged by Ack. Raises EbayError."""
     if document.root != f"{name}Response":
         raise AnswerNotUnderstood(f"{name}: the answer is a {document.root[:80]!r}", status=200)
-    ack = text_of(document.head.get("Ack"))
+    ack = text_of(document.head.get("Ack")).strip()
     errors = [error for error in document.head.get("Errors") or () if isinstance(error, dict)]
     _warn(name, errors)
+    if ack in ("Success", "Warning") and any(map(_is_severe, errors)):
+        ack = "PartialFailure"
     if ack in ("Success", "Warning"):
         return Reply(document.head, tuple(document.records), None)
     if ack not in ("Failure", "PartialFailure"):
@@ -226,13 +234,17 @@ def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
 
 
 def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
-    severe = [error for error in errors if text_of(error.get("SeverityCode")) == "Error"]
+    severe = list(filter(_is_severe, errors))
     first = next(iter(severe or errors), None)
     code = _code(first) if first else None
     if first is None or code is None:
         return AnswerNotUnderstood(f"{name}: Ack is {ack}, without an error code", status=200)
     kind = _kind(code, text_of(first.get("ErrorClassification")))
     return kind(f"{name}: eBay answered {ack} {code}", status=200, error_id=code)
+
+
+def _is_severe(error: Mapping[str, Any]) -> bool:
+    return text_of(error.get("SeverityCode")) == "Error"
 
 
 def _kind(code: int, classification: str) -> type[EbayError]:
@@ -264,12 +276,11 @@ def text_of(value: Any) -> str:
 def number_of(name: str, parent: Any, element: str) -> int | None:
     """An element's number; None if it is missing. Raises AnswerNotUnderstood if it is not a number."""
     value = parent.get(element) if isinstance(parent, dict) else None
-    text = text_of(value).strip()
     if value is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 18):
+    if (number := count(text_of(value))) is None:
         raise AnswerNotUnderstood(f"{name}: {element} is no number")
-    return int(text)
+    return number
 
 
 def container(name: str, parent: Mapping[str, Any], element: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -33,13 +33,15 @@ class ListPage:
 
 
 async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
-    """Items of the active list, by start time. Raises EbayError.
+    """Items of the active list, by start time. Raises EbayError; ListMissing if the answer has no list. eBay documents
+    that for a seller without listings, but leaves out other sellers' lists, too.
 
     Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
     """
     name = "GetMyeBaySelling"
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
-    reply = await call(api, name, (("ActiveList", wanted),), [("ActiveList", "ItemArray", "Item")])
+    path = ("ActiveList", "ItemArray", "Item")
+    reply = await call(api, name, (("ActiveList", wanted),), [path], needed=["ActiveList"])
     return _list_page(name, container(name, reply.head, "ActiveList"), record_bytes(reply), reply.partial)
 
 
@@ -84,12 +86,22 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
         pagination(page, per_page),
         ("IncludeVariations", "true"),
     )
-    reply = await call(api, name, fields, [("ItemArray", "Item")], detail_level="ReturnAll", selected=_OF_A_LISTING)
-    more = text_of(reply.head.get("HasMoreItems")).strip()
+    reply = await call(
+        api,
+        name,
+        fields,
+        [("ItemArray", "Item")],
+        detail_level="ReturnAll",
+        selected=_OF_A_LISTING,
+        needed=["ItemArray", "PaginationResult"],
+    )
+    more = text_of(reply.head.get("HasMoreItems")).strip().lower()
     if more not in ("true", "false", "1", "0", ""):
         raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")
     totals = {"PaginationResult": reply.head.get("PaginationResult")}
-    return _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+    found = _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
+    # An empty container elsewhere means that there is none; here it is only the answer's frame.
+    return replace(found, entries=None) if totals["PaginationResult"] is None and not more else found
 
 
 def _list_page(
@@ -112,6 +124,7 @@ def _list_page(
 # ---- GetMyeBayBuying
 
 BUYING = ("BidList", "BestOfferList", "WonList", "LostList")
+SUMMARY = "BuyingSummary"
 _IN_TRANSACTIONS = {"WonList"}
 _WITHOUT_DURATION = {"BidList"}
 
@@ -119,18 +132,20 @@ _WITHOUT_DURATION = {"BidList"}
 async def my_ebay_buying(
     api: Api, lists: Collection[str], page: int, per_page: int = PAGE, days: int = MOST_DAYS
 ) -> dict[str, ListPage]:
-    """The same page of each of `lists` (of BUYING). Raises EbayError.
+    """The same page of each of `lists` (of BUYING). Raises EbayError; ListMissing if there is none in the answer.
 
     Records are {"List", "Item"}, or in the won list {"List", "Order", "Transaction"}: one per transaction, with its
     order (without its TransactionArray) if it has one. An order without transactions is one record without
-    "Transaction". A missing or empty list is an empty page.
+    "Transaction". A missing or empty list is an empty page, if the answer has another list or the summary. The summary
+    is asked for because a list without entries may be missing, and an answer without anything says nothing.
     """
     if not lists or not set(lists) <= set(BUYING):
         raise ValueError(f"GetMyeBayBuying is asked for {', '.join(BUYING)}")
     name = "GetMyeBayBuying"
     names = [each for each in BUYING if each in lists]
-    fields = [(each, _buying(each, page, per_page, days)) for each in names]
-    reply = await call(api, name, fields, [_buying_path(each) for each in names])
+    fields: list[tuple[str, Fields]] = [(each, _buying(each, page, per_page, days)) for each in names]
+    fields.append((SUMMARY, (("Include", "true"),)))
+    reply = await call(api, name, fields, [_buying_path(each) for each in names], needed=[*names, SUMMARY])
     found: dict[str, list[bytes]] = {each: [] for each in names}
     for path, record in reply.records:
         won = path[0] in _IN_TRANSACTIONS
@@ -160,7 +175,8 @@ class _Transactions(msgspec.Struct, frozen=True):
 
 
 def _transactions(each: str, record: bytes) -> list[bytes]:
-    """The records of an OrderTransaction: an Order with several transactions, or one transaction by itself."""
+    """The records of an OrderTransaction: an Order with several transactions, or one transaction by itself. One that is
+    not as eBay documents it is left as it is: the family reports it."""
     decode = msgspec.json.decode
     null = msgspec.Raw(b"null")
     try:
@@ -168,7 +184,7 @@ def _transactions(each: str, record: bytes) -> list[bytes]:
         order = decode(parts.get("Order", null), type=dict[str, msgspec.Raw] | None)
         array = decode((order or {}).pop("TransactionArray", null), type=_Transactions | None)
     except msgspec.ValidationError:
-        raise AnswerNotUnderstood("GetMyeBayBuying: an OrderTransaction is not as eBay documents it") from None
+        return [_tagged(each, OrderTransaction=msgspec.Raw(record))]
     found = list(array.each) if array else []
     if "Transaction" in parts:
         found.append(parts["Transaction"])

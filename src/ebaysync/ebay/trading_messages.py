@@ -10,7 +10,7 @@ from typing import Any
 
 from ebaysync.ebay.rest import Api, stamp
 from ebaysync.ebay.trading import PAGE, Reply, call, container, number_of, pagination, record_bytes, text_of
-from ebaysync.errors import AnswerNotUnderstood, EbayError
+from ebaysync.errors import EbayError
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,12 @@ _MESSAGE = ("Messages", "Message")
 
 
 async def my_messages_summary(api: Api) -> list[str]:
-    """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. Raises
-    EbayError."""
+    """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. "" stands for
+    folders without an id, which cannot be asked for. Raises EbayError."""
     name = "GetMyMessages"
-    reply = await call(api, name, (), detail_level="ReturnSummary")
+    reply = await call(api, name, (), detail_level="ReturnSummary", needed=["Summary"])
     folders = container(name, reply.head, "Summary").get("FolderSummary") or ()
-    ids = [text_of(container(name, {"FolderSummary": folder}, "FolderSummary").get("FolderID")) for folder in folders]
-    if not all(ids):
-        raise AnswerNotUnderstood(f"{name}: a folder has no FolderID")
+    ids = [text_of(folder.get("FolderID")).strip() if isinstance(folder, dict) else "" for folder in folders]
     return list(dict.fromkeys([INBOX, SENT, *ids]))
 
 
@@ -54,7 +52,7 @@ async def my_messages_headers(
     name = "GetMyMessages"
     span = (("FolderID", folder_id), ("StartTime", stamp(start)), ("EndTime", stamp(end)))
     fields = (*span, pagination(page, per_page))
-    reply = await call(api, name, fields, [_MESSAGE], detail_level="ReturnHeaders")
+    reply = await call(api, name, fields, [_MESSAGE], detail_level="ReturnHeaders", needed=["Messages"])
     totals = reply.head.get("PaginationResult") or _messages(reply).get("PaginationResult")
     entries = number_of(name, totals, "TotalNumberOfEntries")
     return HeaderPage(record_bytes(reply), entries, reply.partial)
@@ -69,7 +67,8 @@ async def my_messages_bodies(api: Api, ids: Sequence[str]) -> tuple[bytes, ...]:
     if not 0 < len(ids) <= MOST_BODIES:
         raise ValueError(f"GetMyMessages takes 1 to {MOST_BODIES} ids")
     wanted = ("MessageIDs", tuple(("MessageID", each) for each in ids))
-    reply = await call(api, "GetMyMessages", (wanted,), [_MESSAGE], detail_level="ReturnMessages")
+    name, level = "GetMyMessages", "ReturnMessages"
+    reply = await call(api, name, (wanted,), [_MESSAGE], detail_level=level, needed=["Messages"])
     if reply.partial:
         log.warning("%s", reply.partial)
     return record_bytes(reply)

@@ -44,6 +44,7 @@ from ebaysync.ebay.signature import Signer
 from ebaysync.errors import (
     AnswerNotUnderstood,
     CertificateInvalid,
+    ConfigError,
     EbayError,
     EbayUnreachable,
     QuotaSpent,
@@ -102,7 +103,7 @@ class Answer:
         text = self.headers.get("retry-after", "").strip()
         longest = (limits.latest_end(limits.quota_day(now)) - now).total_seconds()
         if text.isascii() and text.isdecimal():
-            return min(float(text), longest)
+            return min(float(text[:12]), longest)  # of any number of digits; 400 of them would be infinite
         try:
             seconds = (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds()
         except (ValueError, OverflowError):
@@ -277,6 +278,7 @@ class Transport:
         return SignatureDemanded(error.message, status=error.status, error_id=error.error_id)
 
     async def _exchange(self, request: Request) -> Answer:
+        _check_headers(request)
         parts = urlsplit(request.url)
         if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
@@ -347,6 +349,16 @@ def _trust(hosts: Hosts) -> ssl.SSLContext:
     context = ssl.create_default_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _check_headers(request: Request) -> None:
+    """Raises ConfigError for a value that HTTP cannot carry. It comes from a setting, such as the marketplace."""
+    for name, value in request.headers:
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"{request} is not sent: the value of {name} has characters that a header cannot carry",
+                hint="is the account's marketplace right? Replace it: ebaysync accounts add NAME --marketplace EBAY_GB",
+            )
 
 
 def _api(request: Request) -> str:

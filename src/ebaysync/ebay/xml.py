@@ -2,9 +2,10 @@
 
 Three steps, each fed by the one before, with chunks cut anywhere:
 
-- `Cleaner` removes what XML 1.0 forbids (raw characters and references to them) and puts U+FFFD for invalid UTF-8. One
-  such character in one buyer's name would make a parser refuse the whole page. Well-formed text passes as it is, so
-  that one pass does what "parse, and if that fails, clean and parse again" would do in two.
+- `Cleaner` removes what XML 1.0 forbids (raw characters and references to them, white space and a byte order mark
+  before the document) and puts U+FFFD for invalid UTF-8. One such character in one buyer's name would make a parser
+  refuse the whole page. Two references that are a surrogate pair become one. Well-formed text passes as it is, so that
+  one pass does what "parse, and if that fails, clean and parse again" would do in two.
 - lxml's pull parser, which expands no entities and loads nothing. A DOCTYPE is refused before it.
 - `Document` turns each record into JSON when its element ends, and frees it. Everything else becomes `head`.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,7 @@ Path = tuple[str, ...]
 
 DEEPEST = 64  # nesting depth; eBay's types reach about 12
 MOST_HELD = 500_000  # elements of one record, or of everything beside the records
+MOST_ATTRIBUTES = 200  # of one element; eBay's have one or two. lxml looks each up from the first one on
 KEPT = 256 * 2**10  # bytes of a broken document that are kept for diagnosis
 TAIL = 200  # bytes at the end that are searched for the root's end tag
 DIGITS = 64  # bytes of a character reference; longer ones are left to the parser
@@ -40,12 +42,23 @@ OF_THE_WHOLE = (DOCTYPE, OTHER_CODING)
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
 _NONCHARACTERS = re.compile("[\ufffe\uffff]")
+# References to the two halves of a surrogate pair: D800 to DBFF (55296 to 56319), DC00 to DFFF (56320 to 57343).
+_HIGH = (
+    r"&#(?:x0{0,9}[dD][89abAB][0-9a-fA-F]{2}"
+    r"|0{0,9}(?:5529[6-9]|55[3-9][0-9]{2}|56[0-2][0-9]{2}|563[01][0-9]));"
+)
+_LOW = (
+    r"&#(?:x0{0,9}[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|0{0,9}(?:563[2-9][0-9]|56[4-9][0-9]{2}|57[0-2][0-9]{2}|573[0-3][0-9]|5734[0-3]));"
+)
+_PAIR = re.compile(r"&#(x?)([0-9a-fA-F]+);&#(x?)([0-9a-fA-F]+);")
 _TOKEN = re.compile(
-    rf"&#(?:x(?P<hex>[0-9a-fA-F]{{1,{DIGITS}}})|(?P<decimal>[0-9]{{1,{DIGITS}}}));|<!\[CDATA\[|\]\]>|<!DOCTYPE"
+    rf"(?P<pair>{_HIGH}{_LOW})"
+    rf"|&#(?:x(?P<hex>[0-9a-fA-F]{{1,{DIGITS}}})|(?P<decimal>[0-9]{{1,{DIGITS}}}));|<!\[CDATA\[|\]\]>|<!DOCTYPE"
 )
 _BEGUN = re.compile(  # a token that may continue in the next chunk
-    rf"(?:&(?:#(?:x[0-9a-fA-F]{{0,{DIGITS}}}|[0-9]{{0,{DIGITS}}})?)?"
-    r"|<(?:!(?:D(?:O(?:C(?:T(?:Y(?:P)?)?)?)?)?|\[(?:C(?:D(?:A(?:T(?:A)?)?)?)?)?)?)?|\]\]?)\Z"
+    rf"(?:(?:{_HIGH})?&(?:#(?:x[0-9a-fA-F]{{0,{DIGITS}}}|[0-9]{{0,{DIGITS}}})?)?"
+    rf"|<(?:!(?:D(?:O(?:C(?:T(?:Y(?:P)?)?)?)?)?|\[(?:C(?:D(?:A(?:T(?:A)?)?)?)?)?)?)?|\]\]?|{_HIGH})\Z"
 )
 
 
@@ -57,12 +70,15 @@ class Cleaner:
         """a DOCTYPE was seen: nothing after it is parsed"""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = ""
-        self._literal = False
+        self._literal = self._started = False
 
     def feed(self, data: bytes, *, last: bool = False) -> bytes:
         text = self._begun + self._decoder.decode(data, last)
+        if not self._started:
+            text = text.lstrip(" \t\r\n\ufeff")
+            self._started = bool(text)
         self._begun = ""
-        if not last and (begun := _BEGUN.search(text, max(0, len(text) - DIGITS - 4))):
+        if not last and (begun := _BEGUN.search(text, max(0, len(text) - DIGITS - 24))):
             self._begun, text = begun[0], text[: begun.start()]
         if "&#" in text or "<!" in text or "]]>" in text:
             text = _TOKEN.sub(self._cleaned, text)
@@ -71,6 +87,8 @@ class Cleaner:
         return text.encode().translate(None, _CONTROLS)
 
     def _cleaned(self, token: re.Match[str]) -> str:
+        if token["pair"]:
+            return token[0] if self._literal else _joined(token[0])
         if token[0].startswith("&"):
             return token[0] if self._literal or _allowed(token) else ""
         if token[0] == "<!DOCTYPE":
@@ -78,6 +96,14 @@ class Cleaner:
         else:
             self._literal = token[0] == "<![CDATA["
         return token[0]
+
+
+def _joined(pair: str) -> str:
+    """The character that two references write as a surrogate pair."""
+    found = _PAIR.fullmatch(pair)
+    assert found
+    high, low = (int(number, 16 if is_hex else 10) for is_hex, number in (found.groups()[:2], found.groups()[2:]))
+    return chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00)
 
 
 def _allowed(reference: re.Match[str]) -> bool:
@@ -242,7 +268,7 @@ class Document:
 
     def _value(self, element: etree._Element, parent: str) -> Any:
         own = _name(element)
-        found: dict[str, Any] = {f"@{_local(name)}": text for name, text in element.items()}
+        found: dict[str, Any] = {f"@{_local(name)}": text for name, text in self._attributes(element)}
         for child in element:
             name, value = _name(child), self._value(child, own)
             if name in found:
@@ -257,6 +283,13 @@ class Document:
             return element.text or None
         text = _text(element)
         return found | {"#text": text} if text else found
+
+    def _attributes(self, element: etree._Element) -> Sequence[tuple[str | bytes, str | bytes]]:
+        names = element.keys()
+        if len(names) <= MOST_ATTRIBUTES:
+            return element.items() if names else ()
+        self._fault = f"the XML has an element with {len(names)} attributes"
+        return ()
 
 
 def _parser() -> etree.XMLPullParser:

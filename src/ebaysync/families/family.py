@@ -135,7 +135,7 @@ class Family:
         """A record's key as `ebay_events` shows it, even if its other fields are unusable. None: it has no key."""
         try:
             return self.decoders[self.table.name].key_of(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def identity_of(self, raw: bytes) -> str | None:

@@ -81,9 +81,9 @@ def erase(document: bytes, names: Collection[str]) -> bytes:
     named = pattern(names)
     try:
         tree = _decode(document)
+        return _encode(_without(tree, named, whole=False, party=_is_party(tree, named)))
     except (ValueError, RecursionError):
         return named.sub(ERASED, document.decode(errors="surrogateescape")).encode(errors="surrogateescape")
-    return _encode(_without(tree, named, whole=False, party=_is_party(tree, named)))
 
 
 def is_party(document: bytes, names: Collection[str]) -> bool:

@@ -109,7 +109,7 @@ class Composition:
     def _is_outdated(self, listed: msgspec.Raw, answer: Named) -> bool:
         try:
             return self.outdated(self._row({self.listed: listed}), self._row(answer))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False  # an answer that does not say which record it belongs to
 
     def _row(self, named: Named) -> Row:

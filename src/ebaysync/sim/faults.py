@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus
 
-from ebaysync.sim import faults_answers, faults_trading
+from ebaysync.sim import faults_answers, faults_json, faults_trading
 from ebaysync.sim.calls import Answer, Call, answer_json
 
 # Before the call is looked at: it then meets expired or shrunken tokens, or another seller's data.
@@ -25,7 +25,7 @@ BEFORE = ("expire_tokens", "revoke", "narrow", "other_account")
 # The call loses its window on the way: eBay ignores its filter, or adds rows from outside.
 WINDOW = ("no_filter", "outside")
 # Instead of eBay's answer.
-INSTEAD = ("status", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
+INSTEAD = ("status", "body", "html", "empty", "no_content", "wrong_shape", "redirect", "trading_error")
 # In eBay's answer, whatever the call.
 ANY_ANSWER = (
     "record",
@@ -49,6 +49,7 @@ WITHIN = (
     "xml_type",
     "trading_warning",
     "xml_spoil",
+    "json_spoil",
 )
 # On the wire.
 WIRE = ("slow", "drip", "drop", "cut", "short", "bad_gzip", "endless")
@@ -81,7 +82,7 @@ class Fault:
     retry_after: int | None = None  # status: seconds
     as_date: bool = False  # status: Retry-After as an HTTP date
     envelope: str = "errors"  # status: errors; or error, errorMessage, as the Post-Order API also has them; or oauth
-    says: str = ""  # status, trading_error: eBay's text; {token} and {body} in it are those of the call
+    says: str = ""  # status, trading_error: eBay's text, with {token} and {body} for the call's; body: all, with {call}
     seconds: float = 0.0  # slow: before the answer; drip: between two pieces
     what: str = ""  # of the kind: one of CHOICES
     row: int = 0  # spoil, record, unsent: which row of the page, where `of` names none
@@ -178,6 +179,9 @@ def instead(fault: Fault, call: Call) -> Answer:
         return _status(fault, call)
     if fault.kind == "trading_error":
         return faults_trading.error(fault.code or faults_trading.INTERNAL, call, _said(fault, call))
+    if fault.kind == "body":
+        text = fault.says.replace("{call}", call.query.get("call", ""))
+        return Answer(200, text.encode(), "text/xml" if text.startswith("<") else "application/json")
     if fault.kind == "html":
         page = b"<!DOCTYPE html><html><title>eBay</title><body>We'll be back soon.</body></html>"
         return Answer(200, page, "text/html;charset=utf-8")
@@ -247,9 +251,14 @@ def in_any(fault: Fault, answer: Answer, call: Call) -> bool:
 
 
 def within(fault: Fault, answer: Answer) -> None:
-    """Spoils a page of getOrders, or an answer of the Trading API, in place; anything else stays as it is."""
+    """Spoils a page of getOrders, an answer of the Trading API, or a record of any JSON, in place; anything else stays
+    as it is."""
     if fault.kind in faults_trading.KINDS:
         faults_trading.within(fault.kind, answer, fault.what, fault.code, fault.of or fault.row)
+        return
+    if fault.kind == "json_spoil":
+        if answer.status == 200 and "json" in answer.content_type:
+            faults_json.within(answer, fault.what, fault.of or fault.row)
         return
     if answer.status != 200 or b'"orders":' not in answer.body:
         return
@@ -337,6 +346,7 @@ SPOILERS: dict[str, Spoiler] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "spoil": tuple(SPOILERS),
     "xml_spoil": tuple(faults_trading.SPOILERS),
+    "json_spoil": tuple(faults_json.SPOILERS),
     "record": faults_answers.RECORDS,
     "envelope": tuple(faults_answers.ENVELOPES),
     "date": ("off", *faults_answers.DATES),

@@ -24,7 +24,7 @@ from psycopg import AsyncConnection as Pg
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ebaysync.store.database import driver
+from ebaysync.store.database import RowRefused, driver
 from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import Column, Row, Stored, Table
 
@@ -84,7 +84,7 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
                 inserted.add(key)
             else:
                 updated.add(key)
-                events += _told(table, key, _decode(old or "{}"), _decode(new))
+                events += _changed(table, key, old, new)
         await _write_events(pg, writer, table, events)
     return Merged(frozenset(inserted), frozenset(updated), frozenset(stale))
 
@@ -137,6 +137,16 @@ async def _write_events(
         " FROM json_to_recordset(%s::json) AS x (key text, event text, changes jsonb)",
         (writer.account_id, writer.family, table.name, writer.run_id, _encode(rows).decode()),
     )
+
+
+def _changed(table: Table, key: Key, old: str | None, new: str) -> list[tuple[Key, str, dict[str, Any]]]:
+    """The events of a row. Raises RowRefused."""
+    try:
+        found = list(_told(table, key, _decode(old or "{}"), _decode(new)))
+        _encode(found)
+    except RecursionError:  # PostgreSQL's stack is deeper than Python's
+        raise RowRefused(f"{table.name}: nested too deeply to be compared") from None
+    return found
 
 
 def _told(

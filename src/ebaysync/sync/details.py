@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ebaysync.errors import EbayError, EbaysyncError, XmlBroken
+from ebaysync.errors import BodyBroken, EbayError, EbaysyncError
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
@@ -58,7 +58,7 @@ class Details:
 
     async def batches(
         self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
-    ) -> AsyncIterator[tuple[Batch, bool]]:
+    ) -> AsyncGenerator[tuple[Batch, bool]]:
         """Split listed records into batches by the details they need; at least one batch. Yields each batch, and
         whether it is the last. Raises DatabaseError."""
         batch = Batch(unusable=list(broken), pending=self.pending)
@@ -83,7 +83,7 @@ class Details:
                 batch = Batch(pending=self.pending)
         yield batch, True
 
-    async def refetch(self, keys: Sequence[str]) -> AsyncIterator[tuple[Batch, bool]]:
+    async def refetch(self, keys: Sequence[str]) -> AsyncGenerator[tuple[Batch, bool]]:
         """Stored records, by their keys, with newly fetched details. Raises DatabaseError."""
         size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):
@@ -147,7 +147,7 @@ class Details:
                     self.lacking.add(key)
                     batch.due.add(key)
             else:
-                if isinstance(answer, XmlBroken) and answer.document is not None:
+                if isinstance(answer, BodyBroken) and answer.document is not None:
                     batch.damaged.append((answer.document, answer.message))
                 self._note_failure(batch, key, answer.message)
             # The record is stored as listed, and the note makes a later run fetch the detail.

@@ -6,7 +6,8 @@ Families with the same source run together. Each has its own cursor and commits 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from random import SystemRandom
@@ -181,15 +182,16 @@ class FamilyRun:
         return self._details
 
     async def _store_all(
-        self, prepared: AsyncIterator[tuple[Batch, bool]], slice_: Slice | None = None, move: Move | None = None
+        self, prepared: AsyncGenerator[tuple[Batch, bool]], slice_: Slice | None = None, move: Move | None = None
     ) -> None:
         """Store each batch in a transaction of its own; `move` goes into the last."""
-        while (found := await self.context.stop.race(anext(prepared, None))) is not None:
-            batch, last = found
-            await self._store_batch(batch, slice_, move if last else None)
-            # After the last batch the run ends by itself. Before it, unstored records must not be taken for stored.
-            if self.stopped and not last:
-                raise StopRequested
+        async with aclosing(prepared):
+            while (found := await self.context.stop.race(anext(prepared, None))) is not None:
+                batch, last = found
+                await self._store_batch(batch, slice_, move if last else None)
+                # After the last batch the run ends by itself. Before it, unstored records must not be taken for stored.
+                if self.stopped and not last:
+                    raise StopRequested
 
     async def _store_batch(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
         """Store the records, the log line and the position in one transaction."""

@@ -21,7 +21,7 @@ RECHECKS = 3  # slices per run
 
 
 class Consistency:
-    """The inconsistent slices of one family of one account. `reason` is the newest inconsistency of this run; `held`:
+    """The inconsistent slices of one family of one account. `reason` is what this run noted last; `held`:
     the current window's position stays before one."""
 
     def __init__(self, account_id: UUID, family: str, known: Mapping[Slice, Inconsistent]) -> None:
@@ -52,6 +52,7 @@ class Consistency:
     ) -> Move | None:
         """What to commit with a slice's records: a note, and `move` unless the position is held. `passed`: where the
         position is already."""
+        self.reason = done.note or self.reason
         if done.inconsistent is None:
             consistent = [slice_ for slice_ in self._known if done.slice.contains(slice_)]
             return _joined(self._settled(consistent), None if self.held else move)

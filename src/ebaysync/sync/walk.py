@@ -28,7 +28,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood, EbayError, XmlBroken
+from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ PASSES = 12
 COUNT_RETRIES = 3
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
+MOST_PARTS = 1000  # of one cut; a total may be absurd
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -76,14 +77,22 @@ class Page:
     more: bool
     partial: EbayError | None = None
     """eBay says that this is not everything: the records are good, but the cursor stays"""
+    broken: tuple[tuple[bytes, str], ...] = ()
+    """records that cannot be decoded, each with the reason"""
+    note: str | None = None
+    """why something is missing that does not hold up the rest"""
+
+    @property
+    def came(self) -> int:
+        return len(self.records) + len(self.broken)
 
     def lacks(self, page_size: int) -> bool:
         """Whether there are fewer records than stated on a page that is not full."""
-        return len(self.records) < min(self.total, page_size) and not self.more and not self.partial
+        return self.came < min(self.total, page_size) and not self.more and not self.partial
 
     def is_all(self, page_size: int) -> bool:
         """Whether this is the whole window: as many records as stated, and no page after a full one."""
-        return len(self.records) >= self.total and not (self.more and len(self.records) >= page_size)
+        return self.came >= self.total and not (self.more and self.came >= page_size)
 
 
 @dataclass(frozen=True)
@@ -97,14 +106,16 @@ class PageReader:
 
 @dataclass(frozen=True)
 class SliceRecords:
-    """A slice with all of its records. `broken` are answers that cannot be read even for one second, each with the
-    reason. `width` is how wide the next slice may be. `inconsistent`: why these may not be all records."""
+    """A slice with all of its records. `broken` are records that cannot be decoded, and answers that cannot be read
+    even for one second, each with the reason. `width` is how wide the next slice may be. `note`: see Page.
+    `inconsistent`: why these may not be all records."""
 
     slice: Slice
     records: tuple[bytes, ...]
     width: timedelta
     broken: tuple[tuple[bytes, str], ...] = ()
     partial: EbayError | None = None
+    note: str | None = None
     inconsistent: str | None = None
 
 
@@ -159,12 +170,12 @@ class _Query:
         self._checked = True
         return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
-    async def answer(self) -> Page | XmlBroken:
+    async def answer(self) -> Page | BodyBroken:
         if self.page is None:
             assert self.task is not None
             try:
                 self.page = await self.task
-            except XmlBroken as error:
+            except BodyBroken as error:
                 return error
         return self.page
 
@@ -204,7 +215,7 @@ async def read(
                 if (found := query.unchecked()) is not None:
                     repeats.check(query.slice, found)
             done = line.popleft()
-            if isinstance(page, XmlBroken):
+            if isinstance(page, BodyBroken):
                 unreadable += 1
                 halves = _around_broken(page, done.slice, unreadable)
                 line.extendleft(map(_Query, reversed(halves)))
@@ -212,31 +223,32 @@ async def read(
                     yield SliceRecords(done.slice, (), width, ((page.document or b"", page.message),))
                 continue
             if page.partial:
-                yield SliceRecords(done.slice, page.records, width, partial=page.partial)
+                yield SliceRecords(done.slice, page.records, width, page.broken, page.partial, page.note)
                 return
             if page.lacks(reader.page_size):
                 inconsistent += 1
                 wide = inconsistent > WIDELY_INCONSISTENT
                 for slice_, part in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
-                    yield SliceRecords(slice_, part.records, width, inconsistent=_inconsistency(reader, slice_, part))
+                    reason = _inconsistency(reader, slice_, part)
+                    yield SliceRecords(slice_, part.records, width, part.broken, None, part.note, reason)
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)
-                yield SliceRecords(done.slice, page.records, width)
+                yield SliceRecords(done.slice, page.records, width, page.broken, note=page.note)
             elif done.slice.width > FINEST:
-                parts = done.slice.cut(max(2, math.ceil(page.total / (reader.page_size * FULL))))
+                parts = done.slice.cut(min(MOST_PARTS, max(2, math.ceil(page.total / (reader.page_size * FULL)))))
                 width = min(width, max(FINEST, parts[0].width))
                 line.extendleft(_Query(share) for share in reversed(parts))
             else:
-                records, moving = await _dense(reader, done.slice)
-                yield SliceRecords(done.slice, records, width, inconsistent=moving)
+                records, broken, moving = await _dense(reader, done.slice)
+                yield SliceRecords(done.slice, records, width, broken, note=page.note, inconsistent=moving)
     finally:
         await cancel(*(query.task for query in line if query.task))
 
 
-def _around_broken(error: XmlBroken, slice_: Slice, unreadable: int) -> list[Slice]:
+def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Slice]:
     """The halves to ask for around a record that breaks its answer; none if the slice cannot be halved. Raises
-    XmlBroken if no record can be the cause."""
+    BodyBroken if no record can be the cause."""
     if not error.by_a_record:
         raise error
     if slice_.width > FINEST and unreadable <= UNREADABLE:
@@ -286,35 +298,51 @@ def _inconsistency(reader: PageReader, slice_: Slice, page: Page) -> str | None:
     if not page.lacks(reader.page_size):
         return None
     span = f"{slice_.start.isoformat()} to {slice_.end.isoformat()}"
-    return f"eBay counts {page.total} records from {span} and sends {len(page.records)}"
+    return f"eBay counts {page.total} records from {span} and sends {page.came}"
 
 
-async def _dense(reader: PageReader, slice_: Slice) -> tuple[tuple[bytes, ...], str | None]:
-    """All records of a slice that cannot be cut: read its pages until two passes in a row bring nothing new. Also why
-    they may not be all."""
+async def _dense(
+    reader: PageReader, slice_: Slice
+) -> tuple[tuple[bytes, ...], tuple[tuple[bytes, str], ...], str | None]:
+    """All records of a slice that cannot be cut, and the broken ones: read its pages until two passes in a row bring
+    nothing new. Also why they may not be all."""
     found: dict[str | bytes, bytes] = {}
+    broken: dict[bytes, str] = {}
     quiet = 0
     log.info("more than a page within one second at %s: reading it page by page", slice_.start.isoformat())
     # Rows move between pages during the reading. It is complete after two passes with nothing new and as many records
     # as stated.
     for turn in range(PASSES):
-        before = len(found)
-        total = await _one_pass(reader, slice_, found, backwards=turn % 2 == 1)
-        quiet = quiet + 1 if len(found) == before and len(found) >= total else 0
-        if quiet == 2 or (turn > 0 and quiet and len(found) == total):
-            return tuple(found.values()), None
-    return tuple(found.values()), f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes"
+        before = len(found) + len(broken)
+        total = await _one_pass(reader, slice_, found, broken, backwards=turn % 2 == 1)
+        came = len(found) + len(broken)
+        quiet = quiet + 1 if came == before and came >= total else 0
+        if quiet == 2 or (turn > 0 and quiet and came == total):
+            return tuple(found.values()), tuple(broken.items()), None
+    moving = f"the records of {slice_.start.isoformat()} kept moving through {PASSES} passes"
+    return tuple(found.values()), tuple(broken.items()), moving
 
 
-async def _one_pass(reader: PageReader, slice_: Slice, found: dict[str | bytes, bytes], *, backwards: bool) -> int:
+async def _one_pass(
+    reader: PageReader,
+    slice_: Slice,
+    found: dict[str | bytes, bytes],
+    broken: dict[bytes, str],
+    *,
+    backwards: bool,
+) -> int:
     page = await reader.ask(slice_, 0)
-    total, step = page.total, len(page.records)
+    total, step = page.total, page.came
     found.update((reader.key(record), record) for record in page.records)
+    broken.update(page.broken)
+    if not step:
+        return total
     # Reading forwards misses rows that move to the front, backwards those that move to the end. So passes take turns.
-    offset = (total - 1) // (step or 1) * step if backwards else step
-    while 0 < offset < total:
+    offset = (total - 1) // step * step if backwards else step
+    while 0 < offset < total and page.came:
         page = await reader.ask(slice_, offset)
         total = max(total, page.total)
         found.update((reader.key(record), record) for record in page.records)
+        broken.update(page.broken)
         offset += -step if backwards else step
     return total

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from ebaysync.errors import EbayRejected, XmlBroken
+from ebaysync.errors import BodyBroken, EbayRejected
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -211,7 +211,7 @@ async def _by_ebays_clock(
     page: Page | None = None
     try:
         page = await reader.ask(query, 0)
-    except XmlBroken:
+    except BodyBroken:
         pass  # the walk asks again and cuts the slice around the broken record
     except EbayRejected as error:
         if error.error_id != in_future:

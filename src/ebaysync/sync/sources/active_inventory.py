@@ -11,7 +11,7 @@ import msgspec
 from ebaysync.ebay import trading, trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import broken_record, read_page
-from ebaysync.errors import PageOutOfRange
+from ebaysync.errors import ListMissing, PageOutOfRange
 from ebaysync.sync.scan import BEHIND_THE_LAST, NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full
@@ -27,14 +27,21 @@ def open_source(api: Api) -> Calls:
             raise _TooMany
         return found
 
+    async def has_none() -> bool:
+        """Whether GetSellerList counts no listing. An answer without the list alone would remove them all."""
+        now = api.transport.clock.now()
+        return (await trading_lists.seller_list(api, now, now + FARTHEST_END, 1)).entries == 0
+
     async def listed(name: str) -> NumberedPage:
         number = int(name)
         try:
             page, broken = await read_page(ask, number)
-        except PageOutOfRange:
-            if number == 1:
-                raise
-            return BEHIND_THE_LAST
+        except (PageOutOfRange, ListMissing) as error:
+            if number > 1:
+                return BEHIND_THE_LAST
+            if isinstance(error, ListMissing) and await has_none():
+                return NumberedPage((), 0, None)
+            raise
         more = number < page.pages if page.pages is not None else looks_full(page.length + len(broken))
         return NumberedPage(page.records, page.entries, str(number + 1) if more else None, broken, page.partial)
 
@@ -90,13 +97,13 @@ class _Listing(msgspec.Struct):
 def _item_id(record: bytes) -> str | None:
     try:
         return msgspec.json.decode(record, type=_Item).id
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def _is_active(record: bytes) -> bool:
     try:
         status = msgspec.json.decode(record, type=_Listing).status
-    except ValueError:
+    except (ValueError, RecursionError):
         return True  # the family reports what is wrong with it
     return status is None or status.listing in (None, "Active")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from functools import partial
 
@@ -9,13 +10,14 @@ from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading_lists import ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
-from ebaysync.errors import EbayError, PageOutOfRange, XmlBroken
+from ebaysync.errors import AnswerNotUnderstood, EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
+NO_PAGE: tuple[ListPage, tuple[BrokenRecord, ...]] = (ListPage((), 0, None), ())
 
 
 def open_source(api: Api) -> Calls:
@@ -25,12 +27,18 @@ def open_source(api: Api) -> Calls:
             return {name: (part, ()) for name, part in pages.items()}
         except (XmlBroken, PageOutOfRange):
             return {name: await alone(name, page) for name in names}
+        except ListMissing:
+            if page == 1:
+                raise
+            return dict.fromkeys(names, NO_PAGE)
 
     async def alone(name: str, page: int) -> tuple[ListPage, tuple[BrokenRecord, ...]]:
         try:
             return await read_page(partial(one_list, name), page)
-        except PageOutOfRange:
-            return ListPage((), 0, None), ()
+        except (PageOutOfRange, ListMissing) as error:
+            if page == 1 and isinstance(error, ListMissing):
+                raise
+            return NO_PAGE
 
     async def one_list(name: str, page: int, size: int) -> ListPage:
         return (await trading_lists.my_ebay_buying(api, [name], page, size))[name]
@@ -38,6 +46,7 @@ def open_source(api: Api) -> Calls:
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         found: dict[str, list[bytes]] = {name: [] for name in trading_lists.BUYING}
         broken: list[BrokenRecord] = []
+        counts: Counter[str] = Counter()
         incomplete: EbayError | None = None
         lists: Collection[str] = trading_lists.BUYING
         page = 1
@@ -47,9 +56,16 @@ def open_source(api: Api) -> Calls:
             for name, (part, some) in pages.items():
                 found[name] += part.records
                 broken += some
-                incomplete = incomplete or part.partial
+                counts[name] += max(len(part.records), part.length) + len(some)
+                incomplete = incomplete or part.partial or is_short(name, part.entries, counts[name], name in lists)
             page += 1
         yield {"buyer": ScanPage([record for name in OLD_TO_NEW for record in found[name]], broken, incomplete)}
+
+    def is_short(name: str, entries: int | None, came: int, goes_on: bool) -> EbayError | None:
+        """Why a list that was read to its end is incomplete. Nobody knows whether eBay counts orders or lines."""
+        if goes_on or came >= (entries or 0):
+            return None
+        return AnswerNotUnderstood(f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}")
 
     def has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
         if part.pages is not None:

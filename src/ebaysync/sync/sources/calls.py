@@ -10,12 +10,12 @@ import msgspec
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
+    BodyBroken,
     EbayBusy,
     EbayError,
     QuotaSpent,
     SignatureRefused,
     Unauthorized,
-    XmlBroken,
 )
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
@@ -47,7 +47,7 @@ def ends_all(error: EbayError) -> bool:
     signature, a limit. Any other error is taken for the record's own."""
     if isinstance(error, Unauthorized | SignatureRefused | QuotaSpent):
         return True
-    if isinstance(error, XmlBroken) and not error.by_a_record:
+    if isinstance(error, BodyBroken) and not error.by_a_record:
         return True
     return isinstance(error, EbayBusy) and error.status == 429
 
@@ -65,7 +65,7 @@ class Streak:
         self.ended_by: EbayError | None = None
 
     def failed(self, error: EbayError) -> None:
-        odd = isinstance(error, AnswerNotUnderstood) and not isinstance(error, XmlBroken)
+        odd = isinstance(error, AnswerNotUnderstood) and not isinstance(error, BodyBroken)
         self._failures += error.transient or odd or isinstance(error, AccessDenied)
         if self._failures >= FAILURES_IN_A_ROW:
             self.ended_by = error

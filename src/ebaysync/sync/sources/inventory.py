@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from ebaysync.ebay import inventory
-from ebaysync.ebay.rest import Api
+from ebaysync.ebay.json_repair import field_of
+from ebaysync.ebay.rest import Api, ListPage
+from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import TOGETHER, Calls, Scanned, Streak, as_bytes, ends_all
@@ -28,10 +30,13 @@ def open_source(api: Api) -> Calls:
 
     async def items(offset: str) -> NumberedPage:
         page = await inventory.items(api, offset)
-        return NumberedPage(as_bytes(page.inventory_items), page.total, inventory.next_offset(page))
+        found, following = as_bytes(page.inventory_items), inventory.next_offset(page)
+        return NumberedPage(found, page.total, following, _broken(page, "sku"), page.partial)
 
-    async def offers(sku: str) -> list[bytes]:
+    async def offers(sku: str) -> ScanPage:
         found: list[bytes] = []
+        broken: list[BrokenRecord] = []
+        incomplete: EbayError | None = None
         offset: str | None = "0"
         seen: set[str] = set()
         while offset is not None:
@@ -40,8 +45,13 @@ def open_source(api: Api) -> Calls:
             seen.add(offset)
             page = await inventory.offers(api, sku, offset)
             found += as_bytes(page.offers)
+            broken += _broken(page, "offerId")
+            incomplete = incomplete or page.partial
             offset = inventory.next_offset(page)
-        return found
+        if (came := len(set(found)) + len(broken)) < (page.total or 0):
+            short = AnswerNotUnderstood(f"getOffers counts {page.total} offers of a SKU and sends {came}")
+            incomplete = incomplete or short
+        return ScanPage(found, broken, incomplete)
 
     async def offers_of(records: Sequence[bytes], waiting: Collection[str]) -> ScanPage:
         found = _Offers(streak)
@@ -55,7 +65,7 @@ def open_source(api: Api) -> Calls:
 
         await gather(work() for _ in range(min(TOGETHER, len(queue))))
         unasked = [*queue, *(new & set(waiting))]
-        return ScanPage(found.records, (), streak.ended_by, None, found.parts, found.failed, unasked)
+        return ScanPage(found.records, found.broken, streak.ended_by, None, found.parts, found.failed, unasked)
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         async with aclosing(numbered(items, _sku, "0")) as pages:
@@ -74,12 +84,13 @@ class _Offers:
 
     streak: Streak
     records: list[bytes] = field(default_factory=list)
+    broken: list[BrokenRecord] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
-    async def ask(self, offers: Callable[[str], Awaitable[list[bytes]]], sku: str) -> None:
+    async def ask(self, offers: Callable[[str], Awaitable[ScanPage]], sku: str) -> None:
         try:
-            self.records += await offers(sku)
+            page = await offers(sku)
         except EbayError as error:
             if ends_all(error):
                 raise
@@ -87,11 +98,21 @@ class _Offers:
             self.failed[sku] = error.message
         else:
             self.streak.succeeded()
-            self.parts.append(sku)
+            self.records += page.records
+            self.broken += page.broken
+            if page.incomplete:
+                self.failed[sku] = page.incomplete.message
+            else:
+                self.parts.append(sku)
+
+
+def _broken(page: ListPage, key: str) -> tuple[BrokenRecord, ...]:
+    """The page's undecodable records, with their keys as far as they can be read."""
+    return tuple(BrokenRecord(document, reason, field_of(document, key)) for document, reason in page.broken)
 
 
 def _sku(record: bytes) -> str | None:
     try:
         return msgspec.json.decode(record, type=_Sku).sku
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

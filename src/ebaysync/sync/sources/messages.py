@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -9,9 +10,20 @@ import msgspec
 from ebaysync.ebay import trading, trading_messages
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import trimmed
-from ebaysync.errors import PageOutOfRange, XmlBroken
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    BodyBroken,
+    EbayError,
+    EbayRejected,
+    PageOutOfRange,
+    Unauthorized,
+    XmlBroken,
+)
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.walk import FINEST, Page, Slice
+
+log = logging.getLogger(__name__)
 
 CAP = 25  # every reported page size is a multiple of it
 
@@ -19,16 +31,27 @@ CAP = 25  # every reported page size is a multiple of it
 def open_source(api: Api) -> Calls:
     # No answer says how many messages there are, and nobody knows how many fit on a page. A page whose length is a
     # multiple of 25 may have been cut there, so its window is cut instead.
-    """Reading raises EbayError."""
+    """Reading raises EbayError. A folder that eBay refuses is asked for once in a run, and noted on each page: its
+    messages come with a later run's sweep."""
     folders: list[str] = []
+    refused: dict[str, EbayError] = {"": AnswerNotUnderstood("GetMyMessages: a folder has no FolderID")}
 
     async def ask(window: Slice, offset: int) -> Page:
         if not folders:
-            folders.extend(await trading_messages.my_messages_summary(api))
+            folders[:] = await trading_messages.my_messages_summary(api)
         records: dict[str | bytes, bytes] = {}
         more, partial = False, None
         for folder in folders:
-            page = await _headers(api, folder, window)
+            if folder in refused:
+                continue
+            try:
+                page = await _headers(api, folder, window)
+            except EbayError as error:
+                if not _concerns_one_folder(error):
+                    raise
+                refused[folder] = error
+                log.warning("the message folder %s is left out: %s", folder, error)
+                continue
             found = {_message_id(record) or record: record for record in page.records}
             if window.width <= FINEST:
                 found |= await _behind(api, folder, window, page, found)
@@ -36,7 +59,11 @@ def open_source(api: Api) -> Calls:
                 more = True
             partial = partial or page.partial
             records |= found
-        return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial)
+        left_out = [folder for folder in folders if folder in refused]
+        if len(left_out) == len(folders):
+            raise refused[folders[0]]
+        note = "; ".join(f"folder {folder or 'without id'}: {refused[folder].message}" for folder in left_out)
+        return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial, note=note or None)
 
     async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
         try:
@@ -47,6 +74,12 @@ def open_source(api: Api) -> Calls:
 
     most = trading_messages.MOST_BODIES
     return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
+
+
+def _concerns_one_folder(error: EbayError) -> bool:
+    if isinstance(error, Unauthorized | AccessDenied | BodyBroken):
+        return False
+    return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
 async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading_messages.HeaderPage:
@@ -87,5 +120,5 @@ class _MessageId(msgspec.Struct):
 def _message_id(record: bytes) -> str | None:
     try:
         return msgspec.json.decode(record, type=_MessageId).id
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

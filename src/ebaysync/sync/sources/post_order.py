@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ebaysync.ebay import postorder
+from ebaysync.ebay.json_repair import Broken
 from ebaysync.ebay.postorder import PostOrderResource
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import AccessDenied, EbayRejected, Unauthorized
@@ -15,7 +16,7 @@ def search(api: Api, resource: PostOrderResource) -> Calls:
     listed: set[str | None] = set()  # returns whose summary the search of this run has shown
 
     async def ask(window: Slice, offset: int) -> Page:
-        total, records, is_cut = 0, list[bytes](), False
+        total, records, broken, is_cut, partial = 0, list[bytes](), list[Broken](), False, None
         for place in postorder.offsets(offset):
             try:
                 page = await postorder.search(api, resource, window.start, window.end, place)
@@ -23,14 +24,16 @@ def search(api: Api, resource: PostOrderResource) -> Calls:
                 if not place or isinstance(error, Unauthorized | AccessDenied):
                     raise
                 continue  # an offset in rows, but eBay counts pages: there is no such page
-            total = max(total, page.total)
-            records += as_bytes(page.records)
+            total = max(total, page.counted or 0)
+            records += as_bytes(page.rows)
+            broken += page.broken
+            partial = partial or page.partial
             is_cut = is_cut or page.is_cut
         if resource is postorder.RETURNS:
             listed.update(map(postorder.return_key, records))
-        return Page(total, tuple(records), more=is_cut)
+        return Page(total, tuple(records), more=is_cut, partial=partial, broken=tuple(broken))
 
-    if not resource.by_id:
+    if not resource.parts:
         return Calls(ask, page_size=postorder.PAGE)
     detail = one_by_one(lambda key: postorder.detail(api, resource, key, listed=key in listed))
     return Calls(ask, page_size=postorder.PAGE, details=detail)

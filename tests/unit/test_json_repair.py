@@ -1,0 +1,102 @@
+"""A JSON page is split around the records that no decoder accepts."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from ebaysync.ebay.json_repair import BOM, field_of, is_whole, mended, split
+
+GOOD = rb'{"id": "1", "text": "a,]}{ \" \\", "list": [[1, {}], "]"]}'
+BAD = b'{"id": 2, "text": "a\x01b,]}"}'
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b' {"a": "}"} \n', BOM + b"{}", GOOD, BAD, b'["\x01", "\\q"]'])
+def test_a_body_that_comes_to_its_end_is_whole(body: bytes) -> None:
+    assert is_whole(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"a": "}', b'{"a": [}', b'{"a": "\\', b"{}{}", b"{},", b"1", b'"x"', b"oops", b"]", b"<p>"]
+)
+def test_anything_else_was_cut_or_is_no_object(body: bytes) -> None:
+    assert not is_whole(body)
+
+
+def test_no_piece_of_a_body_is_whole() -> None:
+    body = b'{"total": 3, "rows": [%b, %b]}' % (GOOD, BAD)
+    assert is_whole(body)
+    assert not any(is_whole(body[:end]) for end in range(len(body)))
+
+
+def test_only_the_named_lists_are_split_and_all_else_stays_as_it_is() -> None:
+    page = b'{"n": 1.50, "rows": [%b, %b ,%b], "rows2": [], "x\x02": 1, "w": ["\x01"]}' % (GOOD, BAD, GOOD)
+    found = split(page, ["rows", "rows2"])
+    assert msgspec.json.decode(found.body, type=dict[str, msgspec.Raw])["n"] == msgspec.Raw(b"1.50")
+    assert json.loads(found.body) == {"n": 1.5, "rows": [json.loads(GOOD)] * 2, "rows2": []}
+    [(document, reason)] = found.broken
+    assert document == BAD
+    assert "invalid character" in reason
+
+
+def test_the_key_of_an_undecodable_record_is_found_where_it_can_be_read() -> None:
+    assert field_of(BAD, "id") == "2"
+    assert field_of(BAD, "text") is None
+    assert field_of(b'{"a": {"id": 1}, "\x01": 2, "id": "x\\ud800"}', "id") == "x\ufffd"
+    assert field_of(b'{"id": {"a": 1}}', "id") is None
+    assert field_of(b'{"id": ' + b"9" * 5000 + b"}", "id") is None
+    assert field_of(b"oops", "id") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "clean"),
+    [
+        (b'{"a": "\xff"}', '{"a": "\ufffd"}'.encode()),
+        (rb'{"a": "\ud83d\ude00"}', rb'{"a": "\ud83d\ude00"}'),
+        (rb'{"a": "\ud83d"}', rb'{"a": "\ufffd"}'),
+        (rb'{"a": "\ude00\ud83d"}', rb'{"a": "\ufffd\ufffd"}'),
+        (rb'{"a": "\\ud83d"}', rb'{"a": "\\ud83d"}'),
+        (BOM + b"{}", b"{}"),
+    ],
+)
+def test_bytes_and_surrogates_that_no_text_has_are_replaced(body: bytes, clean: bytes) -> None:
+    assert mended(body) == clean
+    json.loads(clean)
+
+
+def test_whatever_the_records_are_each_is_stored_or_broken_and_none_is_changed() -> None:
+    random = Random(14)
+
+    def value(depth: int) -> Any:
+        kind = random.randrange(6 if depth else 4)
+        if kind == 4:
+            return [value(depth - 1) for _ in range(random.randrange(4))]
+        if kind == 5:
+            return {text(): value(depth - 1) for _ in range(random.randrange(4))}
+        return (None, random.random(), random.randrange(10**9), text())[kind]
+
+    def text() -> str:
+        return "".join(random.choices('ab\\"{}[],: é😀\n\t', k=random.randrange(8)))
+
+    for _ in range(300):
+        rows = [value(4) for _ in range(random.randrange(1, 6))]
+        sent = [json.dumps(row, ensure_ascii=random.random() < 0.5).encode() for row in rows]
+        bad = random.randrange(len(rows))
+        sent[bad] = b'["%b", "\x00"]' % sent[bad].replace(b"\\", b"").replace(b'"', b"")
+        page = b'{"rows" :[ %b],"total":%d}' % (b", ".join(sent), len(rows))
+        found = split(page, ["rows"])
+        kept = [row for at, row in enumerate(rows) if at != bad]
+        assert json.loads(found.body) == {"rows": kept, "total": len(rows)}
+        assert [document for document, _ in found.broken] == [sent[bad]]
+
+
+def test_a_string_without_an_end_and_deep_nesting_take_one_pass() -> None:
+    """Each of a million quotes would be the begin of a string up to the end, which is 10^12 steps."""
+    assert not is_whole(b'{"a": "' + rb"\"" * 10**6 + b"}")
+    deep = b"[" * 10**6 + b"]" * 10**6
+    [(document, reason)] = split(b'{"rows": [%b, 1]}' % deep, ["rows"]).broken
+    assert (len(document), "nested too deeply" in reason) == (len(deep), True)
