@@ -223,8 +223,10 @@ def _status(fault: Fault, call: Call) -> Answer:
         wrapped = {"error": said or "server_error", "error_description": said}
     answer = answer_json(wrapped, fault.status)
     if fault.retry_after is not None:
-        until = format_datetime(call.now + timedelta(seconds=fault.retry_after), usegmt=True)
-        answer.headers["retry-after"] = until if fault.as_date else str(fault.retry_after)
+        text = str(fault.retry_after)
+        if fault.as_date:
+            text = format_datetime(call.now + timedelta(seconds=fault.retry_after), usegmt=True)
+        answer.headers["retry-after"] = text
     return answer
 
 

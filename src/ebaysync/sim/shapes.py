@@ -51,6 +51,14 @@ def of(path: str) -> Shape | None:
     return next((shape for shape in LISTS if shape.path == path), None)
 
 
+def total(document: dict[str, Any], shape: Shape) -> int:
+    """How many records a page says there are."""
+    place: Any = document
+    for name in shape.counts[-1]:
+        place = place.get(name, {})
+    return int(place or 0)
+
+
 def add(document: dict[str, Any], shape: Shape, by: int) -> None:
     """Add to each total of a page."""
     for *parents, last in shape.counts:
