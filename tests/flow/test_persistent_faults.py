@@ -1,0 +1,435 @@
+"""Faults that stay, each in every family's calls: in a record, a detail, a page, an envelope, a header, a scope.
+
+Each kind says what a run under it must come to. Whatever the kind: good neighbours are stored, another family goes on,
+nothing is removed, calls stay within the guard, and the next calm run has everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ebaysync.families import discover
+from ebaysync.log import Secret
+from ebaysync.sim import faults_answers
+from ebaysync.sim.server import Simulator
+from ebaysync.sim.world import World
+from ebaysync.store.database import Database
+from ebaysync.sync.summary import Summary
+
+from .clocks import Clocks
+from .places import PLACES, Options, Place, offer_of
+
+MOST_CALLS = 60
+"""A run's calls under a fault, for five records at most: a few pages, each record's detail, and every retry of one
+call. The sync core's guard is for real sellers, and therefore wider."""
+MOST_REFUSED = 12
+"""The calls that a limit refuses in one run: those under way when it was hit, and the retries of one."""
+AGREEING = 5
+"""Reads until an inconsistency must have been accepted: three that agree, and what goes before."""
+CALM = timedelta(hours=25)
+"""so long after a fault every "no" has been asked again"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`comes_to` is one of the checks in Trial; `options` get the place and the victim's id as eBay's list shows it."""
+
+    name: str
+    comes_to: str
+    where: str
+    """list, detail or seller: which calls are struck"""
+    options: Options
+    only: Callable[[Place], bool] = lambda place: True
+    neighbour: bool = True
+    """whether another family must go on; a limit or a dead token is the API's or the account's"""
+
+
+def _not_trading(place: Place) -> bool:
+    return not place.trading
+
+
+DETAIL_STATUSES = {429: {}, 403: {"code": 1100}, 404: {}, 500: {}}
+TOKEN_CODES = (16110, 932, 21917053)
+IN_XML = {"control", "utf8", "broken", "surrogate", "deep", "no_id", "other"}
+
+KINDS: Sequence[Kind] = (
+    # one record of a list
+    *(
+        Kind(
+            f"record {what}",
+            "quarantined",
+            "list",
+            {"kind": "record", "what": what},
+            (lambda what: lambda place: not place.trading or what in IN_XML)(what),
+        )
+        for what in faults_answers.RECORDS
+    ),
+    # one detail
+    *(
+        Kind(f"detail {status}", "detail", "detail", {"kind": "status", "status": status, **more}, neighbour=False)
+        for status, more in DETAIL_STATUSES.items()
+    ),
+    Kind("detail truncated", "detail", "detail", {"kind": "truncated"}),
+    *(
+        Kind(f"detail {what}", "detail", "detail", {"kind": "record", "what": what}, _not_trading)
+        for what in ("control", "deep", "digits", "other")
+    ),
+    *(
+        Kind(f"detail {what}", "detail", "detail", {"kind": "envelope", "what": what}, _not_trading)
+        for what in ("empty_object", "errors", "warnings")
+    ),
+    # a list
+    Kind("counted, never sent", "agreed", "list", {"kind": "unsent"}, lambda place: place.counted),
+    Kind("total one too high", "agreed", "list", {"kind": "total", "by": 1}, lambda place: place.counted),
+    Kind("total one too low", "agreed", "list", {"kind": "total", "by": -1}, lambda place: place.counted),
+    Kind("an item twice", "agreed", "list", {"kind": "twice"}),
+    Kind("no filter", "failed", "list", {"kind": "no_filter", "what": "window and page"}, lambda place: place.windowed),
+    Kind("rows from outside", "bounded", "list", {"kind": "outside"}, lambda place: place.windowed),
+    # a page
+    Kind("page truncated", "failed", "list", {"kind": "truncated"}),
+    Kind("page 500", "failed", "list", {"kind": "status", "status": 500}),
+    Kind("page html", "failed", "list", {"kind": "html"}),
+    # an envelope
+    *(
+        Kind(f"envelope {what}", "failed", "list", {"kind": "envelope", "what": what})
+        for what in faults_answers.ENVELOPES
+    ),
+    Kind("numbers as text", "well", "list", {"kind": "text_numbers"}, _not_trading),
+    # a scope, a token
+    Kind("1100 always", "failed", "list", {"kind": "status", "status": 403, "code": 1100}, _not_trading),
+    Kind(
+        "1100 for the first token",
+        "well",
+        "list",
+        {"kind": "status", "status": 403, "code": 1100, "first_token": True},
+        _not_trading,
+    ),
+    *(
+        Kind(
+            f"token {code} always",
+            "failed",
+            "list",
+            {"kind": "trading_error", "code": code},
+            lambda place: place.trading,
+            neighbour=False,
+        )
+        for code in TOKEN_CODES
+    ),
+    Kind(
+        "token 16110 for the first token",
+        "well",
+        "list",
+        {"kind": "trading_error", "code": 16110, "first_token": True},
+        lambda place: place.trading,
+    ),
+    # a limit
+    Kind("429", "limited", "list", {"kind": "status", "status": 429}, neighbour=False),
+    *(
+        Kind(
+            f"429 with Retry-After {seconds}",
+            "limited",
+            "list",
+            {"kind": "status", "status": 429, "retry_after": seconds},
+            neighbour=False,
+        )
+        for seconds in (10**9, 10**19)
+    ),
+    # a clock
+    *(
+        Kind(f"Date of {what}", "bounded", "seller", {"kind": "date", "what": what}, neighbour=False)
+        for what in ("1969", "2037", "9999")
+    ),
+    *(
+        Kind(f"Date {by:+} s", "bounded", "seller", {"kind": "date", "what": "off", "by": by}, neighbour=False)
+        for by in (3600, -3600, 7200)
+    ),
+)
+
+
+def test_every_family_has_its_place() -> None:
+    """A new family belongs into `places.PLACES`, and is then put to every fault here."""
+    assert set(PLACES) == set(discover())
+
+
+# ---- the stage: one database and one simulator for a family, one seller for a kind
+
+
+@dataclass
+class Stage:
+    family: str
+    place: Place
+    sim: Simulator
+    clocks: Clocks
+    url: str
+    home: Path
+
+    def query(self, sql: str, *values: Any) -> list[Any]:
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(sql, values or None).fetchall()
+
+
+@pytest.fixture(scope="module", params=sorted(PLACES))
+def stage(
+    request: pytest.FixtureRequest,
+    databases: Callable[[str], AbstractContextManager[str]],
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    with databases(template) as url, pytest.MonkeyPatch.context() as monkeypatch:
+        clocks = Clocks(url, monkeypatch)
+        world = World(seed=14, sellers=len(KINDS) + 1, orders_per_seller=0, clock=clocks.ebay)
+        with Simulator(world) as sim:
+            yield Stage(request.param, PLACES[request.param], sim, clocks, url, tmp_path_factory.mktemp("home"))
+
+
+class Trial:
+    """One kind of fault in one family's calls, for one seller."""
+
+    def __init__(self, stage: Stage, kind: Kind | None, bench: Any, account: Any, index: int) -> None:
+        self.stage, self.kind, self.bench, self.account = stage, kind, bench, account
+        self.place, self.world = stage.place, stage.sim.world
+        self.seller = self.world.sellers[index]
+        self.victim = ""
+        self.fresh: list[str] = []
+
+    # -- steps
+
+    async def run(self, family: str = "") -> Summary:
+        self.stage.sim.journal.clear()
+        found: Summary = await self.bench.run(self.account, family or self.stage.family)
+        return found
+
+    async def calm_before(self) -> None:
+        """Two records are known, three days old; then three are new, and the one in the middle will be odd."""
+        for _ in range(2):
+            self.place.fresh(self.world, self.seller)
+        self.stage.clocks.advance(days=1)
+        summary = await self.run()
+        assert self.good(summary), f"a calm run is not well: {summary.as_dict()}"
+        assert self.stored() == self.shown()
+        self.stage.clocks.advance(days=2)
+        for _ in range(3):
+            self.fresh.append(self.place.fresh(self.world, self.seller))
+            self.stage.clocks.advance(seconds=7)
+        self.victim = self.fresh[1]
+        self.stage.clocks.advance(minutes=5)
+
+    def strike(self) -> Any:
+        assert self.kind
+        options = dict(self.kind.options)
+        if self.kind.where == "list":
+            options |= self.place.page
+            if options["kind"] in ("record", "unsent"):
+                options["of"] = self.place.named(self._listed())
+        elif self.kind.where == "detail":
+            assert self.place.detail
+            options |= self.place.detail(self._listed())
+        return self.stage.sim.faults.add(options.pop("kind"), seller=self.seller.username, times=None, **options)
+
+    def _listed(self) -> str:
+        """What the struck call calls the victim: an offer is asked for by its SKU, and listed by it."""
+        return offer_of(self.world, self.seller, self.victim) if self.place.kind == "offer" else self.victim
+
+    async def calm_after(self, fault: Any) -> None:
+        self.stage.sim.faults.remove(fault)
+        self.stage.clocks.advance(seconds=CALM.total_seconds())
+        summary = await self.run()
+        assert self.good(summary), f"the next calm run is not well: {summary.as_dict()}"
+        missing = self.shown() - self.stored()
+        if self.kind and self.kind.options["kind"] == "record" and self.kind.where == "list":
+            missing -= self.quarantined()  # its place in time is past, and it is there with its bytes
+        if self.kind and self.kind.options["kind"] == "unsent" and not self.place.swept:
+            missing.discard(self.victim)  # eBay has never shown it
+        assert not missing, "the next calm run has not everything"
+        if self.place.detailed:
+            lacking = self.shown() - self.stored(self.place.detailed)
+            assert not lacking - missing - self.quarantined(), "the next calm run has not every detail"
+        assert self.stage.query("SELECT 1 FROM ebay_accounts WHERE id = %s AND needs_consent", self.account.id) == []
+
+    # -- what is there
+
+    def good(self, summary: Summary) -> bool:
+        return summary.status == "completed" and summary.caught_up and summary.failure is None
+
+    def shown(self) -> set[str]:
+        return self.place.shown(self.world, self.seller)
+
+    def stored(self, condition: str = "true") -> set[str]:
+        there = " AND removed_at IS NULL" if not self.place.windowed and self.place.kind != "purchase" else ""
+        sql = f"SELECT {self.place.key} FROM {self.place.table} WHERE ebay_account_id = %s AND {condition}{there}"
+        return {row[0] for row in self.stage.query(sql, self.account.id)}
+
+    def quarantined(self) -> set[str]:
+        """The records whose bytes are in quarantine. A record without its id is the victim's."""
+        rows = self.stage.query("SELECT payload FROM ebay_quarantine WHERE ebay_account_id = %s", self.account.id)
+        found = b"\n".join(bytes(row[0]) for row in rows)
+        assert self.kind
+        lost_id = self.kind.options.get("what") in ("no_id", "other")
+        named = {each for each in self.shown() if self.place.named(each).encode() in found}
+        return named | ({self.victim} if rows and lost_id else set())
+
+    def cursor(self) -> datetime | None:
+        sql = "SELECT cursor_value FROM ebay_sync_state WHERE ebay_account_id = %s AND api_family = %s"
+        [(text,)] = self.stage.query(sql, self.account.id, self.stage.family)
+        return datetime.fromisoformat(text) if text else None
+
+    def calls(self) -> int:
+        return len(self.stage.sim.journal.of("/", self.seller.username))
+
+    def guarded(self) -> None:
+        assert self.calls() <= MOST_CALLS, f"{self.calls()} calls"
+
+    # -- what a kind comes to
+
+    async def quarantined_one(self) -> None:
+        """The neighbours are stored, the odd one too or in quarantine; the run is well."""
+        summary = await self.run()
+        self.guarded()
+        others = self.shown() - {self.victim}
+        if self.place.kind == "offer":  # of an item that cannot be read, nobody can ask for the offers
+            assert others <= self.stored()
+            return
+        assert others <= self.stored(), f"missing: {others - self.stored()}; {summary.as_dict()}"
+        assert self.victim in self.stored() | self.quarantined()
+        assert summary.failure is None
+
+    async def detail_due(self) -> None:
+        """Every row is stored as listed, every other detail too; what is due is asked for ever more seldom."""
+        for _ in range(3):
+            await self.run()
+            self.guarded()
+            self.stage.clocks.advance(minutes=20)
+        everything = self.shown()
+        if self.place.kind == "offer":
+            everything -= {self.victim}
+        assert everything <= self.stored()
+        assert everything - {self.victim} <= self.stored(self.place.detailed)
+
+    async def agreed(self) -> None:
+        """The rows are stored at once; after reads that agree, the run is caught up."""
+        assert self.kind
+        before, sent = self.cursor(), self.shown()
+        if self.kind.options["kind"] == "unsent":
+            sent -= {self.victim}
+        await self.run()
+        self.guarded()
+        assert sent <= self.stored(), "what was sent is not stored"
+        for _ in range(AGREEING - 1):
+            self.stage.clocks.advance(hours=1)
+            summary = await self.run()
+            self.guarded()
+        assert self.good(summary), f"it never comes to an end: {summary.as_dict()}"
+        after = self.cursor()
+        assert after is not None
+        assert before is not None
+        assert after > before
+
+    async def failed(self) -> None:
+        """An error, and the cursor stays; nothing is removed."""
+        before, known = self.cursor(), self.stored()
+        summary = await self.run()
+        self.guarded()
+        assert summary.failure is not None, f"no error: {summary.as_dict()}"
+        assert self.cursor() == before
+        assert known <= self.stored()
+
+    async def limited(self) -> None:
+        """It is hit once, and rests; the cursor stays."""
+        before, known = self.cursor(), self.stored()
+        await self.run()
+        refused = [entry for entry in self.stage.sim.journal if entry.status == 429]
+        assert 1 <= len(refused) <= MOST_REFUSED
+        await self.run()
+        assert self.calls() <= MOST_REFUSED
+        assert self.cursor() == before
+        assert known <= self.stored()
+
+    async def well(self) -> None:
+        summary = await self.run()
+        self.guarded()
+        assert self.good(summary), f"{summary.as_dict()}"
+        assert self.shown() <= self.stored()
+
+    async def bounded(self) -> None:
+        """Well or not: calls are few, the cursor goes neither back nor into the future, nothing is removed."""
+        before, known = self.cursor(), self.stored()
+        summary = await self.run()
+        self.guarded()
+        assert summary.failure is None or summary.failure.exit_code != 1, f"{summary.as_dict()}"
+        after = self.cursor()
+        assert after is not None
+        assert before is not None
+        assert before <= after <= self.stage.clocks.ebay.now() + timedelta(minutes=10)
+        assert known <= self.stored()
+
+
+CHECKS: dict[str, Callable[[Trial], Any]] = {
+    "quarantined": Trial.quarantined_one,
+    "detail": Trial.detail_due,
+    "agreed": Trial.agreed,
+    "failed": Trial.failed,
+    "limited": Trial.limited,
+    "well": Trial.well,
+    "bounded": Trial.bounded,
+}
+
+
+@pytest.fixture
+async def trial_of(stage: Stage, bench_of: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    db = Database(Secret(stage.url))
+    bench = bench_of(stage.home, db, stage.url, stage.sim)
+
+    async def make(kind: Kind | None) -> Trial:
+        stage.sim.faults.clear()
+        stage.clocks.advance(seconds=CALM.total_seconds())  # whatever another test has left has passed
+        index = KINDS.index(kind) if kind else len(KINDS)
+        return Trial(stage, kind, bench, await bench.add(index), index)
+
+    yield make
+    stage.sim.faults.clear()
+    await db.close()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+async def test_a_fault_that_stays_costs_what_it_strikes_and_nothing_else(
+    stage: Stage, kind: Kind, trial_of: Callable[..., Any]
+) -> None:
+    place = stage.place
+    if not kind.only(place) or (kind.where == "detail" and place.detail is None):
+        pytest.skip("the family has no such call")
+    trial: Trial = await trial_of(kind)
+    await trial.calm_before()
+    fault = trial.strike()
+    await CHECKS[kind.comes_to](trial)
+    assert fault.struck > 0, "the fault was never met"
+    if kind.neighbour:
+        summary = await trial.run(place.beside)
+        assert trial.good(summary), f"another family does not go on: {summary.as_dict()}"
+    await trial.calm_after(fault)
+
+
+async def test_an_ebay_that_cannot_be_reached_delays_nothing_afterwards(
+    stage: Stage, trial_of: Callable[..., Any]
+) -> None:
+    """Six runs fail; the wait after them is an interval at most, and ends with the first answer."""
+    trial: Trial = await trial_of(None)
+    await trial.calm_before()
+    with stage.sim.unreachable():
+        for _ in range(6):
+            stage.clocks.advance(minutes=discover()[stage.family].every_minutes)
+            assert (await trial.run()).failure is not None
+    interval = timedelta(minutes=discover()[stage.family].every_minutes)
+    sql = "SELECT retry_at - clock_timestamp() FROM ebay_sync_state WHERE ebay_account_id = %s AND api_family = %s"
+    [(left,)] = stage.query(sql, trial.account.id, stage.family)
+    assert left is None or left <= interval + timedelta(minutes=1)
+    assert trial.good(await trial.run())
+    assert trial.shown() <= trial.stored()
