@@ -172,7 +172,7 @@ def serving(now: Callable[[], datetime]) -> Iterator[CaseServer]:
             self.wfile.write(reply.body)
             self.wfile.flush()
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *values: Any) -> None:
             """Nothing."""

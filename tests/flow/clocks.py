@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -31,34 +32,42 @@ NAMES = ("clock_timestamp", "now")
 
 class Clocks:
     """`ebay` is for the world of a simulator. It begins at the real time and stands still until it is moved; the other
-    two tick. To be made before anything else connects to the database."""
+    two tick. A context, to be entered before anything else connects to the database."""
 
-    def __init__(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, database_url: str) -> None:
         self.ebay = ManualClock(datetime.now(UTC).replace(microsecond=0))
         self.ahead = timedelta()
         self._database_url = database_url
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            name = connection.info.dbname
-            connection.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
-            self._set(connection)
-            connection.execute(_DEFAULTS)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Clocks:
+        connection = psycopg.connect(self._database_url, autocommit=True)
+        self._connection = self._stack.enter_context(connection)
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+        self._set()
+        connection.execute(_DEFAULTS)
+        monkeypatch = self._stack.enter_context(pytest.MonkeyPatch.context())
         host = _moved(lambda: self.ahead)
         for each, module in list(sys.modules.items()):
             ours = each.startswith("ebaysync.") and not each.startswith("ebaysync.sim")
             if ours and vars(module).get("datetime") is datetime:
                 monkeypatch.setattr(module, "datetime", host)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def advance(self, **span: float) -> datetime:
         """`advance(hours=3)`; eBay's time after it."""
         now = self.ebay.advance(timedelta(**span).total_seconds())
         self.ahead = now - datetime.now(UTC)
-        with psycopg.connect(self._database_url, autocommit=True) as connection:
-            self._set(connection)
+        self._set()
         return now
 
-    def _set(self, connection: psycopg.Connection[Any]) -> None:
-        for name in NAMES:
-            connection.execute(_SHADOWS.format(name=name, seconds=self.ahead.total_seconds()))
+    def _set(self) -> None:
+        seconds = self.ahead.total_seconds()
+        self._connection.execute(";".join(_SHADOWS.format(name=name, seconds=seconds) for name in NAMES))
 
 
 def _moved(ahead: Callable[[], timedelta]) -> type:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,8 +76,9 @@ def exit_code(summary: Summary) -> int:
 
 
 @pytest.fixture
-def clocks(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Clocks:
-    return Clocks(database_url, monkeypatch)
+def clocks(database_url: str) -> Iterator[Clocks]:
+    with Clocks(database_url) as found:
+        yield found
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def ebay(clocks: Clocks) -> Iterator[CaseServer]:
 
 
 @pytest.fixture
-async def player_of(
+def player_of(
     tmp_path: Path, clocks: Clocks, ebay: CaseServer, query: Query, database_url: str, db: Database, bench_of: Any
-) -> AsyncIterator[Callable[..., Player]]:
+) -> Callable[..., Player]:
     """`player_of(EBAYSYNC_…=…)`: with these settings."""
 
     def make(**environ: str) -> Player:
@@ -103,7 +104,7 @@ async def player_of(
         bench.settings = settings.load(own | environ, env_file=False)
         return Player(bench, ebay, query, clocks)
 
-    yield make
+    return make
 
 
 @pytest.fixture
@@ -114,17 +115,23 @@ def player(player_of: Callable[..., Player]) -> Player:
 # ---- cases in files
 
 
-def files() -> list[Any]:
-    """The project's own, and those beside the checkout where there are any."""
-    shared = sorted(SHARED.glob("*.json"))
-    missing = pytest.param(None, id="shared", marks=pytest.mark.skipif(not shared, reason="no ../shared/cases"))
-    found = [pytest.param(path, id=path.stem) for path in (*sorted(OWN.glob("*.json")), *shared)]
-    return found if shared else [*found, missing]
+def files(folder: Path) -> list[Any]:
+    """A folder's cases; without any, one that skips."""
+    found = [pytest.param(json.loads(path.read_text()), id=path.stem) for path in sorted(folder.glob("*.json"))]
+    return found or [pytest.param({}, id="none", marks=pytest.mark.skip(reason=f"no cases in {folder}"))]
 
 
-@pytest.mark.parametrize("path", files())
-async def test_a_case_ends_as_wanted(path: Path, player_of: Callable[..., Player]) -> None:
-    case = json.loads(path.read_text())
+@pytest.mark.parametrize("case", files(OWN))
+async def test_a_case_ends_as_wanted(case: dict[str, Any], player_of: Callable[..., Player]) -> None:
+    await play(case, player_of)
+
+
+@pytest.mark.parametrize("case", files(SHARED))
+async def test_a_reported_case_ends_as_wanted(case: dict[str, Any], player_of: Callable[..., Player]) -> None:
+    await play(case, player_of)
+
+
+async def play(case: dict[str, Any], player_of: Callable[..., Player]) -> None:
     player = player_of(**case.get("env", {}))
     for number, step in enumerate(case["steps"]):
         if later := re.fullmatch(r"(\d+)h", step.get("later", "")):
@@ -135,7 +142,7 @@ async def test_a_case_ends_as_wanted(path: Path, player_of: Callable[..., Player
             codes = [3 if any(exit_code(each) for each in await player.run(*step["run_all"])) else 0]
         else:
             codes = [exit_code(await player.one(family)) for family in step["run"]]
-        where = f"{path.stem}, step {number + 1}"
+        where = f"step {number + 1}"
         assert codes == step.get("exit", codes), where
         assert not set(codes) & {1, *step.get("not_exit", ())}, f"{where}: {codes}"
         if "sql" in step:

@@ -47,7 +47,8 @@ DATES = {
 TRADING = {
     "GetMyMessages": "<DetailLevel>ReturnHeaders</DetailLevel>",
     "GetMyeBaySelling": "<ActiveList><Include>true</Include></ActiveList>",
-    "GetMyeBayBuying": "<WonList><Include>true</Include><DurationInDays>60</DurationInDays></WonList><BidList><Include>true</Include></BidList>",
+    "GetMyeBayBuying": "<WonList><Include>true</Include><DurationInDays>60</DurationInDays></WonList>"
+    "<BidList><Include>true</Include></BidList>",
 }
 
 
@@ -238,7 +239,8 @@ def test_an_item_comes_twice_at_the_edge_of_two_pages(ebay: Ebay) -> None:
     orders = ebay.rows(ORDERS)
     assert orders[-1] == orders[-2]
     assert len(orders) == 5
-    listed = "<ActiveList><Pagination><EntriesPerPage>2</EntriesPerPage><PageNumber>{}</PageNumber></Pagination></ActiveList>"
+    page = "<Pagination><EntriesPerPage>2</EntriesPerPage><PageNumber>{}</PageNumber></Pagination>"
+    listed = f"<ActiveList>{page}</ActiveList>"
     ids = [
         shapes.XML_ID.search(row)[2]  # type: ignore[index]
         for number in (1, 2)
@@ -406,5 +408,5 @@ def test_a_fault_that_found_nothing_to_spoil_is_not_in_the_journal_and_one_can_b
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused(ebay: Ebay, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="there are|no regular"):
+    with pytest.raises(ValueError, match=r"there are|no regular"):
         ebay.faults.add(**wrong)
