@@ -114,9 +114,9 @@ def _offer(world: World, seller: Seller) -> str:
     """Of an item of its own."""
     item = world.add_thing(seller, "inventory_item")
     born = world.add_thing(seller, "offer")
-    body = dict(born.body or {}) | {"sku": item.id}
-    del seller.things["offer"][born.id]
     number = str(910_000_000_000 + len(seller.things["inventory_item"]))
+    body = dict(born.body or {}) | {"sku": item.id, "offerId": number}
+    del seller.things["offer"][born.id]
     return world.add_thing(seller, "offer", thing_id=number, body=body).id
 
 

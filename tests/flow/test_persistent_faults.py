@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,14 +21,14 @@ import pytest
 
 from ebaysync.families import discover
 from ebaysync.log import Secret
-from ebaysync.sim import faults_answers
 from ebaysync.sim.server import Simulator
 from ebaysync.sim.world import World
 from ebaysync.store.database import Database
 from ebaysync.sync.summary import Summary
 
 from .clocks import Clocks
-from .places import PLACES, Options, Place, offer_of
+from .fault_kinds import KINDS, Kind, strike
+from .places import PLACES, Place
 
 MOST_CALLS = 60
 """A run's calls under a fault, for five records at most: a few pages, each record's detail, and every retry of one
@@ -41,131 +41,6 @@ CALM = timedelta(hours=25)
 """so long after a fault every "no" has been asked again"""
 
 
-Applies = Callable[[Place], bool]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """`comes_to` is one of CHECKS, `where` the calls that are struck: list, detail, or all of the seller.
-
-    `neighbour`: whether another family must go on. A limit or a dead token is the API's or the account's.
-    """
-
-    group: str
-    name: str
-    comes_to: str
-    where: str
-    options: Options
-    only: Applies = lambda place: True
-    neighbour: bool = True
-
-    def fits(self, place: Place) -> bool:
-        return self.only(place) and (self.where != "detail" or place.detail is not None)
-
-
-def rest(place: Place) -> bool:
-    return not place.trading
-
-
-def trading(place: Place) -> bool:
-    return place.trading
-
-
-def counted(place: Place) -> bool:
-    return place.counted
-
-
-def windowed(place: Place) -> bool:
-    return place.windowed
-
-
-DENIED: Options = {"kind": "status", "status": 403, "code": 1100}
-KINDS: Sequence[Kind] = (
-    *(
-        Kind(
-            "a record",
-            f"record {what}",
-            "quarantined",
-            "list",
-            {"kind": "record", "what": what},
-            rest if what == "digits" else lambda place: True,
-        )
-        for what in faults_answers.RECORDS
-    ),
-    *(
-        Kind("a refused detail", f"detail {status}", "detail", "detail", options, neighbour=False)
-        for status, options in {
-            403: DENIED,
-            **{status: {"kind": "status", "status": status} for status in (404, 429, 500)},
-        }.items()
-    ),
-    Kind("a broken detail", "detail truncated", "detail", "detail", {"kind": "truncated"}),
-    *(
-        Kind("a broken detail", f"detail {what}", "detail", "detail", {"kind": "record", "what": what}, rest)
-        for what in ("control", "deep", "digits", "other")
-    ),
-    *(
-        Kind("a broken detail", f"detail {what}", "detail", "detail", {"kind": "envelope", "what": what}, rest)
-        for what in ("empty_object", "errors", "warnings")
-    ),
-    Kind("counts", "counted, never sent", "agreed", "list", {"kind": "unsent"}, counted),
-    Kind("counts", "an item twice", "agreed", "list", {"kind": "twice"}),
-    Kind("counts", "total one too high", "agreed", "list", {"kind": "total", "by": 1}, counted),
-    Kind("counts", "total one too low", "agreed", "list", {"kind": "total", "by": -1}, counted),
-    Kind("a filter", "no filter", "failed", "list", {"kind": "no_filter", "what": "window and page"}, windowed),
-    Kind("a leak", "rows from outside", "bounded", "list", {"kind": "outside"}, windowed),
-    Kind("a page", "page truncated", "failed", "list", {"kind": "truncated"}),
-    Kind("a page", "page 500", "failed", "list", {"kind": "status", "status": 500}),
-    Kind("a page", "page html", "failed", "list", {"kind": "html"}),
-    *(
-        Kind("an envelope", f"envelope {what}", "failed", "list", {"kind": "envelope", "what": what})
-        for what in faults_answers.ENVELOPES
-    ),
-    Kind("text", "numbers as text", "well", "list", {"kind": "text_numbers"}, rest),
-    Kind("a scope", "1100 always", "failed", "list", DENIED, rest),
-    Kind("an old token", "1100 for the first token", "well", "list", {**DENIED, "first_token": True}, rest),
-    *(
-        Kind(
-            "a scope",
-            f"token {code} always",
-            "failed",
-            "list",
-            {"kind": "trading_error", "code": code},
-            trading,
-            neighbour=False,
-        )
-        for code in (16110, 932, 21917053)
-    ),
-    Kind(
-        "an old token",
-        "token 16110 for the first token",
-        "well",
-        "list",
-        {"kind": "trading_error", "code": 16110, "first_token": True},
-        trading,
-    ),
-    *(
-        Kind(
-            "a limit",
-            "429" if seconds is None else f"429 with Retry-After {seconds}",
-            "limited",
-            "list",
-            {"kind": "status", "status": 429, "retry_after": seconds},
-            neighbour=False,
-        )
-        for seconds in (None, 10**9, 10**19)
-    ),
-    *(
-        Kind("a Date", f"Date of {what}", "bounded", "seller", {"kind": "date", "what": what}, neighbour=False)
-        for what in ("1969", "2037", "9999")
-    ),
-    *(
-        Kind(
-            "a Date", f"Date {by:+} s", "bounded", "seller", {"kind": "date", "what": "off", "by": by}, neighbour=False
-        )
-        for by in (3600, -3600, 7200)
-    ),
-)
 EVERY = bool(os.environ.get("EBAYSYNC_TEST_EVERY_FAULT"))
 OF_A_GROUP = {"a record": 2, "counts": 2, "an envelope": 2}
 """kinds of a group for each family, in turn: so each family meets every group, and each kind several families. With
@@ -267,19 +142,7 @@ class Trial:
 
     def strike(self) -> Any:
         assert self.kind
-        options = dict(self.kind.options)
-        if self.kind.where == "list":
-            options |= self.place.page
-            if options["kind"] in ("record", "unsent"):
-                options["of"] = self.place.named(self._listed())
-        elif self.kind.where == "detail":
-            assert self.place.detail
-            options |= self.place.detail(self._listed())
-        return self.stage.sim.faults.add(options.pop("kind"), seller=self.seller.username, times=None, **options)
-
-    def _listed(self) -> str:
-        """What the struck call calls the victim: an offer is asked for by its SKU, and listed by it."""
-        return offer_of(self.world, self.seller, self.victim) if self.place.kind == "offer" else self.victim
+        return strike(self.kind, self.place, self.stage.sim, self.seller, self.victim)
 
     async def calm_after(self, fault: Any) -> None:
         self.stage.sim.faults.remove(fault)
