@@ -333,7 +333,7 @@ SPOILERS: dict[str, Spoiler] = {
     "not_an_object": _not_an_object,
     "other_seller": _set("sellerId", value="somebody_else"),
 }
-# What `what` may be, by kind.
+# The values of `what`, by kind.
 CHOICES: dict[str, tuple[str, ...]] = {
     "spoil": tuple(SPOILERS),
     "xml_spoil": tuple(faults_trading.SPOILERS),

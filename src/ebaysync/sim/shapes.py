@@ -1,4 +1,4 @@
-"""Where the records are in an answer, what names them, and where they are counted.
+"""The shape of each call's answer: the place of its records, their ids and their totals.
 
 Written down for the faults, which spoil any answer of any call. A JSON answer of another path than the lists' is one
 record: a detail.
