@@ -11,7 +11,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,14 @@ CALM = timedelta(hours=25)
 """so long after a fault every "no" has been asked again"""
 
 
+UNREACHABLE = Kind("a connection", "unreachable", "failed", "none", {"kind": ""})
+SECOND_PAGE = (
+    Kind("a second page", "second page 500", "failed", "list", {"kind": "status", "status": 500}),
+    Kind("a second page", "second page truncated", "failed", "list", {"kind": "truncated"}),
+    Kind("a second page", "twice at the edge", "agreed", "list", {"kind": "twice"}),
+)
+EVERYTHING = (*KINDS, *SECOND_PAGE, UNREACHABLE)
+"""each kind has a seller of its own"""
 EVERY = bool(os.environ.get("EBAYSYNC_TEST_EVERY_FAULT"))
 OF_A_GROUP = {"a record": 2, "counts": 2, "an envelope": 2}
 """kinds of a group for each family, in turn: so each family meets every group, and each kind several families. With
@@ -103,7 +111,7 @@ def stage(
     with databases(template) as url, Clocks(url) as clocks, pytest.MonkeyPatch.context() as monkeypatch:
         # Each run reads the machine's certificates anew, which runs without TLS need not wait for.
         monkeypatch.setattr(ssl, "create_default_context", lambda: context)
-        world = World(seed=14, sellers=len(KINDS) + 1, orders_per_seller=0, clock=clocks.ebay)
+        world = World(seed=14, sellers=len(EVERYTHING), orders_per_seller=0, clock=clocks.ebay)
         with Simulator(world) as sim:
             yield Stage(request.param, PLACES[request.param], sim, clocks, url, tmp_path_factory.mktemp("home"))
 
@@ -111,7 +119,7 @@ def stage(
 class Trial:
     """One kind of fault in one family's calls, for one seller."""
 
-    def __init__(self, stage: Stage, kind: Kind | None, bench: Any, account: Any, index: int) -> None:
+    def __init__(self, stage: Stage, kind: Kind, bench: Any, account: Any, index: int) -> None:
         self.stage, self.kind, self.bench, self.account = stage, kind, bench, account
         self.place, self.world = stage.place, stage.sim.world
         self.seller = self.world.sellers[index]
@@ -141,7 +149,6 @@ class Trial:
         self.stage.clocks.advance(minutes=5)
 
     def strike(self) -> Any:
-        assert self.kind
         return strike(self.kind, self.place, self.stage.sim, self.seller, self.victim)
 
     async def calm_after(self, fault: Any) -> None:
@@ -150,9 +157,9 @@ class Trial:
         summary = await self.run()
         assert self.good(summary), f"the next calm run is not well: {summary.as_dict()}"
         missing = self.shown() - self.stored()
-        if self.kind and self.kind.options["kind"] == "record" and self.kind.where == "list":
+        if self.kind.options["kind"] == "record" and self.kind.where == "list":
             missing -= self.quarantined()  # its place in time is past, and it is there with its bytes
-        if self.kind and self.kind.options["kind"] == "unsent" and not self.place.swept:
+        if self.kind.options["kind"] == "unsent" and not self.place.swept:
             missing.discard(self.victim)  # eBay has never shown it
         assert not missing, "the next calm run has not everything"
         if self.place.detailed:
@@ -177,7 +184,6 @@ class Trial:
         """The records whose bytes are in quarantine. A record without its id is the victim's."""
         rows = self.stage.query("SELECT payload FROM ebay_quarantine WHERE ebay_account_id = %s", self.account.id)
         found = b"\n".join(bytes(row[0]) for row in rows)
-        assert self.kind
         lost_id = self.kind.options.get("what") in ("no_id", "other")
         named = {each for each in self.shown() if self.place.named(each).encode() in found}
         return named | ({self.victim} if rows and lost_id else set())
@@ -221,7 +227,6 @@ class Trial:
 
     async def agreed(self) -> None:
         """The rows are stored at once; after reads that agree, the run is caught up."""
-        assert self.kind
         before, sent = self.cursor(), self.shown()
         if self.kind.options["kind"] == "unsent":
             sent -= {self.victim}
@@ -293,10 +298,10 @@ async def trial_of(stage: Stage, bench_of: Callable[..., Any]) -> AsyncIterator[
     db = Database(Secret(stage.url))
     bench = bench_of(stage.home, db, stage.url, stage.sim)
 
-    async def make(kind: Kind | None) -> Trial:
+    async def make(kind: Kind) -> Trial:
         stage.sim.faults.clear()
         stage.clocks.advance(seconds=CALM.total_seconds())  # whatever another test has left has passed
-        index = KINDS.index(kind) if kind else len(KINDS)
+        index = EVERYTHING.index(kind)
         return Trial(stage, kind, bench, await bench.add(index), index)
 
     yield make
@@ -319,12 +324,31 @@ async def test_a_fault_that_stays_costs_what_it_strikes_and_nothing_else(
     await trial.calm_after(fault)
 
 
+SECOND = {"inventory": "offset=1(&|$)", "active_inventory": "<PageNumber>2<"}
+"""how a snapshot's second page is asked for; windows of more than a page are cut instead"""
+
+
+@pytest.mark.parametrize("stage", SECOND, indirect=True)
+@pytest.mark.parametrize("kind", SECOND_PAGE, ids=lambda kind: kind.name)
+async def test_a_fault_of_one_page_among_several(stage: Stage, kind: Kind, trial_of: Callable[..., Any]) -> None:
+    both = kind.comes_to == "agreed"  # the copy on the second page is of the first one's last record
+    query = {} if both else {"query": SECOND[stage.family]}
+    trial: Trial = await trial_of(kind)
+    for _ in range(200):
+        stage.place.fresh(trial.world, trial.seller)
+    await trial.calm_before()
+    fault = strike(replace(kind, options=kind.options | query), stage.place, stage.sim, trial.seller, trial.victim)
+    await CHECKS[kind.comes_to](trial)
+    assert fault.struck > 0
+    await trial.calm_after(fault)
+
+
 @pytest.mark.parametrize("stage", sorted(PLACES), indirect=True)
 async def test_an_ebay_that_cannot_be_reached_delays_nothing_afterwards(
     stage: Stage, trial_of: Callable[..., Any]
 ) -> None:
     """Six runs fail; the wait after them is an interval at most, and ends with the first answer."""
-    trial: Trial = await trial_of(None)
+    trial: Trial = await trial_of(UNREACHABLE)
     await trial.calm_before()
     with stage.sim.unreachable():
         for _ in range(6):
