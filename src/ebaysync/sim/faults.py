@@ -227,10 +227,10 @@ def _status(fault: Fault, call: Call) -> Answer:
         wrapped = {"error": said or "server_error", "error_description": said}
     answer = answer_json(wrapped, fault.status)
     if fault.retry_after is not None:
-        answer.headers["retry-after"] = str(fault.retry_after)
+        text = str(fault.retry_after)
         if fault.as_date:
-            until = call.now + timedelta(seconds=fault.retry_after)
-            answer.headers["retry-after"] = format_datetime(until, usegmt=True)
+            text = format_datetime(call.now + timedelta(seconds=fault.retry_after), usegmt=True)
+        answer.headers["retry-after"] = text
     return answer
 
 
@@ -342,7 +342,7 @@ SPOILERS: dict[str, Spoiler] = {
     "not_an_object": _not_an_object,
     "other_seller": _set("sellerId", value="somebody_else"),
 }
-# What `what` may be, by kind.
+# The values of `what`, by kind.
 CHOICES: dict[str, tuple[str, ...]] = {
     "spoil": tuple(SPOILERS),
     "xml_spoil": tuple(faults_trading.SPOILERS),

@@ -139,32 +139,41 @@ def unsent(answer: Answer, call: Call, wanted: str, row: int) -> bool:
 
 
 def twice(answer: Answer, call: Call, last: list[Any]) -> bool:
-    """The last record of a page comes again at the beginning of the next one; on the only page, at its end.
+    """The last record of a page comes again at the beginning of the next page; on an only page, at its end.
 
-    `last` is kept from page to page, and of no client's business.
+    `last` carries that record from page to page.
     """
-    texts = [*shapes.XML_ROWS.finditer(answer.body)] if call.query.get("call") else []
-    document, shape = (None, None) if call.query.get("call") else _opened(answer, call)
-    if texts:
-        first, end = texts[0].start(), texts[-1].end()
-        again, last[:] = last[:], [texts[-1][0]]
-        later = b"<PageNumber>1<" not in call.body and b"<PageNumber>" in call.body
-        inserted, at = (again[0], first) if later and again else (texts[-1][0], end)
-        if not later and b"<TotalNumberOfPages>1<" not in answer.body and b"<TotalNumberOfPages>" in answer.body:
-            return False  # its copy comes with the next page
-        answer.body = answer.body[:at] + inserted + answer.body[at:]
-        return True
+    if call.query.get("call"):
+        return _xml_twice(answer, call, last)
+    document, shape = _opened(answer, call)
     if document is None or shape is None or not document.get(shape.rows):
         return False
     rows = document[shape.rows]
     again, last[:] = last[:], [rows[-1]]
-    if int(call.query.get("offset", 0)) > 1 and again:
-        rows.insert(0, again[0])
-    elif "next" in document:
+    # Where Post-Order's offset counts pages, the first one is 0 or 1.
+    first_page = int(call.query.get("offset", 0)) <= call.path.startswith("/post-order/")
+    if first_page and shapes.total(document, shape) > len(rows):
         return False
-    else:
+    if first_page or not again:
         rows.append(rows[-1])
+    else:
+        rows.insert(0, again[0])
     answer.body = _text(document)
+    return True
+
+
+def _xml_twice(answer: Answer, call: Call, last: list[Any]) -> bool:
+    rows = [*shapes.XML_ROWS.finditer(answer.body)]
+    if not rows:
+        return False
+    again, last[:] = last[:], [rows[-1][0]]
+    number = re.search(rb"<PageNumber>(\d+)<", call.body)
+    first_page = number is None or number[1] == b"1"
+    pages = re.search(rb"<TotalNumberOfPages>(\d+)<", answer.body)
+    if first_page and pages and pages[1] != b"1":
+        return False
+    copy, at = (rows[-1][0], rows[-1].end()) if first_page or not again else (again[0], rows[0].start())
+    answer.body = answer.body[:at] + copy + answer.body[at:]
     return True
 
 

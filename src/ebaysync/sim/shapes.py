@@ -1,4 +1,4 @@
-"""Where the records are in an answer, what names them, and where they are counted.
+"""The shape of each call's answer: the place of its records, their ids and their totals.
 
 Written down for the faults, which spoil any answer of any call. A JSON answer of another path than the lists' is one
 record: a detail.
@@ -49,6 +49,14 @@ XML_ID = re.compile(rb"<(MessageID|ItemID)>([^<]*)</\1>")
 def of(path: str) -> Shape | None:
     """The shape of a list; None: the path is no list's."""
     return next((shape for shape in LISTS if shape.path == path), None)
+
+
+def total(document: dict[str, Any], shape: Shape) -> int:
+    """How many records a page says there are."""
+    place: Any = document
+    for name in shape.counts[-1]:
+        place = place.get(name, {})
+    return int(place or 0)
 
 
 def add(document: dict[str, Any], shape: Shape, by: int) -> None:

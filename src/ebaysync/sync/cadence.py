@@ -65,6 +65,7 @@ async def refused(connection: AsyncConnection, account_id: UUID, family: Family)
         else_=now + REFUSED_THEN,
     )
     new = {"failures": own.failures + 1, "refused_since": func.coalesce(own.refused_since, now), "retry_at": retry_at}
+    new |= {"retry_kind": FAILED}
     await connection.execute(update(account_id, family.name).values(new))
 
 
