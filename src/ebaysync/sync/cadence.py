@@ -64,8 +64,8 @@ async def refused(connection: AsyncConnection, account_id: UUID, family: Family)
         (own.retry_at > now + EARLY, own.retry_at),
         else_=now + REFUSED_THEN,
     )
-    new = {"failures": own.failures + 1, "refused_since": func.coalesce(own.refused_since, now), "retry_at": retry_at}
-    new |= {"retry_kind": FAILED}
+    since = func.coalesce(own.refused_since, now)
+    new = {"failures": own.failures + 1, "refused_since": since, "retry_at": retry_at, "retry_kind": FAILED}
     await connection.execute(update(account_id, family.name).values(new))
 
 
