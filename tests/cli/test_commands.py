@@ -28,7 +28,7 @@ RUN_KEYS = {
 }
 FAMILY_KEYS = {
     *("family", "enabled", "cursor", "lag_seconds", "sweep_cursor", "last_run_at", "last_status", "last_error"),
-    *("next_due_at", "refused_since"),
+    *("next_due_at", "refused_since", "incomplete_since", "field_notes", "details_due"),
 }
 
 
@@ -418,3 +418,14 @@ def test_the_simulator_says_where_it_is_and_ends_by_a_signal(program: Any) -> No
     process.terminate()
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err.strip()) == (143, "", "ebaysync: interrupted by SIGTERM")
+
+
+def test_status_and_runs_say_which_field_was_odd_and_in_how_many_records(
+    program: Any, names: list[str], sim: Any
+) -> None:
+    sim.faults.add("spoil", what="money_text", times=None)
+    [note] = program("run", "orders", "--account", names[0], "--json").json["field_notes"]
+    assert note == {"field": "total", "reason": "not a number", "count": note["count"]}
+    told = f"total: not a number ({note['count']} record"
+    assert f"{names[0]} orders: {told}" in program("status").out
+    assert told in program("runs").out

@@ -69,7 +69,8 @@ class Bench:
         @asynccontextmanager
         async def opened() -> AsyncIterator[RunContext]:
             async with open_api(self.settings, self.db, account, "run", self.sleep) as (api, _):
-                api.transport.clock = WorldClock(self.sim.world.clock.now)
+                if isinstance(self.sim, Simulator):
+                    api.transport.clock = WorldClock(self.sim.world.clock.now)
                 yield RunContext(self.settings, self.db, api, account, self.stop)
 
         return opened()

@@ -612,7 +612,7 @@ LISTINGS = Spec(
         quantity_available=_left,
     ),
     snapshot=True,
-    still=("TimeLeft", "WatchCount", "SellingStatus.ConvertedCurrentPrice"),
+    still=("TimeLeft", "WatchCount", "PictureDetails", "SellingStatus.ConvertedCurrentPrice"),
     in_own_table=("Variations",),
 )
 VARIATIONS = Spec(
@@ -653,7 +653,12 @@ PURCHASES = Spec(
         """,
         transaction_id=lambda row: at(row, "Transaction.TransactionID") or "0",
     ),
-    still=("Item.TimeLeft", "Item.SellingStatus.ConvertedCurrentPrice"),
+    still=(
+        "Item.TimeLeft",
+        "Item.PictureDetails",
+        "Item.SellingStatus.ConvertedCurrentPrice",
+        "Transaction.Item.PictureDetails",
+    ),
     stand_in=True,
 )
 

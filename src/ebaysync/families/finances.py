@@ -58,7 +58,7 @@ def of_type(kind: str) -> Callable[[bytes], bool]:
     def is_of_type(record: bytes) -> bool:
         try:
             return msgspec.json.decode(record, type=_Type).transaction_type == kind
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
     return is_of_type

@@ -53,7 +53,7 @@ async def pause(db: Database) -> str | None:
 
 
 def cool_downs(accounts: Sequence[Account], plan: Plan) -> list[str]:
-    """What cools down for these accounts, until when and why, and the command that lifts it."""
+    """A line for each API that cools down for these accounts: until when, why, and the command that lifts it."""
     ids = {account.id for account in accounts}
     keysets = {due.candidate.keyset for (account_id, _), due in plan.entries.items() if account_id in ids}
     return [

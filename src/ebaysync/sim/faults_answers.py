@@ -150,7 +150,7 @@ def twice(answer: Answer, call: Call, last: list[Any]) -> bool:
         return False
     rows = document[shape.rows]
     again, last[:] = last[:], [rows[-1]]
-    # Where Post-Order's offset counts pages, the first one is 0 or 1.
+    # Post-Order's offset may count pages: then the first one is 0 or 1.
     first_page = int(call.query.get("offset", 0)) <= call.path.startswith("/post-order/")
     if first_page and shapes.total(document, shape) > len(rows):
         return False

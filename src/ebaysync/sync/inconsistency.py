@@ -40,7 +40,7 @@ class Consistency:
         self.held = False
 
     def edges(self) -> Iterable[datetime]:
-        """Where slices must begin and end, so that an inconsistent slice is read as it was before."""
+        """Times at which slices must begin and end, so that an inconsistent slice is read as it was before."""
         return (edge for slice_ in self._known for edge in (slice_.start, slice_.end))
 
     def stale(self) -> list[Slice]:
@@ -50,8 +50,8 @@ class Consistency:
     def move(
         self, done: SliceRecords, keys: Iterable[str | bytes], passed: datetime | None, move: Move | None
     ) -> Move | None:
-        """What to commit with a slice's records: a note, and `move` unless the position is held. `passed`: where the
-        position is already."""
+        """A note, and `move` unless the position is held, to commit with the records of a slice. `passed` is
+        the position so far."""
         self.reason = done.note or self.reason
         if done.inconsistent is None:
             consistent = [slice_ for slice_ in self._known if done.slice.contains(slice_)]

@@ -75,19 +75,20 @@ class Summary:
             "removed": self.removed,
             "quarantined": self.quarantined,
             "seconds": round(self.seconds, 3),
-            "field_notes": field_notes.listed(self.notes),
             "error": self.failure.as_dict() if self.failure else None,
-        } | self._normalized()
+        } | self._noted()
 
     def facts(self) -> dict[str, Any]:
         """The object stored as `summary_json`: also the number of records that still lack their detail."""
         found = self.as_dict() | ({} if self.incomplete is None else {"incomplete": self.incomplete})
         return found | ({} if self.inconsistent is None else {"inconsistent": self.inconsistent})
 
-    def _normalized(self) -> dict[str, int]:
+    def _noted(self) -> dict[str, Any]:
+        """The figures that only some runs have."""
+        found: dict[str, Any] = {"field_notes": field_notes.listed(self.notes)} if self.notes else {}
         if self.full is None:
-            return {}
-        return {
+            return found
+        return found | {
             "normalized_full": self.full,
             "normalized_partial": self.partial,
             "normalization_errors": self.quarantined,

@@ -120,7 +120,7 @@ class Recheck:
 
 
 def edges(family_runs: Sequence[FamilyRun]) -> list[datetime]:
-    """Where the slices of a window must begin and end."""
+    """Times at which the slices of a window must begin and end."""
     return sorted({edge for family_run in family_runs for edge in family_run.consistency.edges()})
 
 

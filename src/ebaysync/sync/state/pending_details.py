@@ -69,7 +69,7 @@ async def failed(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) ->
 
 
 async def due(writer: Writer, keys: Sequence[str]) -> None:
-    """Note details that were not asked for. What is known of a failed one stays."""
+    """Note details that were not asked for. Notes of failed ones stay."""
     await _store(writer, [(key, 0, 0.0, None) for key in keys], other_than_waiting=True)
 
 
