@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from ebaysync.sim import faults_json
 from ebaysync.sim.faults import KINDS, SPOILERS
 
 Simulate = Callable[..., Any]
@@ -272,3 +273,25 @@ def test_a_fault_that_does_not_exist_is_refused(fault: dict[str, Any], simulate:
     assert httpx.post(caller.sim.url + "/_sim/faults", json=fault).status_code == 400
     assert caller.get(ORDERS).status_code == 200
     assert "nonsense" not in KINDS
+
+
+@pytest.mark.parametrize("what", faults_json.SPOILERS)
+def test_a_record_of_any_json_can_be_undecodable_and_the_others_are_as_they_were(what: str, simulate: Simulate) -> None:
+    caller = simulate(orders_per_seller=4)
+    keys = [order["orderId"] for order in caller.page()["orders"]]
+    caller.sim.faults.add("json_spoil", path=ORDERS, what=what, of=keys[2], times=None)
+    content = caller.get(ORDERS).content
+    assert content.count(faults_json.SPOILERS[what]) >= 1
+    assert [content.count(f'"orderId": "{key}"'.encode()) for key in keys] == [1] * 4
+    at = content.index(b'{"spoiled": ')
+    assert content.index(keys[1].encode()) < at < content.index(keys[2].encode())
+    assert b"spoiled" not in caller.get(f"{ORDERS}/{keys[1]}").content
+    assert b"spoiled" in caller.get(f"{ORDERS}/{keys[2]}").content
+
+
+def test_an_answer_can_be_any_body(simulate: Simulate) -> None:
+    caller = simulate()
+    for says, kind in (('{"a": 1}', "application/json"), ("<a/>", "text/xml")):
+        caller.sim.faults.add("body", says=says)
+        answer = caller.get(ORDERS)
+        assert (answer.status_code, answer.text, answer.headers["content-type"]) == (200, says, kind)

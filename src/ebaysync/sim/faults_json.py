@@ -21,12 +21,15 @@ SPOILERS: dict[str, bytes] = {
 }
 
 
+_OF_A_PAGE = {"total", "limit", "paginationOutput"}
+
+
 def within(answer: Answer, what: str, row: int | str) -> None:
     """Put a field before the others of a record of the page, or of the record that the answer is. `row` is its number,
     or one of its values: then an answer without it stays as it is."""
     page = json.loads(answer.body)
     lists = [name for name, value in page.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if not lists:
+    if not lists or not _OF_A_PAGE & page.keys():  # a record has lists, too
         if isinstance(row, int) or row in page.values():
             answer.body = _spoiled(page, what)
         return
