@@ -7,7 +7,6 @@ kind comes, and every family meets several.
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -222,10 +221,7 @@ async def week_of(
     tmp_path: Path,
     db: Database,
     database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    context = ssl.create_default_context()
-    monkeypatch.setattr(ssl, "create_default_context", lambda: context)
     connection = psycopg.connect(database_url, autocommit=True)
 
     def query(sql: str, *values: Any) -> list[Any]:
