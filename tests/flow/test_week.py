@@ -7,7 +7,6 @@ kind comes, and every family meets several.
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from .fault_kinds import KINDS, Kind, strike
 from .places import PLACES, Place
 
 Query = Callable[..., list[Any]]
-SELLERS = 2
+SELLERS = 3
 STEP = timedelta(hours=6)
 LASTS = 2
 """steps that a fault stays"""
@@ -129,15 +128,18 @@ class Week:
         ids = [account.id for account in self.accounts]
         due = await schedule.due(self.bench.settings, self.db, ids, [], now=False)
         for index, account in enumerate(self.accounts):
-            summaries = await self._run(account, due[account.id])
+            summaries: dict[str, Summary] = {}
+            try:
+                await self._run(account, due[account.id], summaries)
+            except Exception as error:  # an account's process would have ended with it
+                self.wrong.append(f"step {number}, account {index}: ended with {type(error).__name__}: {error}")
             self._judge(index, number, summaries)
 
     def _sell(self) -> None:
-        """Something new of every kind, a second apart."""
+        """Something new in every family."""
         for index, seller in enumerate(self.world.sellers):
             for family, place in PLACES.items():
-                if family not in ("transactions", "finances") or self.random.random() < 0.5:
-                    self.new[index, family] = place.fresh(self.world, seller)
+                self.new[index, family] = place.fresh(self.world, seller)
         self.clocks.advance(seconds=1)
 
     def _strike(self, index: int, number: int) -> None:
@@ -155,12 +157,10 @@ class Week:
         fault = strike(kind, place, self.sim, seller, self.new[index, family])
         self.now.append(Struck(index, family, kind, fault, number))
 
-    async def _run(self, account: Any, families: list[str]) -> dict[str, Summary]:
-        found: list[Summary] = []
+    async def _run(self, account: Any, families: list[str], summaries: dict[str, Summary]) -> None:
         async with self.bench.worker(account) as worker:
             for group in by_source([discover()[name] for name in families]):
-                found += await run(worker, group, RunOptions("run-all"))
-        return {summary.family: summary for summary in found}
+                summaries |= {summary.family: summary for summary in await run(worker, group, RunOptions("run-all"))}
 
     def _judge(self, index: int, number: int, summaries: dict[str, Summary]) -> None:
         """A family that no fault touches is due and well; one that was touched is so in time, and from then on."""
@@ -222,10 +222,7 @@ async def week_of(
     tmp_path: Path,
     db: Database,
     database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    context = ssl.create_default_context()
-    monkeypatch.setattr(ssl, "create_default_context", lambda: context)
     connection = psycopg.connect(database_url, autocommit=True)
 
     def query(sql: str, *values: Any) -> list[Any]:
@@ -267,6 +264,5 @@ async def test_a_week_of_faults_loses_no_record_delays_no_other_family_and_overr
     everything = {kind.name for kind in KINDS if any(of_a_week(kind, place) for place in PLACES.values())}
     assert kinds == everything
     assert {family for family, _ in week.met} == set(PLACES)
-    assert week.lost() == [], f"seed {seed}"
-    assert week.wrong == [], f"seed {seed}: {len(week.wrong)}\n" + "\n".join(week.wrong[:20])
-    assert week.overrun() == [], f"seed {seed}"
+    found = [*week.lost(), *week.wrong, *week.overrun()]
+    assert found == [], f"seed {seed}: {len(found)}\n" + "\n".join(map(str, found[:30]))
