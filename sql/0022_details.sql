@@ -36,6 +36,8 @@ COMMENT ON COLUMN ebay_sync_state.incomplete_since IS 'since when eBay''s answer
 
 -- Each key now has its own number of scans, so counting begins anew.
 UPDATE ebay_doubted_scan SET scans = 0, missing = '';
-ALTER TABLE ebay_doubted_scan ADD COLUMN since timestamptz;
+ALTER TABLE ebay_doubted_scan ADD COLUMN seen bytea NOT NULL DEFAULT '';
 COMMENT ON TABLE ebay_doubted_scan IS 'Scans in a row that are not believed at once: the list contradicts itself, or too many records are missing';
+COMMENT ON COLUMN ebay_doubted_scan.scans IS 'scans in a row that saw the same records';
+COMMENT ON COLUMN ebay_doubted_scan.seen IS 'digest of the keys of these records';
 COMMENT ON COLUMN ebay_doubted_scan.missing IS 'for each missing key eight bytes of its digest and one for the number of scans in a row that missed it';

@@ -291,7 +291,8 @@ async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, 
     assert sorted(set(ebay.details)) == ["5000", "5002"]
     assert len(asked) < 6 * 6, "six runs ask less often than once with all retries each"
     if odd == "control":
-        assert b"\x02" in b"".join(bytes(row[0]) for row in player.query("SELECT payload FROM ebay_quarantine"))
+        kept = b"".join(bytes(row[0]) for row in player.query("SELECT payload FROM ebay_quarantine"))
+        assert re.search(rb"[\x00-\x08\x0b]", kept)
     ebay.refuse = lambda number: None
     player.later(hours=49)
     summary = await player.one(family)
@@ -331,7 +332,7 @@ class Mailbox:
         self.headers.append(folder)
         if (found := self.odd(request, folder)) is not None:
             return found
-        start, end = re.findall("Time>(.*?)</", request.body)
+        start, end = re.findall("<(?:Start|End)Time>(.*?)</", request.body)
         here = folder in self.folders and start <= self.at <= end
         texts = [header(folder * 100 + n, self.at, folder) for n in range(2)] if here else []
         return trading("GetMyMessages", f"<Messages>{''.join(texts)}</Messages>")
@@ -377,7 +378,7 @@ async def test_a_folder_without_an_id_does_not_stop_the_mailbox(player: Player) 
     assert player.value("SELECT count(*) FROM ebay_messages") == "6"
 
 
-@pytest.mark.parametrize("rows", [25, 24, 200])
+@pytest.mark.parametrize("rows", [25, 200])
 async def test_a_filter_of_messages_that_does_nothing_is_found_out(rows: int, player: Player, request: Any) -> None:
     mailbox = Mailbox(player, 0, 1)
     texts = "".join(header(1000 + number, mailbox.at) for number in range(rows))
@@ -499,11 +500,15 @@ EMPTY_SUCCESSES = {
 async def known_listings_stay(player: Player, reply: Reply) -> None:
     listed = active(*(item(number) for number in range(1, 13)))
     serve(player, SELLING, trading(SELLING, listed))
+    counted = "<PaginationResult><TotalNumberOfEntries>12</TotalNumberOfEntries></PaginationResult><ItemArray/>"
     assert exit_code(await player.one("active_inventory")) == 0
     codes = []
     for _ in range(2):
         player.later(hours=1)
         serve(player, SELLING, reply)
+        player.ebay.answers.append(
+            lambda request: trading("GetSellerList", counted) if request.call == "GetSellerList" else None
+        )
         codes.append(exit_code(await player.one("active_inventory")))
     assert player.value(ON_SALE) == "12"
     assert codes == [13, 13]

@@ -117,6 +117,7 @@ async def test_a_scan_that_fails_on_its_way_removes_nothing(
     assert query("SELECT cursor_value FROM ebay_sync_state WHERE api_family = %s", family) == before
     b.sim.faults.clear()
     clock.advance(3600)
+    query("UPDATE ebay_pending_detail SET next_at = clock_timestamp() RETURNING 1")
     assert (await b.run(account, family)).removed == 7
 
 

@@ -33,6 +33,7 @@ class ScanResult:
         self.seen = Seen()
         self.incomplete: EbayError | None = None
         self.inconsistent: str | None = None
+        self.unlikely: EbayError | None = None
         self.unread: set[str] = set()
         self._broken: set[str] = set()
         self._key = family.key_of
@@ -45,6 +46,7 @@ class ScanResult:
         """Count these records as seen, including one that cannot be decoded but has a key."""
         self.incomplete = self.incomplete or found.incomplete
         self.inconsistent = found.inconsistent or self.inconsistent
+        self.unlikely = found.unlikely or self.unlikely
         self.unread = (self.unread | found.failed.keys() | set(found.unasked)) - set(found.parts)
         self._broken.update(each.key for each in found.broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
@@ -120,7 +122,7 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
     """
     if result.incomplete:
         raise result.incomplete
-    family, seen, doubtful = family_run.family, result.seen, result.inconsistent is not None
+    family, seen, doubtful = family_run.family, result.seen, bool(result.inconsistent or result.unlikely)
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)
 
@@ -131,7 +133,8 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
             account_id, accept = group.context.account.id, group.options.accept_removals
             missing, known = await snapshot.missing(connection, account_id, family, seen, result.unread)
             writer = family_run.writer(connection)
-            settled = await snapshot.settle(writer, family, missing, known, doubtful=doubtful, accept=accept)
+            digest = seen.digest() if result.inconsistent or (result.unlikely and missing) else None
+            settled = await snapshot.settle(writer, family, missing, known, seen=digest, accept=accept)
         # A mass removal is returned, not raised: raising would roll back the row that counts such scans.
         if is_live and settled.is_believed:
             await move.write(connection)
@@ -142,6 +145,8 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
     summary.inconsistent = result.inconsistent
     if settled.refused:
         raise settled.refused
+    if result.unlikely and not settled.is_believed:
+        raise result.unlikely
     summary.removed, summary.caught_up = settled.removed, settled.is_believed
     if is_snapshot and seen.nameless:
         summary.reason = f"{seen.nameless} records without a readable key: nothing is marked as removed"

@@ -29,6 +29,8 @@ class ScanPage:
     broken: Sequence[BrokenRecord] = ()
     incomplete: EbayError | None = None
     inconsistent: str | None = None
+    unlikely: EbayError | None = None
+    """why the list is taken for empty although eBay did not send it: an error, unless three scans in a row agree"""
     parts: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     unasked: Sequence[str] = ()
@@ -44,6 +46,8 @@ class NumberedPage:
     next: str | None
     broken: tuple[BrokenRecord, ...] = ()
     incomplete: EbayError | None = None
+    unlikely: EbayError | None = None
+    """see ScanPage"""
 
 
 BEHIND_THE_LAST = NumberedPage((), None, None)
@@ -77,6 +81,7 @@ async def numbered(
                 [record for record in dict.fromkeys(page.records) if (key(record) or record) not in seen],
                 [each for found, each in broken.items() if found not in seen],
                 page.incomplete,
+                unlikely=page.unlikely,
             )
             came = fresh.keys() | broken.keys()
             # An endless list: its next page was read already, or brings only known records.

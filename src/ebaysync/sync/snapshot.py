@@ -1,8 +1,9 @@
 """Decides which records a snapshot no longer has: those that a complete scan has not seen.
 
-A scan is doubtful if its list contradicts itself, or if it would remove more than half of the known records (and more
-than 50). Then only a record that three such scans in a row missed is removed, unless the operator accepts the removals;
-too many missing records are an error until three scans agree on most of them.
+A scan is doubtful if its list contradicts itself: then nothing is removed until three such scans in a row have seen the
+same records. A scan that would remove more than half of the known records (and more than 50) is an error, until three
+scans in a row agree on most of them; then only those that all three missed are removed. The operator may accept the
+removals before.
 Keys are held as eight-byte digests, so that a scan needs little memory even for very many listings.
 """
 
@@ -39,6 +40,10 @@ class Seen:
                 self.nameless += 1
             else:
                 self._digests.add(digest(key))
+
+    def digest(self) -> bytes:
+        """The same for the same keys."""
+        return blake2b(b"".join(sorted(self._digests)), digest_size=16).digest()
 
     def __contains__(self, key: Key) -> bool:
         return digest("/".join(key)) in self._digests
@@ -77,24 +82,24 @@ class Settled:
 
 
 async def settle(
-    writer: Writer, family: Family, unseen: list[Key], known: int, *, doubtful: bool, accept: bool
+    writer: Writer, family: Family, unseen: list[Key], known: int, *, seen: bytes | None, accept: bool
 ) -> Settled:
-    """Mark unseen records as removed, inside the caller's transaction.
+    """Mark unseen records as removed, inside the caller's transaction. `seen`: digest of what a doubtful scan has seen.
 
-    The same transaction counts how many doubtful scans in a row have missed each of them.
+    The same transaction counts the doubtful scans in a row, and how many have missed each record.
     """
     account_id = writer.account_id
     before = await mass_removals.load(writer.connection, account_id, family.name)
     too_many = len(unseen) > FEW and len(unseen) * 2 > known
-    if accept or not (doubtful or too_many):
+    if accept or (seen is None and not too_many):
         if before.scans:
             await mass_removals.save(writer.connection, account_id, family.name, MissedBefore())
         return Settled(await _remove(writer, family, unseen))
-    scans = before.scans + 1
+    scans = before.scans + 1 if seen is None or before.seen == seen else 1
     missed = {digest("/".join(key)): key for key in unseen}
     counts = {each: min(before.missing.get(each, 0) + 1, SCANS_THAT_CONVINCE) for each in missed}
     gone = [key for each, key in missed.items() if counts[each] == SCANS_THAT_CONVINCE]
-    await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, counts))
+    await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, seen or b"", counts))
     if too_many and len(gone) * 2 <= len(unseen):
         return Settled(
             0,
@@ -104,8 +109,9 @@ async def settle(
                 f"({max(counts.values())} of {SCANS_THAT_CONVINCE} such scans in a row)"
             ),
         )
-    removed = await _remove(writer, family, gone)
-    return Settled(removed, is_believed=scans >= SCANS_THAT_CONVINCE or not doubtful)
+    if seen is not None and scans < SCANS_THAT_CONVINCE:
+        return Settled(0, is_believed=False)
+    return Settled(await _remove(writer, family, gone))
 
 
 async def _remove(writer: Writer, family: Family, keys: list[Key]) -> int:

@@ -40,7 +40,7 @@ def open_source(api: Api) -> Calls:
             if number > 1:
                 return BEHIND_THE_LAST
             if isinstance(error, ListMissing) and await has_none():
-                return NumberedPage((), 0, None)
+                return NumberedPage((), 0, None, unlikely=error)
             raise
         more = number < page.pages if page.pages is not None else looks_full(page.length + len(broken))
         return NumberedPage(page.records, page.entries, str(number + 1) if more else None, broken, page.partial)
@@ -79,7 +79,9 @@ async def _by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
     async with aclosing(read(reader, Slice(now, now + FARTHEST_END), NEXT_END)) as slices:
         async for part in slices:
             broken = [broken_record(document, reason) for document, reason in part.broken]
-            yield ScanPage([record for record in part.records if _is_active(record)], broken, part.partial)
+            yield ScanPage(
+                [record for record in part.records if _is_active(record)], broken, part.partial, part.inconsistent
+            )
 
 
 class _Item(msgspec.Struct):

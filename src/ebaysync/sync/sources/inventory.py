@@ -65,7 +65,14 @@ def open_source(api: Api) -> Calls:
 
         await gather(work() for _ in range(min(TOGETHER, len(queue))))
         unasked = [*queue, *(new & set(waiting))]
-        return ScanPage(found.records, found.broken, streak.ended_by, None, found.parts, found.failed, unasked)
+        return ScanPage(
+            found.records,
+            found.broken,
+            streak.ended_by,
+            parts=found.parts,
+            failed=found.failed,
+            unasked=unasked,
+        )
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
         async with aclosing(numbered(items, _sku, "0")) as pages:

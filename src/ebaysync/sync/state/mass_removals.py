@@ -18,6 +18,7 @@ DOUBTED_SCAN = Table(
     Column("ebay_account_id", Uuid),
     Column("api_family", Text),
     Column("scans", Integer),
+    Column("seen", LargeBinary),
     Column("missing", LargeBinary),
     Column("at", DateTime(timezone=True)),
 )
@@ -25,18 +26,20 @@ DOUBTED_SCAN = Table(
 
 @dataclass(frozen=True)
 class MissedBefore:
-    """How many doubtful scans came in a row, and by the digest of each missing key how many in a row missed it."""
+    """How many doubtful scans in a row saw the same keys, their digest, and by the digest of each missing key how
+    many in a row missed it."""
 
     scans: int = 0
+    seen: bytes = b""
     missing: Mapping[bytes, int] = field(default_factory=dict)
 
 
 async def load(connection: AsyncConnection, account_id: UUID, family: str) -> MissedBefore:
     """The doubtful scans so far; none if the last scan was believed."""
     own = DOUBTED_SCAN.c
-    query = select(own.scans, own.missing).where(own.ebay_account_id == account_id, own.api_family == family)
+    query = select(own.scans, own.seen, own.missing).where(own.ebay_account_id == account_id, own.api_family == family)
     row = (await connection.execute(query)).one_or_none()
-    return MissedBefore(row.scans, _counts(bytes(row.missing))) if row else MissedBefore()
+    return MissedBefore(row.scans, bytes(row.seen), _counts(bytes(row.missing))) if row else MissedBefore()
 
 
 def _counts(stored: bytes) -> dict[bytes, int]:
@@ -48,9 +51,9 @@ async def save(connection: AsyncConnection, account_id: UUID, family: str, misse
     """Replace what is stored."""
     packed = b"".join(digest + bytes([count]) for digest, count in sorted(missed.missing.items()))
     statement = insert(DOUBTED_SCAN).values(
-        ebay_account_id=account_id, api_family=family, scans=missed.scans, missing=packed
+        ebay_account_id=account_id, api_family=family, scans=missed.scans, seen=missed.seen, missing=packed
     )
-    new = {"scans": missed.scans, "missing": packed, "at": func.clock_timestamp()}
+    new = {"scans": missed.scans, "seen": missed.seen, "missing": packed, "at": func.clock_timestamp()}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=("ebay_account_id", "api_family"), set_=new)
     )
