@@ -481,6 +481,7 @@ async def test_the_sample_warning_is_an_answer_without_records(
 ) -> None:
     b, account, ebay = await served()
     answer = xml(shared, "warning.synthetic.xml").replace(b"GetMyMessages", CALLS[family].encode())
+    answer = answer.replace(b"<Messages/>", b"<Summary/><Messages/><ActiveList/><WonList/>")
     ebay.trading = lambda called, body: answer
     [summary] = await go(b, account, family)
     assert (summary.status, summary.fetched, summary.caught_up) == ("completed", 0, True)

@@ -420,15 +420,14 @@ async def test_a_folder_that_is_refused_is_noted_and_the_others_are_read(api: Ap
     assert len(refusals) == 1
 
 
-async def test_a_folder_without_an_id_or_its_list_does_not_stop_the_mailbox(api: Api, httpx_mock: HTTPXMock) -> None:
+async def test_a_folder_without_an_id_does_not_stop_the_mailbox(api: Api, httpx_mock: HTTPXMock) -> None:
     ask = discover()["messages"](api).ask
     assert ask
-    nothing = xml("GetMyMessages", "")
-    httpx_mock.add_callback(mailbox({"3": nothing}, folders("3", "", "7")), is_reusable=True)
+    httpx_mock.add_callback(mailbox({"3": REFUSED}, folders("3", "", "7")), is_reusable=True)
     page = await ask(Slice(NOON - timedelta(days=3), NOON), 0)
     assert re.findall(r"m\d", str(page.records)) == ["m0", "m1", "m7"]
     assert page.note == (
-        "folder 3: GetMyMessages: the answer has no Messages; "
+        "folder 3: GetMyMessages: eBay answered Failure 20128; "
         "folder without id: GetMyMessages: a folder has no FolderID"
     )
 
@@ -436,18 +435,26 @@ async def test_a_folder_without_an_id_or_its_list_does_not_stop_the_mailbox(api:
 @pytest.mark.parametrize(
     ("answer", "raised"),
     [
-        (REFUSED, EbayRejected),
         (xml("GetMyMessages", ""), AnswerNotUnderstood),
+        (xml("GetMyeBaySelling", "<ActiveList/>"), AnswerNotUnderstood),
         (httpx.Response(403), AccessDenied),
         (xml("GetMyMessages", error(10007), "Failure"), EbayBusy),
     ],
-    ids=["refused", "without a list", "denied", "busy"],
+    ids=["without a list", "another call", "denied", "busy"],
 )
-async def test_a_mailbox_without_any_folder_is_an_error(
+async def test_a_folder_that_is_not_refused_and_not_read_either_is_an_error(
     api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, raised: type[Exception]
 ) -> None:
     ask = discover()["messages"](api).ask
     assert ask
-    httpx_mock.add_callback(mailbox(dict.fromkeys(["0", "1", "3"], answer), folders("3")), is_reusable=True)
+    httpx_mock.add_callback(mailbox({"3": answer}, folders("3", "7")), is_reusable=True)
     with pytest.raises(raised):
+        await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+
+
+async def test_a_mailbox_without_any_folder_is_an_error(api: Api, httpx_mock: HTTPXMock) -> None:
+    ask = discover()["messages"](api).ask
+    assert ask
+    httpx_mock.add_callback(mailbox(dict.fromkeys(["0", "1", "3"], REFUSED), folders("3")), is_reusable=True)
+    with pytest.raises(EbayRejected):
         await ask(Slice(NOON - timedelta(days=3), NOON), 0)

@@ -10,7 +10,7 @@ from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading_lists import ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
-from ebaysync.errors import AnswerNotUnderstood, EbayError, ListMissing, PageOutOfRange, XmlBroken
+from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.sources.messages import looks_full
@@ -48,6 +48,7 @@ def open_source(api: Api) -> Calls:
         broken: list[BrokenRecord] = []
         counts: Counter[str] = Counter()
         incomplete: EbayError | None = None
+        inconsistent: str | None = None
         lists: Collection[str] = trading_lists.BUYING
         page = 1
         while lists:
@@ -57,15 +58,20 @@ def open_source(api: Api) -> Calls:
                 found[name] += part.records
                 broken += some
                 counts[name] += max(len(part.records), part.length) + len(some)
-                incomplete = incomplete or part.partial or is_short(name, part.entries, counts[name], name in lists)
+                incomplete = incomplete or part.partial
+                inconsistent = inconsistent or is_short(name, part.entries, counts[name], name in lists)
             page += 1
-        yield {"buyer": ScanPage([record for name in OLD_TO_NEW for record in found[name]], broken, incomplete)}
+        yield {
+            "buyer": ScanPage(
+                [record for name in OLD_TO_NEW for record in found[name]], broken, incomplete, inconsistent
+            )
+        }
 
-    def is_short(name: str, entries: int | None, came: int, goes_on: bool) -> EbayError | None:
-        """Why a list that was read to its end is incomplete. Nobody knows whether eBay counts orders or lines."""
+    def is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
+        """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
         if goes_on or came >= (entries or 0):
             return None
-        return AnswerNotUnderstood(f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}")
+        return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
 
     def has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
         if part.pages is not None:

@@ -13,7 +13,6 @@ from ebaysync.ebay.xml_repair import trimmed
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
-    BodyBroken,
     EbayError,
     EbayRejected,
     PageOutOfRange,
@@ -46,9 +45,9 @@ def open_source(api: Api) -> Calls:
                 continue
             try:
                 page = await _headers(api, folder, window)
-            except EbayError as error:
-                if not _concerns_one_folder(error):
-                    raise
+            except (Unauthorized, AccessDenied):
+                raise
+            except EbayRejected as error:
                 refused[folder] = error
                 log.warning("the message folder %s is left out: %s", folder, error)
                 continue
@@ -74,12 +73,6 @@ def open_source(api: Api) -> Calls:
 
     most = trading_messages.MOST_BODIES
     return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
-
-
-def _concerns_one_folder(error: EbayError) -> bool:
-    if isinstance(error, Unauthorized | AccessDenied | BodyBroken):
-        return False
-    return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
 async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading_messages.HeaderPage:
