@@ -283,7 +283,8 @@ async def test_a_second_keyset_is_not_affected(small: Any, simulator: Callable[.
     other = Simulator(b.sim.world, keyset=Keyset(client_id="other"))
     with other:
         settings = replace(b.settings, simulator_url=other.url, simulator_client_id="other")
-        query("UPDATE ebay_tokens SET access_token = NULL")
+        # The tokens are the other keyset's: of this one's they would be refused before any call.
+        query("UPDATE ebay_tokens SET access_token = NULL, client_id = NULL")
         b2 = replace(b, settings=settings, sim=other)
         assert (await b2.run(account, "buyer")).status == "completed"
     keysets = query("SELECT DISTINCT keyset FROM ebay_api_usage ORDER BY keyset")

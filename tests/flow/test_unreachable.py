@@ -95,7 +95,7 @@ async def test_any_call_of_the_account_ends_the_wait_also_one_that_ebay_refuses(
     await run_all(here, account)
     assert await due(here, account) == set()
     fault.times = 0
-    here.sim.faults.add("status", path="/commerce/identity", status=403)
+    here.sim.faults.add("status", path="/commerce/identity", status=403, times=None)
     async with open_api(here.settings, here.db, account, "doctor", here.sleep) as (api, _):
         with pytest.raises(EbayError):
             await identity.user(api)
