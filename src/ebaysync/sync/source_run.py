@@ -14,7 +14,7 @@ from ebaysync.errors import LeaseLost
 from ebaysync.sync import outcome
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
-from ebaysync.sync.guard import CallGuard
+from ebaysync.sync.guard import PageGuard
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
@@ -32,7 +32,7 @@ class SourceRun:
         self.active = list(family_runs)
         self.family = family_runs[0].family  # families of one source declare the same value
         self.calls: Calls = open_source(self.family, context.api)
-        self.guard = CallGuard(context.api.transport)
+        self.guard = PageGuard()
         self.reader = self._windows()
 
     async def race(self, work: Awaitable[T]) -> T:
