@@ -20,12 +20,14 @@ CREATE TABLE ebay_inconsistent_read (
     reason           text NOT NULL,
     digest           bytea NOT NULL,
     reads            integer NOT NULL,
+    excess           integer NOT NULL,
     since            timestamptz NOT NULL DEFAULT clock_timestamp(),
     read_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (ebay_account_id, api_family, slice_from, slice_to)
 );
 COMMENT ON TABLE ebay_inconsistent_read IS 'Slices whose count and records disagree. After three runs that read the same records, the slice is taken for complete';
 COMMENT ON COLUMN ebay_inconsistent_read.digest IS 'of the keys that the last read brought';
+COMMENT ON COLUMN ebay_inconsistent_read.excess IS 'records that were counted and not sent';
 COMMENT ON COLUMN ebay_inconsistent_read.reads IS 'runs in a row that read these keys; 0: consistent again';
 CREATE INDEX ON ebay_inconsistent_read (ebay_account_id, api_family) WHERE reads > 0;
 

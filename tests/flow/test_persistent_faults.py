@@ -29,7 +29,7 @@ from .clocks import Clocks
 from .fault_kinds import KINDS, Kind, strike
 from .places import PLACES, Place
 
-MOST_CALLS = 60
+MOST_CALLS = 100
 """A run's calls under a fault, for five records at most: a few pages, each record's detail, and every retry of one
 call. The sync core's guard is for real sellers, and therefore wider."""
 MOST_REFUSED = 12

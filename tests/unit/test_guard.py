@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ebaysync.errors import NothingNew
-from ebaysync.sync.guard import FRUITLESS, PageGuard
-from ebaysync.sync.walk import Slice
+from ebaysync.sync.guard import FRUITLESS, PageGuard, check_filter
+from ebaysync.sync.walk import FilterIgnored, Slice
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,3 +40,17 @@ def test_an_empty_window_may_cost_a_page_for_each_of_its_slices() -> None:
     guard = PageGuard()
     guard.expect(Slice(START, START + 90 * DAY), DAY)
     assert pages_read(guard) == FRUITLESS + 90
+
+
+@pytest.mark.parametrize("days", [-3, 4])
+def test_records_far_outside_of_their_window_prove_that_the_filter_does_nothing(days: int) -> None:
+    window, inside = Slice(START, START + DAY), START + DAY / 2
+    check_filter(window, [START - timedelta(minutes=59)], may_be_later=False)
+    check_filter(window, [inside, START + days * DAY], may_be_later=False)
+    check_filter(window, [], may_be_later=False)
+    with pytest.raises(FilterIgnored, match="2 of 3 records"):
+        check_filter(window, [inside, *[START + days * DAY] * 2], may_be_later=False)
+
+
+def test_a_record_that_was_modified_meanwhile_may_be_later_than_its_window() -> None:
+    check_filter(Slice(START, START + DAY), [START + 9 * DAY], may_be_later=True)

@@ -149,7 +149,7 @@ class Document:
     def feed(self, data: bytes) -> None:
         if self._raw is not None:
             self._raw += data
-            self._raw = self._raw if len(self._raw) <= KEPT else None
+            del self._raw[KEPT:]
         if self._fault is None:
             self._parse(self._cleaner.feed(data))
 

@@ -76,6 +76,7 @@ class Decoder:
         self._own = _Shape(own, prefix)
         self._above = _Shape(above) if above else None
         self._key = _Shape([column for column in own if column.name in table.key])
+        self._times: dict[str, _Shape] = {}
         self._apart = _Shape([column for column in own if table.twins and column.name in table.twins.columns])
 
     def key_of(self, raw: bytes) -> str:
@@ -85,6 +86,15 @@ class Decoder:
         if not all(key) or None in row.values():
             raise Unusable("the record has no key")
         return "/".join(key)
+
+    def time_of(self, raw: bytes, column: str) -> datetime | None:
+        """A time in a record whose other fields may be unusable. None: it cannot be read."""
+        shape = self._times.setdefault(column, _Shape([each for each in self.table.columns if each.name == column]))
+        try:
+            found = shape.read(raw, Notes())[column]
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, datetime) else None
 
     def identity_of(self, raw: bytes) -> str:
         """The key, with what tells this record apart from others of the same key. Raises ValueError."""

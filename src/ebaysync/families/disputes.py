@@ -97,6 +97,7 @@ FAMILY = Family(
     scopes=("https://api.ebay.com/oauth/api_scope/sell.payment.dispute",),
     tables=(DISPUTES,),
     window=WindowSpec(
+        "open_date",
         first_reach=timedelta(days=540),  # "up to 18 months"
         furthest_reach=timedelta(days=540),
         sweep=timedelta(days=90),

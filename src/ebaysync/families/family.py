@@ -7,9 +7,9 @@ Rows      the rows of each of the family's tables (for store/merge)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ class WindowSpec:
     `sweep` is the trailing horizon that is read again, a slice per run, because no filter shows a change there.
     """
 
+    column: str | None = None
+    """the column of the record's table whose time eBay's window filters; None: the source compares it itself"""
     first_reach: timedelta | None = None
     """how far the first run goes back; None: EBAYSYNC_INITIAL_BACKFILL_DAYS"""
     furthest_reach: timedelta | None = None
@@ -144,6 +146,14 @@ class Family:
             return self.decoders[self.table.name].identity_of(raw)
         except ValueError:
             return None
+
+    def window_times(self, records: Iterable[bytes]) -> list[datetime]:
+        """The times of these records by which eBay's window filters, as far as they can be read."""
+        if self.window.column is None:
+            return []
+        decoder, column = self.decoders[self.table.name], self.window.column
+        times = (decoder.time_of(raw, column) for raw in records)
+        return [time for time in times if time is not None]
 
     def renamed(self, rows: Rows, key: Mapping[str, Any]) -> Rows:
         """The rows of a record, and of its children, under another key than its own."""

@@ -187,5 +187,5 @@ FAMILY = Family(
     cursor_type="window",
     scopes=SCOPES,
     tables=(TRANSACTIONS, FEES),
-    window=WindowSpec(furthest_reach=FURTHEST, overlap=OVERLAP, sweep=SWEEP, widest=WIDEST),
+    window=WindowSpec("transaction_date", furthest_reach=FURTHEST, overlap=OVERLAP, sweep=SWEEP, widest=WIDEST),
 )

@@ -77,6 +77,7 @@ FAMILY = Family(
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(MESSAGES,),
     window=WindowSpec(
+        "receive_date",
         furthest_reach=timedelta(days=365),
         overlap=timedelta(minutes=60),
         sweep=timedelta(days=90),

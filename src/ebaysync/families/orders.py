@@ -283,7 +283,7 @@ FAMILY = Family(
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
     tables=(ORDERS, LINE_ITEMS),
-    window=WindowSpec(furthest_reach=timedelta(days=730)),
+    window=WindowSpec("last_modified_date", furthest_reach=timedelta(days=730)),
     detail=DetailSpec(needed=was_cancelled, is_current=same_version, refetch_on_change=had_requests),
     merge=MergeSpec(needs_stored=lambda order: True, compose=compose),
 )

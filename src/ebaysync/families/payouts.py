@@ -44,5 +44,5 @@ FAMILY = Family(
     cursor_type="window",
     scopes=finances.SCOPES,
     tables=(PAYOUTS,),
-    window=WindowSpec(furthest_reach=finances.FURTHEST, sweep=finances.SWEEP, widest=finances.WIDEST),
+    window=WindowSpec("payout_date", furthest_reach=finances.FURTHEST, sweep=finances.SWEEP, widest=finances.WIDEST),
 )

@@ -77,7 +77,11 @@ FAMILY = Family(
     scopes=finances.SCOPES,
     tables=(REFUNDS,),
     window=WindowSpec(
-        furthest_reach=finances.FURTHEST, overlap=finances.OVERLAP, sweep=finances.SWEEP, widest=finances.WIDEST
+        "refund_date",
+        furthest_reach=finances.FURTHEST,
+        overlap=finances.OVERLAP,
+        sweep=finances.SWEEP,
+        widest=finances.WIDEST,
     ),
     own_records=finances.of_type("REFUND"),
     merge=MergeSpec(enrich=_REASONS),

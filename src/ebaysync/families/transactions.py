@@ -36,6 +36,10 @@ FAMILY = Family(
     scopes=finances.SCOPES,
     tables=(TRANSACTIONS,),
     window=WindowSpec(
-        furthest_reach=finances.FURTHEST, overlap=finances.OVERLAP, sweep=finances.SWEEP, widest=finances.WIDEST
+        "transaction_date",
+        furthest_reach=finances.FURTHEST,
+        overlap=finances.OVERLAP,
+        sweep=finances.SWEEP,
+        widest=finances.WIDEST,
     ),
 )

@@ -205,7 +205,7 @@ def total(answer: Answer, call: Call, by: int) -> bool:
         answer.body = shapes.XML_COUNT.sub(lambda count: b"%d" % max(0, int(count[0]) + by), before)
         return answer.body != before
     document, shape = _opened(answer, call)
-    if document is None or shape is None:
+    if document is None or shape is None or shape.rows not in document:
         return False
     shapes.add(document, shape, by)
     answer.body = _text(document)

@@ -1,20 +1,40 @@
 """Ends a run whose answers bring nothing, whatever eBay's reason is.
 
 A run may read FRUITLESS pages in a row without a record that it has not seen yet, and one more for each slice that its
-window needs if every slice is empty. To cut 90 days down to one second takes about fifty. An hour of calls in vain would
-cost all accounts of the keyset their day.
+window needs if every slice is empty. To cut 90 days down to one second takes about fifty. An hour of calls in vain
+would cost all accounts of the keyset their day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from ebaysync.errors import NothingNew
-from ebaysync.sync.walk import Slice
+from ebaysync.sync.walk import FilterIgnored, Slice
 
 FRUITLESS = 100
 REMEMBERED = 20_000  # keys; repeated answers bring the same ones soon
+
+
+FAR_OUTSIDE = timedelta(hours=1)
+SEVERAL = 2
+
+
+def check_filter(window: Slice, times: Sequence[datetime], *, may_be_later: bool) -> None:
+    """Raises FilterIgnored if several of a page's records lie far outside of the requested window. A single one may have
+    an odd date.
+
+    `may_be_later`: a record that was modified meanwhile has a later time than its window.
+    """
+    outside = [
+        time
+        for time in times
+        if time < window.start - FAR_OUTSIDE or (not may_be_later and time > window.end + FAR_OUTSIDE)
+    ]
+    if len(outside) >= SEVERAL:
+        span = f"{window.start.isoformat()} to {window.end.isoformat()}"
+        raise FilterIgnored(f"{len(outside)} of {len(times)} records are not of {span}: the filter does nothing")
 
 
 class PageGuard:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ebaysync.sync.move import Move
 from ebaysync.sync.state import inconsistent_reads
 from ebaysync.sync.state.inconsistent_reads import Inconsistent, read_again
-from ebaysync.sync.walk import Slice, SliceRecords
+from ebaysync.sync.walk import NARROWEST, Slice, SliceRecords
 
 RECHECKS = 3  # slices per run
 
@@ -58,10 +58,15 @@ class Consistency:
             return _joined(self._settled(consistent), None if self.held else move)
         self.reason = done.inconsistent
         slice_ = self._known_as(done.slice)
-        read = self._known[slice_] = read_again(self._known, slice_, keys)
-        if not read.is_believed and not (passed and slice_.end <= passed):
+        read = self._known[slice_] = read_again(self._known.get(slice_), keys, done.excess)
+        if not (read.is_believed or self._is_usual(slice_, read) or (passed and slice_.end <= passed)):
             self.held = True
         return _joined(self._noted(slice_, done.inconsistent, read), None if self.held else move)
+
+    def _is_usual(self, slice_: Slice, read: Inconsistent) -> bool:
+        """Whether eBay's count is wrong by as much in a believed slice of any content: it is wrong everywhere."""
+        wide = (known for known in self._known if known.width > NARROWEST and slice_.width > NARROWEST)
+        return any(self._known[known].is_believed and self._known[known].excess == read.excess for known in wide)
 
     def _known_as(self, slice_: Slice) -> Slice:
         """The slice under which it is known: a first import begins a little later each time."""

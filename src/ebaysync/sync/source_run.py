@@ -14,7 +14,7 @@ from ebaysync.errors import LeaseLost
 from ebaysync.sync import outcome
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
-from ebaysync.sync.guard import PageGuard
+from ebaysync.sync.guard import PageGuard, check_filter
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
@@ -121,6 +121,8 @@ class SourceRun:
             assert calls.ask
             page = await calls.ask(window, offset)
             self.guard.check(identity_of(record) or record for record in page.records)
+            may_be_later = self.family.window.column == self.family.table.version
+            check_filter(window, self.family.window_times(page.records), may_be_later=may_be_later)
             self.progressed()
             return page
 

@@ -117,6 +117,8 @@ class SliceRecords:
     partial: EbayError | None = None
     note: str | None = None
     inconsistent: str | None = None
+    excess: int = 0
+    """how many records eBay counts and does not send"""
 
 
 class FilterIgnored(AnswerNotUnderstood):
@@ -230,7 +232,8 @@ async def read(
                 wide = inconsistent > WIDELY_INCONSISTENT
                 for slice_, part in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
                     reason = _inconsistency(reader, slice_, part)
-                    yield SliceRecords(slice_, part.records, width, part.broken, None, part.note, reason)
+                    excess = part.total - part.came if reason else 0
+                    yield SliceRecords(slice_, part.records, width, part.broken, None, part.note, reason, excess)
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 width = _wider(done.slice, page, reader, width, clamp)

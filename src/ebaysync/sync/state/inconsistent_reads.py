@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -29,6 +29,7 @@ INCONSISTENT_READ = Table(
     Column("reason", Text),
     Column("digest", LargeBinary),
     Column("reads", Integer),
+    Column("excess", Integer),
     Column("since", DateTime(timezone=True)),
     Column("read_at", DateTime(timezone=True)),
 )
@@ -37,9 +38,11 @@ _KEY = ("ebay_account_id", "api_family", "slice_from", "slice_to")
 
 @dataclass(frozen=True)
 class Inconsistent:
-    """How many runs in a row have read these keys. `stale`: it was last read a day ago."""
+    """How many runs in a row have read these keys, and how many records were counted beside them. `stale`: it was last
+    read a day ago."""
 
     reads: int
+    excess: int
     digest: bytes
     stale: bool
 
@@ -61,14 +64,14 @@ async def load(db: Database, account_id: UUID, family: str) -> dict[Slice, Incon
     own = INCONSISTENT_READ.c
     stale = (own.read_at < func.clock_timestamp() - RECHECKED_AFTER).label("stale")
     query = (
-        select(own.slice_from, own.slice_to, own.reads, own.digest, stale)
+        select(own.slice_from, own.slice_to, own.reads, own.excess, own.digest, stale)
         .where(own.ebay_account_id == account_id, own.api_family == family, own.reads > 0)
         .order_by(own.slice_from.desc())
         .limit(MOST)
     )
     rows = await db.rows(query)
     return {
-        Slice(row.slice_from, row.slice_to): Inconsistent(row.reads, bytes(row.digest), row.stale)
+        Slice(row.slice_from, row.slice_to): Inconsistent(row.reads, row.excess, bytes(row.digest), row.stale)
         for row in reversed(rows)
     }
 
@@ -85,8 +88,9 @@ async def note(
         reason=reason,
         digest=read.digest,
         reads=read.reads,
+        excess=read.excess,
     )
-    new = {name: statement.excluded[name] for name in ("reason", "digest", "reads")}
+    new = {name: statement.excluded[name] for name in ("reason", "digest", "reads", "excess")}
     upsert = statement.on_conflict_do_update(index_elements=_KEY, set_=new | {"read_at": func.clock_timestamp()})
     await connection.execute(upsert)
 
@@ -100,7 +104,7 @@ async def settle(connection: AsyncConnection, account_id: UUID, family: str, sli
         await connection.execute(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
 
 
-def read_again(known: Mapping[Slice, Inconsistent], slice_: Slice, keys: Iterable[str | bytes]) -> Inconsistent:
+def read_again(before: Inconsistent | None, keys: Iterable[str | bytes], excess: int) -> Inconsistent:
     """Count one more run that read a slice; another content starts the count again."""
-    now, before = digest(keys), known.get(slice_)
-    return Inconsistent(before.reads + 1 if before and before.digest == now else 1, now, stale=False)
+    now = digest(keys)
+    return Inconsistent(before.reads + 1 if before and before.digest == now else 1, excess, now, stale=False)
