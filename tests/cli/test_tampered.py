@@ -107,6 +107,7 @@ def test_tokens_of_another_environment_do_not_open(program: Any, sim: Any, query
     sim.journal.clear()
     complains(program("run", "orders", "--account", seller.username), 2, "copied from another place", out=True)
     query("UPDATE ebay_accounts SET environment = 'sandbox' WHERE id = %s", owner)  # nor does a row that was moved
+    query("UPDATE ebay_tokens SET client_id = 'x' WHERE ebay_account_id = %s", owner)
     sandbox = {"EBAY_SANDBOX_CLIENT_ID": "x", "EBAY_SANDBOX_CLIENT_SECRET": "secret"}
     told = program("run", "orders", "--account", seller.username, environ=sandbox)
     complains(told, 2, "copied from another place", "--environment sandbox", out=True)

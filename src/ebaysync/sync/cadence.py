@@ -44,9 +44,10 @@ async def failed(
     set_for_all = select(cast(for_all, Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
     doubled = every * func.power(2, func.least(own.failures, 20))
-    minutes = func.least(func.greatest(literal(LONGEST_MINUTES, Float), every), doubled)
+    longest = func.greatest(literal(LONGEST_MINUTES, Float), every)
     jitter = SystemRandom().uniform(*(UNREACHABLE_JITTER if unreachable else JITTER))
-    seconds = (every if unreachable else minutes) * literal(60 * jitter, Float)
+    minutes = func.least(longest, (every if unreachable else doubled) * literal(jitter, Float))
+    seconds = minutes * literal(60.0, Float)
     statement = update(account_id, family.name).values(
         failures=own.failures if unreachable else own.failures + 1,
         retry_at=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),

@@ -22,8 +22,7 @@ SEVERAL = 2
 
 
 def check_filter(window: Slice, times: Sequence[datetime], *, may_be_later: bool) -> None:
-    """Raises FilterIgnored if several of a page's records lie far outside of the requested window. A single one may have
-    an odd date.
+    """Raises FilterIgnored if several of a page's records lie far outside of the requested window. One may be odd.
 
     `may_be_later`: a record that was modified meanwhile has a later time than its window.
     """
