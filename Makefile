@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/ebaysync demo
 
 test: lint docs
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs

@@ -32,7 +32,7 @@ Path = tuple[str, ...]
 DEEPEST = 64  # nesting depth; eBay's types reach about 12
 MOST_HELD = 500_000  # elements of one record, or of everything beside the records
 MOST_ATTRIBUTES = 200  # of one element; eBay's have one or two. lxml looks each up from the first one on
-KEPT = 256 * 2**10  # bytes of a broken document that are kept for diagnosis
+KEPT = 2**20  # bytes of a broken document that are kept for diagnosis
 TAIL = 200  # bytes at the end that are searched for the root's end tag
 DIGITS = 64  # bytes of a character reference; longer ones are left to the parser
 

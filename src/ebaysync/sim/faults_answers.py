@@ -323,7 +323,7 @@ def _opened(answer: Answer, call: Call) -> tuple[dict[str, Any] | None, Shape | 
         return None, None
     try:
         document = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, None
     return (document, shape) if isinstance(document, dict) else (None, None)
 
