@@ -309,8 +309,10 @@ def mailbox(shared: Path, headers: bytes) -> Callable[[str, bytes], bytes]:
     empty = xml(shared, "GetMyMessages-empty.synthetic.xml")
     messages = [re.findall(rb"<Message>.*?</Message>", xml(shared, name), re.DOTALL) for name in (*BODIES, DAMAGED)]
     bodies = {re.search(rb"<MessageID>(\d+)<", each)[1].decode(): each for some in messages for each in some}  # type: ignore[index]
+    headers = re.sub(rb"<ReceiveDate>[^<]*", b"<ReceiveDate>2026-09-07T01:02:03.000Z", headers)
     stripped = [re.sub(rb"<(Text|Content)>.*?</\1>", b"", each, flags=re.DOTALL) for each in bodies.values()]
     folders = {"0": headers, "2": empty.replace(b"<Messages/>", b"<Messages>%b</Messages>" % b"".join(stripped))}
+    folders["2"] = re.sub(rb"<ReceiveDate>[^<]*", b"<ReceiveDate>2026-09-07T01:02:03.000Z", folders["2"])
 
     def answer(name: str, body: bytes) -> bytes:
         [level] = asked(body, "DetailLevel")

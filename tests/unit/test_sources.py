@@ -309,8 +309,8 @@ async def test_purchases_that_are_counted_and_not_sent_put_the_scan_in_doubt(api
         httpx_mock.add_response(content=lost(entries).content, headers={"content-type": "text/xml"})
         [found] = await scanned(api, "buyer")
         assert ids(found.records) == ["0", "1", "2"]
-        assert (found.incomplete is not None) == short, entries
-    assert "LostList counts 4 entries and sends 3" in str(found.incomplete)
+        assert (found.inconsistent is not None) == short, entries
+    assert "LostList counts 4 entries and sends 3" in found.inconsistent
 
 
 async def test_one_without_purchases_is_told_from_an_answer_without_anything_by_the_summary(

@@ -83,7 +83,8 @@ def broken_record(document: bytes, reason: str) -> BrokenRecord:
 def record_in(document: bytes) -> bytes | None:
     """The record alone, without the answer's Timestamp, which would make it a new record each time. If the document
     was too large to keep, only its beginning."""
-    found = re.search(rb"<((?:\w+:)?(?:OrderTransaction|Item|Message))>.*(?:</\1>|\Z)", document, re.DOTALL)
+    opened = rb"<((?:\w+:)?(?:OrderTransaction|Item|Message))>.*"
+    found = re.search(opened + rb"</\1>", document, re.DOTALL) or re.search(opened, document, re.DOTALL)
     return found[0] if found else None
 
 
