@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -18,6 +19,17 @@ async def gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def drain(queue: deque[T], work: Callable[[T], Awaitable[None]], at_once: int, go_on: Callable[[], bool]) -> None:
+    """Take everything from a queue, so many at the same time, as long as `go_on` returns true; the rest stays in it.
+    The first error of `work` cancels the others and is raised as it is."""
+
+    async def take() -> None:
+        while queue and go_on():
+            await work(queue.popleft())
+
+    await gather(take() for _ in range(min(at_once, len(queue))))
 
 
 async def cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -24,7 +24,7 @@ from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
 from ebaysync.sync.sources.calls import TOGETHER, Calls, Streak, ends_all
 from ebaysync.sync.state.pending_details import Pending
-from ebaysync.tasks import gather
+from ebaysync.tasks import drain
 
 log = logging.getLogger(__name__)
 
@@ -168,12 +168,7 @@ class Details:
         found: dict[str, bytes | EbayError] = {}
         size = self.calls.details_per_call
         queue = deque(keys[start : start + size] for start in range(0, len(keys), size))
-
-        async def work() -> None:
-            while queue and self._may_ask():
-                await self._ask(queue.popleft(), found)
-
-        await gather(work() for _ in range(min(TOGETHER, len(queue))))
+        await drain(queue, lambda some: self._ask(some, found), TOGETHER, self._may_ask)
         return found
 
     async def _ask(self, keys: Sequence[str], found: dict[str, bytes | EbayError]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -52,7 +53,7 @@ def ends_all(error: EbayError) -> bool:
     return isinstance(error, EbayBusy) and error.status == 429
 
 
-TOGETHER = 6  # calls for single records at the same time, as many as the transport sends
+TOGETHER = IN_FLIGHT  # calls for single records at the same time
 FAILURES_IN_A_ROW = 5
 
 

@@ -16,7 +16,7 @@ from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import TOGETHER, Calls, Scanned, Streak, as_bytes, ends_all
-from ebaysync.tasks import gather
+from ebaysync.tasks import drain
 
 
 class _Sku(msgspec.Struct):
@@ -58,12 +58,7 @@ def open_source(api: Api) -> Calls:
         new = {sku for record in records if (sku := _sku(record)) is not None} - asked
         asked.update(new)
         queue = deque(sorted(new - set(waiting)))
-
-        async def work() -> None:
-            while queue and not streak.ended_by:
-                await found.ask(offers, queue.popleft())
-
-        await gather(work() for _ in range(min(TOGETHER, len(queue))))
+        await drain(queue, lambda sku: found.ask(offers, sku), TOGETHER, lambda: streak.ended_by is None)
         unasked = [*queue, *(new & set(waiting))]
         return ScanPage(
             found.records,
