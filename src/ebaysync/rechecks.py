@@ -11,6 +11,8 @@ from datetime import timedelta
 REFUSED_FIRST, REFUSED_THEN = timedelta(hours=6), timedelta(days=1)
 CONSENT = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=6)
+DETAIL_FIRST, DETAIL_LONGEST = timedelta(minutes=5), timedelta(days=1)
+CONTRADICTION = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,14 @@ CONCLUSIONS = (
         "a detail cannot be fetched",
         "an error of the call for one record",
         "`ebay_pending_detail`",
-        "with growing delays",
+        f"after {DETAIL_FIRST // timedelta(minutes=1)} minutes, then twice as long each time, "
+        f"at least every {_hours(DETAIL_LONGEST)}",
+    ),
+    Conclusion(
+        "a slice that contradicts itself is complete",
+        "three runs in a row that read the same records",
+        "`ebay_inconsistent_read`",
+        f"every {_hours(CONTRADICTION)}",
     ),
     Conclusion(
         "a quota is spent",

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from ebaysync.rechecks import DETAIL_LONGEST
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sync.details import BATCH
 from ebaysync.sync.sources.calls import FAILURES_IN_A_ROW
-from ebaysync.sync.state.pending_details import LONGEST_WAIT, wait
+from ebaysync.sync.state.pending_details import wait
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Benches = Callable[..., Any]
@@ -111,7 +112,7 @@ async def test_where_every_detail_fails_a_few_calls_are_enough_and_the_rest_stay
 
 
 async def test_a_run_that_ends_between_two_batches_keeps_the_first(bench: Benches, query: Query) -> None:
-    """What a kill can cost is one batch: the next run asks only for the details that are not stored."""
+    """A kill costs at most one batch: the next run asks only for the details that are not stored."""
     b, ids = world(bench, 2 * BATCH)
     account = await b.add()
     b.sim.faults.add("expire_tokens", path=BY_ID, after=BATCH + 3, times=1)
@@ -125,5 +126,5 @@ async def test_a_run_that_ends_between_two_batches_keeps_the_first(bench: Benche
 def test_the_waits_double_up_to_a_day() -> None:
     waits = [wait(attempts) for attempts in range(1, 40)]
     assert waits[:3] == [timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=20)]
-    assert waits[-1] == LONGEST_WAIT == timedelta(days=1)
+    assert waits[-1] == DETAIL_LONGEST == timedelta(days=1)
     assert waits == sorted(waits)

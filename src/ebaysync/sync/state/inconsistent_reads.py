@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import blake2b
 from uuid import UUID
 
@@ -12,12 +11,12 @@ from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.rechecks import CONTRADICTION
 from ebaysync.store.database import CONTROL, Database
 from ebaysync.sync.walk import Slice
 
 READS_THAT_CONVINCE = 3
 MOST = 50  # slices of a family that are remembered, the newest ones
-RECHECKED_AFTER = timedelta(days=1)
 
 INCONSISTENT_READ = Table(
     "ebay_inconsistent_read",
@@ -62,7 +61,7 @@ def digest(keys: Iterable[str | bytes]) -> bytes:
 async def load(db: Database, account_id: UUID, family: str) -> dict[Slice, Inconsistent]:
     """The newest inconsistent slices of a family, in order of time."""
     own = INCONSISTENT_READ.c
-    stale = (own.read_at < func.clock_timestamp() - RECHECKED_AFTER).label("stale")
+    stale = (own.read_at < func.clock_timestamp() - CONTRADICTION).label("stale")
     query = (
         select(own.slice_from, own.slice_to, own.reads, own.excess, own.digest, stale)
         .where(own.ebay_account_id == account_id, own.api_family == family, own.reads > 0)

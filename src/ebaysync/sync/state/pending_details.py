@@ -13,11 +13,9 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from ebaysync.rechecks import DETAIL_FIRST, DETAIL_LONGEST
 from ebaysync.store.database import CONTROL, Database
 from ebaysync.store.merge import Writer
-
-FIRST_WAIT = timedelta(minutes=5)  # doubled with every failed attempt
-LONGEST_WAIT = timedelta(days=1)
 
 PENDING_DETAIL = Table(
     "ebay_pending_detail",
@@ -75,8 +73,8 @@ async def due(writer: Writer, keys: Sequence[str]) -> None:
 
 def wait(attempts: int) -> timedelta:
     """How long to wait after so many failed attempts."""
-    doubled: timedelta = FIRST_WAIT * 2 ** min(attempts - 1, 20)
-    return min(doubled, LONGEST_WAIT)
+    doubled: timedelta = DETAIL_FIRST * 2 ** min(attempts - 1, 20)
+    return min(doubled, DETAIL_LONGEST)
 
 
 async def _store(
