@@ -143,13 +143,11 @@ class Document:
         self._ended = False
         self._held = self._before = 0
         self._spent: etree._Element | None = None
-        self._raw: bytearray | None = bytearray()
+        self._raw = bytearray()
         self._fault: EbayError | str | None = None
 
     def feed(self, data: bytes) -> None:
-        if self._raw is not None:
-            self._raw += data
-            del self._raw[KEPT:]
+        self._raw += data[: KEPT - len(self._raw)]
         if self._fault is None:
             self._parse(self._cleaner.feed(data))
 
@@ -162,12 +160,11 @@ class Document:
         if self._fault is None:
             self._finish()
         if isinstance(self._fault, str):
-            document = None if self._raw is None else bytes(self._raw)
             by_a_record = self._fault not in OF_THE_WHOLE
-            raise XmlBroken(f"{self.name}: {self._fault}", document=document, by_a_record=by_a_record)
+            raise XmlBroken(f"{self.name}: {self._fault}", document=bytes(self._raw), by_a_record=by_a_record)
         if self._fault:
             raise self._fault
-        self._raw = None
+        self._raw = bytearray()
 
     def _parse(self, clean: bytes) -> None:
         if self._cleaner.doctype:

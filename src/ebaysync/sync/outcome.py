@@ -172,7 +172,8 @@ async def _record(connection: AsyncConnection, context: RunContext, family_run: 
     quota_spent = summary.status == "skipped"
     status = "completed" if quota_spent else summary.status
     await run_log.end_run(connection, run_id, status, facts)
-    await sync_state.note_incomplete(connection, account_id, family.name, _incomplete(family_run))
+    if summary.inconsistent or (summary.caught_up and family_run.consistency.is_clean):
+        await sync_state.note_incomplete(connection, account_id, family.name, summary.inconsistent)
     if live and not quota_spent:
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed" and not summary.backs_off:
@@ -189,14 +190,6 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     told.hint = f"{own}; " if own else ""
     told.hint += f"run-all tries again after {at.astimezone(UTC):%Y-%m-%d %H:%MZ}; to try now: {now}"
     return told
-
-
-def _incomplete(family_run: FamilyRun) -> str | None:
-    """Why records may be missing; "" if that is as it was before."""
-    summary = family_run.summary
-    if summary.inconsistent:
-        return summary.inconsistent
-    return None if summary.caught_up and family_run.consistency.is_clean else ""
 
 
 async def _succeeded(connection: AsyncConnection, context: RunContext, family_run: FamilyRun) -> None:

@@ -116,12 +116,12 @@ class SourceRun:
         if calls.ask is None:
             return None
         identity_of = self.family.identity_of
+        may_be_later = self.family.window.column == self.family.table.version
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
             page = await calls.ask(window, offset)
             self.guard.check(identity_of(record) or record for record in page.records)
-            may_be_later = self.family.window.column == self.family.table.version
             check_filter(window, self.family.window_times(page.records), may_be_later=may_be_later)
             self.progressed()
             return page

@@ -214,9 +214,7 @@ async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str
 
 
 async def note_incomplete(connection: AsyncConnection, account_id: UUID, family: str, reason: str | None) -> None:
-    """Note why records may be missing, and since when. None: none are missing. "": nothing new is known."""
-    if reason == "":
-        return
+    """Note why records may be missing, and since when. None: none are missing."""
     own = SYNC_STATE.c
     since = func.coalesce(own.incomplete_since, func.clock_timestamp()) if reason else None
     changed = own.incomplete_reason.is_distinct_from(reason)
