@@ -111,7 +111,7 @@ def _payout(world: World, seller: Seller) -> str:
 
 
 def _offer(world: World, seller: Seller) -> str:
-    """Of an item of its own."""
+    """The record belongs to an item of its own."""
     item = world.add_thing(seller, "inventory_item")
     born = world.add_thing(seller, "offer")
     number = str(910_000_000_000 + len(seller.things["inventory_item"]))

@@ -41,7 +41,7 @@ NAMES = ("orders", "payouts", "returns")  # every 5, 60 and 30 minutes; hosts ap
 
 
 async def run_all(b: Any, account: Any, names: tuple[str, ...] = NAMES) -> dict[str, Summary]:
-    """What an account's process does."""
+    """Run the families as an account's process does."""
     families = [discover()[name] for name in names]
     found = run_families(b.settings, b.db, account, families, RunOptions("run-all"), b.stop)
     return {summary.family: summary async for summary in found}

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ebaysync.ebay.json_repair import BOM, field_of, is_whole, mended, split
+from ebaysync.ebay.json_repair import BOM, field_of, is_whole, repaired, split
 
 GOOD = rb'{"id": "1", "text": "a,]}{ \" \\", "list": [[1, {}], "]"]}'
 BAD = b'{"id": 2, "text": "a\x01b,]}"}'
@@ -64,7 +64,7 @@ def test_the_key_of_an_undecodable_record_is_found_where_it_can_be_read() -> Non
     ],
 )
 def test_bytes_and_surrogates_that_no_text_has_are_replaced(body: bytes, clean: bytes) -> None:
-    assert mended(body) == clean
+    assert repaired(body) == clean
     json.loads(clean)
 
 

@@ -143,7 +143,7 @@ class Tokens:
     async def _row(self, connection: AsyncConnection, query: str, *, force: bool) -> Any:
         """The account's token row.
 
-        Raises ConfigError if it belongs to another keyset, and ConsentNeeded if eBay has said so and the next try is
+        Raises ConfigError if it belongs to another keyset. Raises ConsentNeeded if eBay refused it and the next try is
         not due.
         """
         row = (await connection.execute(text(query), {"id": self.account.id})).one_or_none()

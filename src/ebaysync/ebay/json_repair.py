@@ -28,7 +28,7 @@ _ESCAPE = re.compile(
 )
 
 
-def mended(body: bytes) -> bytes:
+def repaired(body: bytes) -> bytes:
     """The body with U+FFFD for invalid UTF-8 and lone surrogates, and without a byte order mark.
 
     msgspec does not check the strings that it skips, so this comes before it. A clean body is returned as it is.
@@ -74,11 +74,11 @@ def split(body: bytes, lists: Collection[str]) -> Split:
                 if reason := _why_undecodable(element):
                     broken.append((element, reason))
                 else:
-                    good.append(mended(element))
+                    good.append(repaired(element))
             value = b"[%b]" % b",".join(good)
         elif _why_undecodable(value):
             continue
-        kept.append(b"%b:%b" % (msgspec.json.encode(name), mended(value)))
+        kept.append(b"%b:%b" % (msgspec.json.encode(name), repaired(value)))
     return Split(b"{%b}" % b",".join(kept), tuple(broken))
 
 
@@ -88,7 +88,7 @@ def field_of(record: bytes, name: str) -> str | None:
         return None
     value = next((value for found, value in _fields(record) if found == name), b"null")
     try:
-        found = msgspec.json.decode(mended(value), type=str | int | None)
+        found = msgspec.json.decode(repaired(value), type=str | int | None)
     except (ValueError, RecursionError):
         return None
     return None if found is None else str(found)
@@ -96,7 +96,7 @@ def field_of(record: bytes, name: str) -> str | None:
 
 def _why_undecodable(value: bytes) -> str | None:
     try:
-        msgspec.json.decode(mended(value), type=msgspec.Raw)
+        msgspec.json.decode(repaired(value), type=msgspec.Raw)
     except RecursionError:
         return "the JSON is nested too deeply"
     except ValueError as error:
@@ -109,7 +109,7 @@ def _fields(record: bytes) -> Iterator[tuple[str, bytes]]:
     for part in _parts(record):
         if named := _NAME.match(part):
             try:
-                yield msgspec.json.decode(mended(named[1]), type=str), part[named.end() :]
+                yield msgspec.json.decode(repaired(named[1]), type=str), part[named.end() :]
             except ValueError:
                 continue
 

@@ -270,7 +270,7 @@ def decoded(answer: Answer, kind: type[T]) -> T:
     Raises EbayUnreachable if the body was cut on its way, JsonBroken if it is whole and cannot be decoded,
     AnswerNotUnderstood if it has another shape.
     """
-    body = json_repair.mended(answer.body)
+    body = json_repair.repaired(answer.body)
     try:
         return _of_shape(answer, body, kind)
     except (ValueError, RecursionError) as error:
@@ -364,7 +364,7 @@ class _Error(Answered, frozen=True):
 
 def _envelope(body: bytes) -> _Errors:
     try:
-        return msgspec.json.decode(json_repair.mended(body), type=_Errors)
+        return msgspec.json.decode(json_repair.repaired(body), type=_Errors)
     except (ValueError, RecursionError):
         return _Errors()
 

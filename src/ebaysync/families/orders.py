@@ -170,7 +170,7 @@ def compose(versions: RecordVersions) -> bytes:
 
 
 def keep_personal(stored: bytes, raw: bytes) -> bytes:
-    """The order as sent now, with what the stored one tells of persons if that is missing or masked now.
+    """The order as sent now, with the personal data of the stored one where it is missing or masked now.
 
     Any field of a contact may be hidden, whatever its name. A mask is known by what it is not: an e-mail without @, a
     phone without digits, a text of signs alone or with asterisks; and any text that is a mask elsewhere in the order.
