@@ -106,7 +106,8 @@ class _JsonFormatter(_Formatter):
 def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", stream: TextIO | None = None) -> None:
     """Log to `stream` (default: standard error). `verbose` means DEBUG for ebaysync.
 
-    Libraries stay at WARNING, because httpx logs whole URLs and psycopg may quote rows.
+    Libraries stay at WARNING, because httpx logs whole URLs, and psycopg at ERROR, because its warnings quote errors of
+    PostgreSQL's, and so rows.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _Formatter())
@@ -115,8 +116,9 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
     root.setLevel(logging.WARNING)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.getLogger("ebaysync").setLevel(level)
-    for library in ("httpx", "httpcore", "psycopg", "sqlalchemy", "asyncio", "uvicorn"):
+    for library in ("httpx", "httpcore", "sqlalchemy", "asyncio", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def notify(message: str, hint: str | None = None) -> None:

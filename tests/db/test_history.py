@@ -70,7 +70,7 @@ class Explaining(Database):
     async def rows(self, query: Any, **values: Any) -> list[Any]:
         async def explain(connection: Any) -> Any:
             plan = await connection.execute(Explain(query), values)
-            return plan.scalar_one()
+            return plan.scalar()
 
         self._note((await self.transact(explain))[0]["Plan"])
         return await super().rows(query, **values)

@@ -54,12 +54,12 @@ async def store(db: Database) -> Store:
     account = uuid4()
 
     async def prepare(connection: Any) -> None:
-        await connection.exec_driver_sql(
+        await connection.execute(
             "CREATE TABLE things (ebay_account_id uuid, a text, b text, seen timestamptz, amount numeric CHECK"
             " (amount < 1000), title text, raw_payload jsonb NOT NULL, first_seen_at timestamptz DEFAULT now(),"
             " updated_at timestamptz DEFAULT now(), PRIMARY KEY (ebay_account_id, a, b))"
         )
-        await connection.exec_driver_sql(
+        await connection.execute(
             "INSERT INTO ebay_accounts (id, name, environment, ebay_user_id)"
             f" VALUES ('{account}', 'x', 'simulator', 'u')"
         )
@@ -239,7 +239,7 @@ async def test_the_work_for_a_records_children_grows_with_their_number_and_not_w
         children = [part(number, "new") for number in range(count)]
 
         async def explained(connection: Any, rows: list[dict[str, Any]] = children) -> float:
-            await connection.exec_driver_sql("DELETE FROM parts")
+            await connection.execute("DELETE FROM parts")
             writer = Writer(connection, parts.account, "things", None)
             await merging.merge(writer, PARTS, [row | {"title": "old"} for row in rows])
             keys = msgspec.json.encode([[row["id"]] for row in rows]).decode()

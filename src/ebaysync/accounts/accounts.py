@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, func, literal, or_, select, text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import identity, oauth
@@ -20,6 +19,7 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database
 
 CONSENT_LASTS = timedelta(seconds=oauth.REFRESH_SECONDS)
@@ -169,7 +169,7 @@ async def store(
 ) -> Account:
     """Store a seller's tokens, encrypted, under this name. Raises UsageError if the name or the seller is taken."""
 
-    async def work(connection: AsyncConnection) -> Account:
+    async def work(connection: Connection) -> Account:
         account = await _upsert(connection, context.keyset.environment, name, owner, stated)
 
         def seal(secret: Secret, column: str) -> bytes:
@@ -239,7 +239,7 @@ async def owner_of(transport: Transport, grant: oauth.Grant, stated: Consent) ->
 
 
 async def _upsert(
-    connection: AsyncConnection, environment: str, name: str, owner: identity.User, stated: Consent
+    connection: Connection, environment: str, name: str, owner: identity.User, stated: Consent
 ) -> Account:
     own = ACCOUNTS.c
     marketplace = stated.marketplace_id or owner.registration_marketplace_id

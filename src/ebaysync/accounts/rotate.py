@@ -12,11 +12,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import application, consent, signing
 from ebaysync.accounts.vault import Vault
 from ebaysync.errors import SecretKeyError
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
 
@@ -121,7 +121,7 @@ async def rotate(db: Database, vault: Vault) -> Rotation:
         for row in await db.rows(place.rows):
             may_drop = place.disposable and first_error is None
             try:
-                became = await _rotate_row(db, vault, place, dict(row._mapping), may_drop=may_drop)
+                became = await _rotate_row(db, vault, place, row._asdict(), may_drop=may_drop)
             except SecretKeyError as error:
                 count.unreadable += 1
                 first_error = first_error or error
@@ -131,8 +131,8 @@ async def rotate(db: Database, vault: Vault) -> Rotation:
 
 
 async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, Any], *, may_drop: bool) -> Became:
-    async def work(connection: AsyncConnection) -> Became:
-        await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
+    async def work(connection: Connection) -> Became:
+        await connection.send("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
         row = (await connection.execute(text(place.lock), key)).one_or_none()
         if row is None:  # removed meanwhile
             return "current"

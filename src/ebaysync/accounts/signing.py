@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import application
 from ebaysync.accounts.vault import Vault
@@ -17,6 +16,7 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AnswerNotUnderstood, SecretKeyError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
 RENEW = timedelta(days=60)  # before the end of a key's three years
@@ -116,7 +116,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
         "expires": datetime.fromtimestamp(made.expiration_time, UTC),
     }
 
-    async def store(connection: AsyncConnection) -> None:
+    async def store(connection: Connection) -> None:
         await connection.execute(text(_STORE), values)
 
     await db.transact(store)

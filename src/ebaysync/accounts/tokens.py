@@ -24,7 +24,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import reachability, signing
 from ebaysync.accounts import vault as vaults
@@ -40,6 +39,7 @@ from ebaysync.errors import ConfigError, ConsentNeeded, EbaysyncError, KeysetRej
 from ebaysync.log import Secret
 from ebaysync.rechecks import CONSENT
 from ebaysync.settings import KEYSET_PREFIX, Keyset, Settings, variable
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ class Tokens:
         if self._hopeless:
             raise self._hopeless
 
-        async def work(connection: AsyncConnection) -> Access | EbaysyncError:
-            await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
+        async def work(connection: Connection) -> Access | EbaysyncError:
+            await connection.send("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
             row = await self._row(connection, f"{_READ} FOR UPDATE OF t", force=force)
             token = self._opened(row, "access_token")
             lasts = row.left and row.left > margin and not row.needs_consent
@@ -140,7 +140,7 @@ class Tokens:
         """Refuse further calls of this account: everybody who asks for a token gets this error."""
         self._hopeless = error
 
-    async def _row(self, connection: AsyncConnection, query: str, *, force: bool) -> Any:
+    async def _row(self, connection: Connection, query: str, *, force: bool) -> Any:
         """The account's token row.
 
         Raises ConfigError if it belongs to another keyset. Raises ConsentNeeded if eBay refused it and the next try is
@@ -162,7 +162,7 @@ class Tokens:
         hint = connect_command(self.account.name, self.account.environment)
         return self._vault.open(blob, self.account.environment, self.account.id, column, hint)
 
-    async def _ask(self, connection: AsyncConnection, row: Any, trigger: str) -> Access | EbaysyncError:
+    async def _ask(self, connection: Connection, row: Any, trigger: str) -> Access | EbaysyncError:
         """Ask eBay and log the attempt. An error is returned, not raised, so that the log entry is committed."""
         refresh_token = self._opened(row, "refresh_token")
         assert refresh_token is not None
@@ -176,7 +176,7 @@ class Tokens:
             return error
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
         values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id, "client": self._keyset.client_id}
-        expires_at: datetime = (await connection.execute(text(_RENEW), values)).scalar_one()
+        expires_at: datetime = (await connection.execute(_RENEW, values)).one().access_expires_at
         await _record(connection, self.account, trigger, None)
         log.info("%s: access token renewed (%s)", self.account.name, trigger)
         if row.needs_consent:
@@ -270,7 +270,7 @@ FROM account WHERE t.ebay_account_id = account.id
 """
 
 
-async def _record(connection: AsyncConnection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
+async def _record(connection: Connection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
     """Write a line to the refresh log."""
     await connection.execute(
         text(

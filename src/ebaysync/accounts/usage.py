@@ -22,7 +22,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import application
 from ebaysync.accounts import vault as vaults
@@ -35,6 +34,7 @@ from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
 from ebaysync.settings import Keyset, Settings
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class UsageMeter:
     async def _reported(self, reports: Sequence[Report]) -> None:
         now = self.now
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: Connection) -> None:
             for report in reports:
                 values = {"keyset": self.name, "api": report.api, "day": limits.quota_day(now), "quota": report.limit}
                 values |= {"used": report.used, "now": now, "resets": _reset(report, now)}
@@ -257,15 +257,15 @@ async def ask_hourly(
 async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:
     """The counts of a quota day by keyset, and cool-downs that last into it."""
 
-    async def work(connection: AsyncConnection) -> dict[str, Usage]:
+    async def work(connection: Connection) -> dict[str, Usage]:
         return await read(connection, keysets, day)
 
     return await db.transact(work)
 
 
-async def read(connection: AsyncConnection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
-    rows = (await connection.execute(text(_READ), {"keysets": list(keysets), "day": day})).all()
-    known = (await connection.execute(text(_KNOWN), {"keysets": list(keysets)})).all()
+async def read(connection: Connection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
+    rows = (await connection.execute(text(_READ), {"keysets": list(keysets), "day": day})).rows
+    known = (await connection.execute(text(_KNOWN), {"keysets": list(keysets)})).rows
     reported = {row.keyset: row.limits for row in known}
     counts: dict[str, dict[str, ApiCount]] = {keyset: {} for keyset in {*reported, *(row.keyset for row in rows)}}
     for row in rows:

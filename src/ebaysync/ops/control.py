@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay import limits
@@ -21,6 +20,7 @@ from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.store.age import account_tables, delete_of_account
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.sync.lease import revoke_leases
 from ebaysync.sync.state import sync_state
@@ -41,7 +41,7 @@ def who() -> str:
 
 
 async def _record(
-    connection: AsyncConnection,
+    connection: Connection,
     action: str,
     *,
     account: Account | None = None,
@@ -70,7 +70,7 @@ async def _record(
 async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
     """Pause or resume everything; return whether that changed anything. Pausing again replaces the reason."""
 
-    async def work(connection: AsyncConnection) -> bool:
+    async def work(connection: Connection) -> bool:
         values = {"on": on, "reason": reason, "who": who()}
         before = await connection.scalar(text("SELECT workers_enabled FROM ebay_worker_global_config FOR UPDATE"))
         await connection.execute(text(_SWITCH), values)
@@ -97,8 +97,8 @@ async def lift(db: Database, api: str, *, reason: str | None) -> list[tuple[str,
     if not any(name == api or name.startswith(f"{api}.") for name in known):
         raise UsageError(f"--api: {api!r} is none of {', '.join(known)}", hint="`ebaysync schedule` shows those in use")
 
-    async def work(connection: AsyncConnection) -> list[tuple[str, str]]:
-        lifted = (await connection.execute(text(_LIFT), {"api": api})).all()
+    async def work(connection: Connection) -> list[tuple[str, str]]:
+        lifted = (await connection.execute(text(_LIFT), {"api": api})).rows
         await connection.execute(text(_FORGET_LIMITS), {"api": api, "keysets": [row.keyset for row in lifted]})
         await _record(connection, "resume --api", value=api, reason=reason)
         return sorted({(row.keyset, row.api) for row in lifted})
@@ -123,7 +123,7 @@ async def enable_family(
 ) -> bool:
     """Enable or disable a family, for one account or for all. Returns whether it is enabled for all accounts."""
 
-    async def work(connection: AsyncConnection) -> bool:
+    async def work(connection: Connection) -> bool:
         if account:
             await sync_state.set_family(connection, account, family, enabled=enabled)
         else:
@@ -139,7 +139,7 @@ async def enable_family(
 async def set_interval(db: Database, family: Family, account: Account | None, minutes: int | None) -> None:
     """Set how often a family runs, for one account or for all. None restores the default."""
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         if account:
             await sync_state.set_interval(connection, account, family, minutes)
         else:
@@ -149,7 +149,7 @@ async def set_interval(db: Database, family: Family, account: Account | None, mi
     await db.transact(work)
 
 
-async def _set_default(connection: AsyncConnection, family: str, name: str, value: str | None) -> None:
+async def _set_default(connection: Connection, family: str, name: str, value: str | None) -> None:
     values = {"family": family, "name": name, "value": value, "who": who()}
     await connection.execute(text(_SET_DEFAULT if value else _UNSET_DEFAULT), values)
 
@@ -169,7 +169,7 @@ UPDATE ebay_worker_global_config SET defaults = defaults #- ARRAY['families', :f
 
 
 async def enable_account(db: Database, account: Account, *, enabled: bool, reason: str | None) -> None:
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": enabled})
         await _record(connection, f"accounts {'enable' if enabled else 'disable'}", account=account, reason=reason)
 
@@ -195,7 +195,7 @@ async def remove(
     command can be repeated. Raises Interrupted between two batches.
     """
 
-    async def begin(connection: AsyncConnection) -> None:
+    async def begin(connection: Connection) -> None:
         # fails at once without the right to delete, before anything changes
         await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))
         await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})

@@ -18,7 +18,6 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
@@ -26,6 +25,7 @@ from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import Family, Rows
 from ebaysync.families.personal_data import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
 from ebaysync.store import erase as stored
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.store.erase import Mention
 from ebaysync.sync import erased_people
@@ -147,7 +147,7 @@ async def _clean(
             record[column] = ERASED if party else pattern(names).sub(ERASED, value)
     whole: Rows = {**rows, family.table.name: [record]}
 
-    async def work(connection: AsyncConnection) -> dict[str, int]:
+    async def work(connection: Connection) -> dict[str, int]:
         counts = {}
         for table in family.tables:
             counts[table.name] = await stored.rewrite(connection, table, account_id, whole[table.name])
@@ -178,7 +178,7 @@ async def _clean_emptied(
 
 
 async def _clean_events(
-    connection: AsyncConnection, account_id: UUID, table: str, key: str, columns: Collection[str]
+    connection: Connection, account_id: UUID, table: str, key: str, columns: Collection[str]
 ) -> int:
     """Erase the values of personal columns from a record's events.
 
@@ -186,7 +186,7 @@ async def _clean_events(
     """
     rows = await connection.execute(text(_EVENTS), {"account": account_id, "table": table, "key": key})
     count = 0
-    for row in rows.all():
+    for row in rows:
         cleaned = {
             field: [ERASED, ERASED] if field in columns or not field.islower() else values
             for field, values in row.changes.items()

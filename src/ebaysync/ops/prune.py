@@ -36,13 +36,13 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import Interrupted
 from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.store import age
 from ebaysync.store.age import Aged
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.store.table import Table
 from ebaysync.sync.state.run_log import WORKER_RUN
@@ -122,7 +122,7 @@ async def _batches(db: Database, keep: Keep) -> AsyncIterator[dict[str, int]]:
 async def _turn(db: Database, query: Executable) -> Any:
     """Run one step and return its one row. Waits while another prune runs a step."""
 
-    async def work(connection: AsyncConnection) -> Any:
+    async def work(connection: Connection) -> Any:
         await connection.execute(text(_TURN))
         return (await connection.execute(query)).one()
 
@@ -293,7 +293,7 @@ async def _walk_blocks(db: Database, aged: Aged, change: Callable[..., Any]) -> 
     end = await db.transact(lambda connection: age.blocks(connection, aged.table))
     for start in range(0, end, BLOCKS):
 
-        async def work(connection: AsyncConnection, start: int = start) -> int:
+        async def work(connection: Connection, start: int = start) -> int:
             await connection.execute(text(_TURN))
             return int(await change(connection, aged, start, start + BLOCKS))
 

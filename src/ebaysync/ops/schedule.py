@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts import usage
 from ebaysync.accounts.accounts import Account
@@ -21,6 +20,7 @@ from ebaysync.families.family import Family
 from ebaysync.ops import budget
 from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
 from ebaysync.settings import ENVIRONMENTS, Settings
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.sync.cadence import UNREACHABLE
 from ebaysync.sync.state.sync_state import iso
@@ -56,8 +56,8 @@ async def due(
     return found
 
 
-async def _plan(connection: AsyncConnection, settings: Settings) -> Plan:
-    rows = (await connection.execute(text(_STATES))).all()
+async def _plan(connection: Connection, settings: Settings) -> Plan:
+    rows = (await connection.execute(text(_STATES))).rows
     common = (await connection.execute(text(_COMMON))).one()
     keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
     usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import sql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import driver
 from ebaysync.store.merge import columns_of, impersonal
 from ebaysync.store.table import Table
@@ -79,7 +79,7 @@ def persons_older(table: Table, days: int, record: Table | None = None) -> Aged:
     return Aged(table, sql.SQL("t.personal_erased_at IS NULL AND {}").format(due), {"days": days})
 
 
-async def count(connection: AsyncConnection, aged: Aged) -> int:
+async def count(connection: Connection, aged: Aged) -> int:
     pg = await driver(connection)
     query = sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(sql.Identifier(aged.table.name), aged.condition)
     row = await (await pg.execute(query, aged.values)).fetchone()
@@ -87,7 +87,7 @@ async def count(connection: AsyncConnection, aged: Aged) -> int:
     return int(row[0])
 
 
-async def blocks(connection: AsyncConnection, table: Table) -> int:
+async def blocks(connection: Connection, table: Table) -> int:
     """How many blocks the table's rows fill."""
     pg = await driver(connection)
     query = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int"
@@ -96,7 +96,7 @@ async def blocks(connection: AsyncConnection, table: Table) -> int:
     return int(row[0])
 
 
-async def empty_payloads(connection: AsyncConnection, aged: Aged, start: int, end: int) -> int:
+async def empty_payloads(connection: Connection, aged: Aged, start: int, end: int) -> int:
     """Remove the payloads from the rows in some blocks; return the number. Rows that somebody else is writing are left
     for later."""
     pg = await driver(connection)
@@ -106,7 +106,7 @@ async def empty_payloads(connection: AsyncConnection, aged: Aged, start: int, en
     return (await pg.execute(query, {**aged.values, "start": f"({start},0)", "end": f"({end},0)"})).rowcount
 
 
-async def erase_personal(connection: AsyncConnection, aged: Aged, start: int, end: int) -> int:
+async def erase_personal(connection: Connection, aged: Aged, start: int, end: int) -> int:
     """Erase personal data from the rows in some blocks, and from their events; return the number of rows."""
     pg, table = await driver(connection), aged.table
     personal = [column.name for column in table.columns if column.personal]
@@ -155,7 +155,7 @@ def _in_blocks(aged: Aged) -> sql.Composed:
     ).format(sql.Identifier(aged.table.name), aged.condition)
 
 
-async def account_tables(connection: AsyncConnection, account_id: UUID) -> dict[str, int]:
+async def account_tables(connection: Connection, account_id: UUID) -> dict[str, int]:
     """The tables with rows of an account, and their numbers. Rows that go with others (a run's log) are not counted."""
     pg = await driver(connection)
     query = (
@@ -172,7 +172,7 @@ async def account_tables(connection: AsyncConnection, account_id: UUID) -> dict[
     return found
 
 
-async def delete_of_account(connection: AsyncConnection, table: str, account_id: UUID, limit: int) -> int:
+async def delete_of_account(connection: Connection, table: str, account_id: UUID, limit: int) -> int:
     """Delete some rows of an account; return the number."""
     pg = await driver(connection)
     query = sql.SQL(

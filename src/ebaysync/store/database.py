@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL: the engine, transactions with retry, and one place that translates its errors.
+"""The connection to PostgreSQL: a pool, transactions with retry, and one place that translates its errors.
 
 PostgreSQL's own texts are not passed on: DETAIL and CONTEXT quote rows, and a connection error may quote a part of the
 URL. Messages have SQLSTATE, table, column, constraint and host instead. The one exception is the primary message of a
@@ -21,26 +21,29 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import ARRAY, Executable, MetaData, TableValuedAlias, cast, func, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import ARRAY, MetaData, TableValuedAlias, cast, func
 from sqlalchemy.types import TypeEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ebaysync.errors import ConfigError, DatabaseError
 from ebaysync.log import Secret
+from ebaysync.store.connection import Connection, Statement, connect
 
 OLDEST = 14
-LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
 CONTROL = MetaData()
 """The control tables. Each is declared in the module that owns it."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_TIMEOUTS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'; SET LOCAL TimeZone = 'UTC'; "
-_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '90s'; "  # longer than the deadline of a token request
-_SILENCE = "SET LOCAL log_parameter_max_length_on_error = 0"  # otherwise the server's log may quote rows and tokens
+# For the transaction alone, because behind PgBouncer the connection is not ours afterwards.
+_LIMITS = """
+SELECT set_config('lock_timeout', '10s', true) || set_config('statement_timeout', '5min', true)
+    || set_config('TimeZone', 'UTC', true)
+    -- longer than the deadline of a token request
+    || set_config('idle_in_transaction_session_timeout', '90s', true)
+    -- otherwise the server's log may quote rows and tokens
+    || set_config('log_parameter_max_length_on_error', '0', true)
+"""
 
 # A retry can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection, too many
 # connections, a full disk.
@@ -62,64 +65,35 @@ class RowRefused(DatabaseError):
 
 
 class Database:
-    """One engine. `transact` runs a unit of work that may be repeated as a whole."""
+    """Connections to one database. `transact` runs a unit of work that may be repeated as a whole."""
 
     def __init__(self, url: Secret, *, embedded: bool = False, pool_size: int = 5) -> None:
         self.url = url
         self.embedded = embedded
         self.where = "the embedded PostgreSQL" if embedded else _place(url.reveal())
-        self._engine = self._create(url.reveal(), pool_size)
-
-    @staticmethod
-    def _create(url: str, pool_size: int) -> AsyncEngine:
-        conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
-        try:
-            conninfo_to_dict(conninfo)
-        except psycopg.ProgrammingError:  # its text quotes the URL
-            raise ConfigError(
-                "EBAYSYNC_DATABASE_URL: its value is not a URL that libpq accepts",
-                hint="in user and password write % as %25, @ as %40, / as %2F, : as %3A",
-            ) from None
-
-        async def connect() -> psycopg.AsyncConnection[Any]:
-            """Open a connection. If cancelled meanwhile, close it once it is open; otherwise PostgreSQL keeps it until
-            Python's next garbage collection."""
-            connecting = asyncio.ensure_future(
-                psycopg.AsyncConnection.connect(
-                    conninfo,
-                    connect_timeout=10,
-                    prepare_threshold=None,
-                    application_name="ebaysync",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
-                    tcp_user_timeout=8000,
-                )
-            )
-            try:
-                return await asyncio.shield(connecting)
-            except asyncio.CancelledError:
-                with suppress(psycopg.Error):
-                    await (await connecting).close()
-                raise
-
-        return create_async_engine(
-            "postgresql+psycopg://",
-            async_creator=connect,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_pre_ping=True,
-        )
+        self._conninfo = _conninfo(url.reveal())
+        self._slots = asyncio.Semaphore(pool_size)
+        self._idle: list[psycopg.AsyncConnection[Any]] = []
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        while self._idle:
+            await self._idle.pop().close()
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], *, commit: bool = True) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, commit: bool = True) -> T:
         """Run `work` in a transaction and commit (or roll back, for a dry run). Raises DatabaseError, RowRefused.
 
         It is repeated as a whole when the connection or a lock was lost. Every write in it must be absolute, because
         after a lost COMMIT the work may already be stored.
         """
+
+        async def whole(connection: Connection) -> T:
+            result = await work(connection)
+            await connection.send("COMMIT" if commit else "ROLLBACK")
+            return result
+
+        return await self._attempts(whole, begin=True)
+
+    async def _attempts(self, work: Callable[[Connection], Awaitable[T]], *, begin: bool) -> T:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientDatabaseError),
             wait=wait_random_exponential(multiplier=0.2, max=5),
@@ -127,40 +101,61 @@ class Database:
             reraise=True,
         ):
             with attempt:
-                async with self.translated(), self._engine.connect() as connection:
-                    await connection.exec_driver_sql(_TIMEOUTS + _IDLE + _SILENCE)
-                    result = await work(connection)
-                    async with asyncio.timeout(LONGEST_COMMIT):
-                        await (connection.commit() if commit else connection.rollback())
-                    return result
+                async with self.translated(), self._connected() as connection:
+                    if begin:
+                        await connection.send("BEGIN")
+                    await connection.send(_LIMITS)
+                    found = await work(connection)
+                return found  # noqa: RET504 - only when the end of the block has committed it
         raise AssertionError("tenacity re-raises")
 
-    async def execute(self, statement: str | Executable, **values: Any) -> int:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        """A connection of the pool. At the end of the block everything has been sent and answered."""
+        async with self._slots:
+            pg = await self._open()
+            try:
+                async with Connection(pg) as connection:
+                    yield connection
+            except BaseException:
+                await pg.close()
+                raise
+            self._idle.append(pg)
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        while self._idle:
+            pg = self._idle.pop()
+            with suppress(psycopg.Error):
+                # Without a round trip: the first call reads the server's last words, the second notices that it closed.
+                pg.pgconn.consume_input()
+                pg.pgconn.consume_input()
+                return pg
+            await pg.close()
+        # A connection that opens after its waiter was cancelled would stay open until the next garbage collection.
+        connecting = asyncio.ensure_future(connect(self._conninfo))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            with suppress(psycopg.Error):
+                await (await connecting).close()
+            raise
+
+    async def execute(self, statement: Statement, **values: Any) -> int:
         """Run a statement in a transaction of its own; return the number of rows it changed. Raises DatabaseError."""
+        return (await self._attempts(lambda connection: connection.execute(statement, values), begin=False)).rowcount
 
-        async def write(connection: AsyncConnection) -> int:
-            return int((await connection.execute(_fixed(statement), values)).rowcount)
-
-        return await self.transact(write)
-
-    async def rows(self, query: str | Executable, **values: Any) -> list[Any]:
+    async def rows(self, query: Statement, **values: Any) -> Sequence[Any]:
         """The rows of a query, read in a short transaction of its own. Raises DatabaseError."""
-
-        async def read(connection: AsyncConnection) -> list[Any]:
-            return list((await connection.execute(_fixed(query), values)).all())
-
-        return await self.transact(read)
+        return (await self._attempts(lambda connection: connection.execute(query, values), begin=False)).rows
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
         """Translates the driver's errors into ours. Raises DatabaseError, TransientDatabaseError."""
         try:
             yield
-        except DBAPIError as error:
-            raise self._ours(error.orig) from None
         except psycopg.Error as error:
             raise self._ours(error) from None
-        except (PoolTimeout, OSError) as error:
+        except OSError as error:
             raise TransientDatabaseError(f"{self.where}: no connection ({type(error).__name__})") from None
 
     def _ours(self, error: BaseException | None) -> Exception:
@@ -209,10 +204,6 @@ def each(name: str, kind: type[TypeEngine[Any]], values: Sequence[Any]) -> Table
     return func.unnest(listed).table_valued("value", name=name).render_derived()
 
 
-def _fixed(statement: str | Executable) -> Executable:
-    return text(statement) if isinstance(statement, str) else statement
-
-
 _DIFFERS = "run: ebaysync migrate; if nothing is to be migrated, a family's declaration and its SQL file differ"
 _REACH = "is the server running, and are host, port, user and database in EBAYSYNC_DATABASE_URL right?"
 
@@ -236,6 +227,19 @@ def _state_of_refusal(said: str) -> str:
     return next((state for state, words in _REFUSALS if any(words in line for line in lines)), "")
 
 
+def _conninfo(url: str) -> str:
+    """The URL as libpq takes it. Raises ConfigError."""
+    conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:  # its text quotes the URL
+        raise ConfigError(
+            "EBAYSYNC_DATABASE_URL: its value is not a URL that libpq accepts",
+            hint="in user and password write % as %25, @ as %40, / as %2F, : as %3A",
+        ) from None
+    return conninfo
+
+
 def _place(url: str) -> str:
     """Host, port and database of a URL, without user and password."""
     try:
@@ -246,12 +250,8 @@ def _place(url: str) -> str:
         return "PostgreSQL"
 
 
-async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    """The psycopg connection of the same transaction, for SQL composed from names."""
-    raw = await connection.get_raw_connection()
-    found = raw.driver_connection
-    assert isinstance(found, psycopg.AsyncConnection)
-    return found
+async def driver(connection: Connection) -> Any:
+    return connection._pg
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database, driver
 from ebaysync.store.table import TEXT, Row, Table
 
@@ -53,7 +53,7 @@ async def mentioning(db: Database, table: Table, names: Collection[str]) -> Asyn
         )
 
         async def read(
-            connection: AsyncConnection, query: sql.Composed = query, after: tuple[Any, ...] = after or ()
+            connection: Connection, query: sql.Composed = query, after: tuple[Any, ...] = after or ()
         ) -> list[tuple[Any, ...]]:
             pg = await driver(connection)
             return await (await pg.execute(query, ([_like(name) for name in names], *after))).fetchall()
@@ -73,7 +73,7 @@ async def mentioning(db: Database, table: Table, names: Collection[str]) -> Asyn
         ]
 
 
-async def rewrite(connection: AsyncConnection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:
+async def rewrite(connection: Connection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:
     """Overwrite all columns of known rows without an event; return the number of rows found."""
     pg = await driver(connection)
     names = [column.name for column in table.columns if column.name not in table.key] + ["raw_payload"]
@@ -121,7 +121,7 @@ async def erase_emptied(
     )
     values = {"names": [name.lower() for name in names], "erased": erased}
 
-    async def work(connection: AsyncConnection) -> list[tuple[UUID, str]]:
+    async def work(connection: Connection) -> list[tuple[UUID, str]]:
         pg = await driver(connection)
         return [(row[0], row[1]) for row in await (await pg.execute(query, values)).fetchall()]
 
@@ -143,7 +143,7 @@ async def erase_columns(db: Database, table: Table, columns: Sequence[str], name
         named=sql.SQL(" OR ").join(sql.SQL("lower({}) = ANY(%(names)s)").format(sql.Identifier(name)) for name in some),
     )
 
-    async def work(connection: AsyncConnection) -> int:
+    async def work(connection: Connection) -> int:
         pg = await driver(connection)
         return (await pg.execute(statement, {"names": [name.lower() for name in names]})).rowcount
 
@@ -186,7 +186,7 @@ async def occurring(db: Database, found_in: Callable[[bytes, bool], set[str]]) -
         )
 
         async def walk(
-            connection: AsyncConnection, query: sql.Composed = query, names: list[tuple[str, bool]] = names
+            connection: Connection, query: sql.Composed = query, names: list[tuple[str, bool]] = names
         ) -> None:
             pg = await driver(connection)
             async with pg.cursor("occurring") as cursor:
@@ -213,7 +213,7 @@ async def replace(
         column=sql.Identifier(column), table=sql.Identifier(table), kind=sql.SQL("jsonb" if kind == "jsonb" else "text")
     )
 
-    async def work(connection: AsyncConnection) -> int:
+    async def work(connection: Connection) -> int:
         pg = await driver(connection)
         count = 0
         for place, value in await (await pg.execute(find, ([_like(name) for name in names],))).fetchall():
@@ -228,7 +228,7 @@ async def replace(
 async def drop_quarantined(db: Database, mentions: Callable[[bytes], bool]) -> int:
     """Delete quarantined records that mention somebody: their bytes cannot be cleaned with certainty."""
 
-    async def work(connection: AsyncConnection) -> int:
+    async def work(connection: Connection) -> int:
         pg = await driver(connection)
         count, after = 0, 0
         while rows := await (

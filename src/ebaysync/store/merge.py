@@ -22,8 +22,8 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection as Pg
 from psycopg import sql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused, driver
 from ebaysync.store.payload import without_nulls
 from ebaysync.store.table import Column, Row, Stored, Table
@@ -42,7 +42,7 @@ Key = tuple[str, ...]
 class Writer:
     """Account and run whose rows are written. The caller's transaction is open on the connection."""
 
-    connection: AsyncConnection
+    connection: Connection
     account_id: UUID
     family: str
     run_id: UUID | None
@@ -218,7 +218,7 @@ async def looked_up(writer: Writer, table: Table, keys: Sequence[Key], columns: 
     return {tuple(key): dict(zip(columns, found, strict=True)) for key, *found in rows}
 
 
-async def stored(connection: AsyncConnection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
+async def stored(connection: Connection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
     """The stored rows by key, for tables with a one-column key. The payload of a pruned row is `{}`."""
     pg = await driver(connection)
     kept = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in table.columns if column.kept]
@@ -235,7 +235,7 @@ async def stored(connection: AsyncConnection, table: Table, account_id: UUID, ke
 
 
 async def unfinished(
-    connection: AsyncConnection, table: Table, account_id: UUID, column: str, final: Sequence[str]
+    connection: Connection, table: Table, account_id: UUID, column: str, final: Sequence[str]
 ) -> list[str]:
     """The keys of rows whose column has none of the final values, the last written first."""
     pg = await driver(connection)
@@ -246,7 +246,7 @@ async def unfinished(
     return [key for (key,) in await (await pg.execute(query, (account_id, list(final)))).fetchall()]
 
 
-async def present(connection: AsyncConnection, table: Table, account_id: UUID, after: Key | None) -> list[Key]:
+async def present(connection: Connection, table: Table, account_id: UUID, after: Key | None) -> list[Key]:
     """Yields keys of rows that are not removed, in order, some at a time, after the given one."""
     pg = await driver(connection)
     key = sql.SQL(", ").join(map(sql.Identifier, table.key))
@@ -265,7 +265,7 @@ async def present(connection: AsyncConnection, table: Table, account_id: UUID, a
 
 
 async def keys_of_parts(
-    connection: AsyncConnection, table: Table, account_id: UUID, column: str, values: Collection[str]
+    connection: Connection, table: Table, account_id: UUID, column: str, values: Collection[str]
 ) -> set[Key]:
     """The keys of rows whose column has one of these values."""
     pg = await driver(connection)

@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import DatabaseError, SchemaBehind
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import OLDEST, Database, PermissionRefused
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def available() -> list[Migration]:
 async def pending(db: Database) -> list[Migration]:
     """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
-    async def read(connection: AsyncConnection) -> list[Migration]:
+    async def read(connection: Connection) -> list[Migration]:
         await _check_version(db, connection)
         return await _pending(db, connection)
 
@@ -104,9 +104,9 @@ async def grant(db: Database) -> None:
     """Create the roles and grant their rights (sql/roles.sql). Raises DatabaseError if this login may not do so."""
     sql = (_folder() / "roles.sql").read_text(encoding="utf-8")
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         await connection.execute(text(_LOCK))
-        await connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+        await connection.script(sql)
 
     try:
         await db.transact(work)
@@ -129,15 +129,15 @@ SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON
 """
 
 
-async def _apply_next(db: Database, connection: AsyncConnection) -> Migration | None:
+async def _apply_next(db: Database, connection: Connection) -> Migration | None:
     await _check_version(db, connection)
     await connection.execute(text(_LOCK))
     await connection.execute(text(_RECORD))
     missing = await _pending(db, connection)
     if not missing:
         return None
-    await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    await connection.exec_driver_sql(missing[0].sql, execution_options={"no_parameters": True})
+    await connection.send("SET LOCAL statement_timeout = 0")
+    await connection.script(missing[0].sql)
     await connection.execute(
         text("INSERT INTO ebaysync_schema (version, name, checksum) VALUES (:version, :name, :checksum)"),
         {"version": missing[0].version, "name": missing[0].name, "checksum": missing[0].checksum},
@@ -145,9 +145,9 @@ async def _apply_next(db: Database, connection: AsyncConnection) -> Migration | 
     return missing[0]
 
 
-async def _pending(db: Database, connection: AsyncConnection) -> list[Migration]:
+async def _pending(db: Database, connection: Connection) -> list[Migration]:
     exists = await connection.scalar(text("SELECT to_regclass('ebaysync_schema') IS NOT NULL"))
-    rows = (await connection.execute(text("SELECT version, checksum FROM ebaysync_schema"))).all() if exists else []
+    rows = (await connection.execute(text("SELECT version, checksum FROM ebaysync_schema"))).rows if exists else []
     done = {row.version: row.checksum for row in rows}
     known = available()
     if newer := sorted(set(done) - {m.version for m in known}):
@@ -164,7 +164,7 @@ async def _pending(db: Database, connection: AsyncConnection) -> list[Migration]
     return [m for m in known if m.version not in done]
 
 
-async def _check_version(db: Database, connection: AsyncConnection) -> None:
+async def _check_version(db: Database, connection: Connection) -> None:
     number = int(await connection.scalar(text("SHOW server_version_num")) or 0)
     if number < OLDEST * 10_000:
         raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")

@@ -114,7 +114,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
         for record in list(records):
             try:
                 # PostgreSQL refuses the whole statement because of one bad value. A savepoint saves the others.
-                async with db.translated(), writer.connection.begin_nested():
+                async with db.translated(), writer.connection.savepoint():
                     found = await _merge(writer, composer, [record])
             except RowRefused as error:
                 records.remove(record)

@@ -17,12 +17,12 @@ from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy import Float, Integer, case, cast, func, literal, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import ConfigError, ConsentNeeded, DatabaseError, EbaysyncError, EbayUnreachable
 from ebaysync.families.family import Family
 from ebaysync.rechecks import LONGEST_BACKOFF, REFUSED_FIRST, REFUSED_THEN
-from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, update
+from ebaysync.store.connection import Connection
+from ebaysync.sync.state.sync_state import SYNC_STATE, default_of, mine, update
 
 LONGEST_MINUTES = LONGEST_BACKOFF / timedelta(minutes=1)  # a family with a longer interval waits for its interval
 EARLY = timedelta(minutes=2)  # run-all may begin a minute before its time
@@ -33,15 +33,14 @@ WEIGHT = 0.3  # weight of the newest run in the average
 
 
 async def failed(
-    connection: AsyncConnection, account_id: UUID, family: Family, error: EbaysyncError | None
+    connection: Connection, account_id: UUID, family: Family, error: EbaysyncError | None
 ) -> datetime | None:
     """Make run-all wait before it runs this family again. Returns until when; None if it does not wait."""
     if isinstance(error, ConsentNeeded | ConfigError | DatabaseError):
         return None
     unreachable = isinstance(error, EbayUnreachable) and error.status is None
     own = SYNC_STATE.c
-    for_all = GLOBAL_CONFIG.c.defaults[("families", family.name, "every_minutes")].as_string()
-    set_for_all = select(cast(for_all, Integer)).scalar_subquery()
+    set_for_all = select(cast(default_of(family.name, "every_minutes"), Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
     doubled = every * func.power(2, func.least(own.failures, 20))
     longest = func.greatest(literal(LONGEST_MINUTES, Float), every)
@@ -57,7 +56,7 @@ async def failed(
     return found
 
 
-async def refused(connection: AsyncConnection, account_id: UUID, family: Family) -> None:
+async def refused(connection: Connection, account_id: UUID, family: Family) -> None:
     """Note that eBay refuses this family's calls. A try before its time does not put off the next one."""
     own, now = SYNC_STATE.c, func.clock_timestamp()
     retry_at = case(
@@ -71,7 +70,7 @@ async def refused(connection: AsyncConnection, account_id: UUID, family: Family)
 
 
 async def succeeded(
-    connection: AsyncConnection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
+    connection: Connection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
 ) -> None:
     """End the back-off or the refusal, and update the average.
 

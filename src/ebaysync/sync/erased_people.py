@@ -9,9 +9,9 @@ from datetime import datetime
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.families.personal_data import HEAD_BYTES, ErasedPeople
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
 _known: WeakKeyDictionary[Database, tuple[int, ErasedPeople]] = WeakKeyDictionary()
@@ -43,7 +43,7 @@ async def note(db: Database, names: Collection[str]) -> datetime:
     known = await load(db)
     digests = [known.digest(name) for name in names]
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         await connection.execute(text("UPDATE ebay_forgotten_salt SET version = version + 1"))
         await connection.execute(
             text("INSERT INTO ebay_forgotten (digest) SELECT unnest(CAST(:digests AS bytea[])) ON CONFLICT DO NOTHING"),

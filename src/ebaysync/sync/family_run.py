@@ -14,10 +14,10 @@ from random import SystemRandom
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.errors import AccessDenied, EbayError, QuotaSpent, SignatureRefused
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
@@ -66,7 +66,7 @@ class FamilyRun:
         composer = Composer(family, erased)
         self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, go_on, pending)
 
-    async def reason_to_stop(self, connection: AsyncConnection) -> str | None:
+    async def reason_to_stop(self, connection: Connection) -> str | None:
         """Why this family may not run, or may not go on. None if it may."""
         return await sync_state.halted(connection, self.context.account.id, self.family.name, force=self._force)
 
@@ -120,7 +120,7 @@ class FamilyRun:
         """Note which parts of a snapshot were read and which are due. Raises LeaseLost, DatabaseError."""
         details = self._opened
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: Connection) -> None:
             writer, pending = self.writer(connection), details.pending
             attempts = {part: pending[part].attempts + 1 if part in pending else 1 for part in failed}
             await pending_details.arrived(writer, [part for part in read if part in pending])
@@ -167,12 +167,12 @@ class FamilyRun:
             return
         query, values = text(self.family.merge.enrich), {"account": self.context.account.id}
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: Connection) -> None:
             await connection.execute(query, values)
 
         await self.sink.transact(work)
 
-    def writer(self, connection: AsyncConnection) -> Writer:
+    def writer(self, connection: Connection) -> Writer:
         """The writer that merges this family's rows inside a transaction."""
         return Writer(connection, self.context.account.id, self.family.name, self.sink.run_id)
 
@@ -196,7 +196,7 @@ class FamilyRun:
     async def _store_batch(self, batch: Batch, slice_: Slice | None, move: Move | None) -> None:
         """Store the records, the log line and the position in one transaction."""
 
-        async def work(connection: AsyncConnection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
+        async def work(connection: Connection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
             writer = self.writer(connection)
             composer = self._opened.composer
             counts = await batches.store(self.context.db, writer, composer, batch, one_by_one=one_by_one)

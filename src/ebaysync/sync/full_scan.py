@@ -12,11 +12,10 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import EbayError
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.scan import ScanPage
@@ -126,7 +125,7 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)
 
-    async def work(connection: AsyncConnection) -> Settled:
+    async def work(connection: Connection) -> Settled:
         settled = Settled(0, is_believed=not (is_snapshot and doubtful))
         # A record without a readable key could be any of the missing ones.
         if is_snapshot and not seen.nameless:

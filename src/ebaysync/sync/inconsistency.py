@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from ebaysync.store.connection import Connection
 from ebaysync.sync.move import Move
 from ebaysync.sync.state import inconsistent_reads
 from ebaysync.sync.state.inconsistent_reads import Inconsistent, read_again
@@ -74,7 +73,7 @@ class Consistency:
         return next(ends_there, slice_)
 
     def _noted(self, slice_: Slice, reason: str, read: Inconsistent) -> Move:
-        async def write(connection: AsyncConnection) -> None:
+        async def write(connection: Connection) -> None:
             await inconsistent_reads.note(connection, self._account_id, self._family, slice_, reason, read)
 
         return Move(write, lambda: None)
@@ -83,7 +82,7 @@ class Consistency:
         if not slices:
             return None
 
-        async def write(connection: AsyncConnection) -> None:
+        async def write(connection: Connection) -> None:
             await inconsistent_reads.settle(connection, self._account_id, self._family, slices)
 
         def stored() -> None:
@@ -98,7 +97,7 @@ def _joined(*moves: Move | None) -> Move | None:
     if len(wanted) < 2:
         return wanted[0] if wanted else None
 
-    async def write(connection: AsyncConnection) -> None:
+    async def write(connection: Connection) -> None:
         for move in wanted:
             await move.write(connection)
 

@@ -36,10 +36,10 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync import proc
 from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database, each
 from ebaysync.sync.state.run_log import WORKER_RUN
 from ebaysync.tasks import beside
@@ -128,7 +128,7 @@ class Lease:
     def progressed(self) -> None:
         self._progress = time.monotonic()
 
-    async def fence(self, connection: AsyncConnection, mark: UUID | None = None) -> bool:
+    async def fence(self, connection: Connection, mark: UUID | None = None) -> bool:
         """Renew the lease inside the caller's transaction, and mark it.
 
         True if a transaction with this mark was committed before, and only the answer to its COMMIT was lost. Raises
@@ -146,7 +146,7 @@ class Lease:
         self.progressed()
         return mark is not None and renewed.before == mark
 
-    async def transact(self, db: Database, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(self, db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in a transaction under this lease. Raises LeaseLost, DatabaseError.
 
         If the answer to a COMMIT is lost, the transaction is repeated only if it was not committed; else the first
@@ -154,7 +154,7 @@ class Lease:
         """
         mark, outcomes = uuid4(), list[T]()
 
-        async def fenced(connection: AsyncConnection) -> T:
+        async def fenced(connection: Connection) -> T:
             if not await self.fence(connection, mark):
                 outcomes.append(await work(connection))
             return outcomes[-1]
@@ -204,7 +204,7 @@ async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: 
             await db.execute(LEASE.update().where(lease.is_own).values(token=null(), holder=null(), lease_until=null()))
 
 
-async def _take(connection: AsyncConnection, lease: Lease) -> None:
+async def _take(connection: Connection, lease: Lease) -> None:
     own = LEASE.c
     # Without the EXISTS, this would wait for a transaction that holds the row, perhaps of a stopped process.
     values = select(literal(lease.account_id), literal(lease.family), literal(lease.walk))
@@ -229,7 +229,7 @@ async def _take(connection: AsyncConnection, lease: Lease) -> None:
         await connection.execute(unfinished.values(status="interrupted", finished_at=func.clock_timestamp()))
 
 
-async def revoke_leases(connection: AsyncConnection, account_id: UUID, families: Sequence[str]) -> None:
+async def revoke_leases(connection: Connection, account_id: UUID, families: Sequence[str]) -> None:
     """Take all leases of an account for an hour: running work writes nothing more, and none begins.
 
     Waits for a commit that is under way.

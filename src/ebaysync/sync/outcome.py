@@ -14,8 +14,6 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ebaysync.accounts import scopes
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import consent_needed, note_refusal
@@ -36,6 +34,7 @@ from ebaysync.errors import (
     is_denied,
 )
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.sync import cadence
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.family_run import FamilyRun
@@ -137,7 +136,7 @@ async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None
     if not family_run.sink.keeps or isinstance(error, LeaseLost):
         return
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         await _record(connection, context, family_run, live=walk == "live")
 
     try:
@@ -150,7 +149,7 @@ async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None
         log.warning("%s: how the run ended could not be stored: %s", summary.family, not_stored)
 
 
-async def _record(connection: AsyncConnection, context: RunContext, family_run: FamilyRun, *, live: bool) -> None:
+async def _record(connection: Connection, context: RunContext, family_run: FamilyRun, *, live: bool) -> None:
     summary, family, run_id, account_id = (
         family_run.summary,
         family_run.family,
@@ -192,7 +191,7 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     return told
 
 
-async def _succeeded(connection: AsyncConnection, context: RunContext, family_run: FamilyRun) -> None:
+async def _succeeded(connection: Connection, context: RunContext, family_run: FamilyRun) -> None:
     family: Family = family_run.family
     spent = {} if family_run.is_import else context.api.transport.spent
     whole = family_run.summary.caught_up and bool(spent)

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.sync.lease import Lease
 from ebaysync.sync.state import run_log
@@ -26,10 +25,10 @@ class Sink(Protocol):
     def progressed(self) -> None:
         """Keep the lease alive, because the run got somewhere."""
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in a transaction. Raises LeaseLost, RowRefused, DatabaseError."""
 
-    async def note(self, connection: AsyncConnection, kind: str, facts: Mapping[str, Any]) -> None:
+    async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         """Add a line to the run's log, inside a transaction of this sink."""
 
 
@@ -52,10 +51,10 @@ class LeasedSink:
     def progressed(self) -> None:
         self.lease.progressed()
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         return await self.lease.transact(self._db, work)
 
-    async def note(self, connection: AsyncConnection, kind: str, facts: Mapping[str, Any]) -> None:
+    async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         await run_log.note(connection, self.run_id, kind, facts)
 
 
@@ -71,8 +70,8 @@ class DrySink:
     def progressed(self) -> None:
         """A dry run has no lease."""
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         return await self._db.transact(work, commit=False)
 
-    async def note(self, connection: AsyncConnection, kind: str, facts: Mapping[str, Any]) -> None:
+    async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         """A dry run has no log."""

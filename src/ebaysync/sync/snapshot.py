@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ebaysync.errors import MassRemoval
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.store.merge import Key, Writer, keys_of_parts, present, remove
 from ebaysync.sync.state import mass_removals
 from ebaysync.sync.state.mass_removals import MissedBefore
@@ -54,7 +53,7 @@ def digest(key: str) -> bytes:
 
 
 async def missing(
-    connection: AsyncConnection, account_id: UUID, family: Family, seen: Seen, unread: Collection[str] = ()
+    connection: Connection, account_id: UUID, family: Family, seen: Seen, unread: Collection[str] = ()
 ) -> tuple[list[Key], int]:
     """The known keys that a scan has not seen, and the number of known keys. Those of `unread` parts count as seen."""
     unseen: list[Key] = []

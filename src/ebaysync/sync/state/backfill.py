@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, and_, case, func, null
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database
 
 BACKFILL = Table(
@@ -59,14 +59,14 @@ async def open_backfill(
         },
     ).returning(own.span_from, own.span_to, own.position)
 
-    async def work(connection: AsyncConnection) -> BackfillProgress:
+    async def work(connection: Connection) -> BackfillProgress:
         row = (await connection.execute(statement)).one()
         return BackfillProgress(row.span_from, row.span_to, row.position)
 
     return await db.transact(work)
 
 
-async def move(connection: AsyncConnection, account_id: UUID, family: str, position: datetime) -> None:
+async def move(connection: Connection, account_id: UUID, family: str, position: datetime) -> None:
     """Move the position; at the span's end the backfill is finished."""
     own = BACKFILL.c
     finished = case((own.span_to <= position, func.clock_timestamp()), else_=null())

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Table, Text, Uuid, func, select
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Table, Text, Uuid, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.store.database import CONTROL, Database
@@ -52,11 +52,11 @@ async def load(db: Database, account_ids: Sequence[UUID]) -> dict[tuple[UUID, st
     them."""
     own = FIELD_NOTES.c
     recent = own.last_at > func.clock_timestamp() - func.make_interval(0, 0, 0, SHOWN_DAYS)
-    query = select(FIELD_NOTES).where(own.ebay_account_id.in_(account_ids), recent)
+    query = select(FIELD_NOTES).where(own.ebay_account_id == any_(cast(list(account_ids), ARRAY(Uuid))), recent)
     found: dict[tuple[UUID, str], list[dict[str, Any]]] = {}
     for row in await db.rows(query.order_by(own["count"].desc(), own.field, own.reason)):
         place = found.setdefault((row.ebay_account_id, row.api_family), [])
-        place.append({"field": row.field, "reason": row.reason, "count": row._mapping["count"]})
+        place.append({"field": row.field, "reason": row.reason, "count": row.count})
     return found
 
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.rechecks import CONTRADICTION
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database
 from ebaysync.sync.walk import Slice
 
@@ -76,7 +76,7 @@ async def load(db: Database, account_id: UUID, family: str) -> dict[Slice, Incon
 
 
 async def note(
-    connection: AsyncConnection, account_id: UUID, family: str, slice_: Slice, reason: str, read: Inconsistent
+    connection: Connection, account_id: UUID, family: str, slice_: Slice, reason: str, read: Inconsistent
 ) -> None:
     """Store another read of a slice."""
     statement = insert(INCONSISTENT_READ).values(
@@ -94,7 +94,7 @@ async def note(
     await connection.execute(upsert)
 
 
-async def settle(connection: AsyncConnection, account_id: UUID, family: str, slices: Iterable[Slice]) -> None:
+async def settle(connection: Connection, account_id: UUID, family: str, slices: Iterable[Slice]) -> None:
     """These slices are consistent again."""
     own = INCONSISTENT_READ.c
     for slice_ in slices:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL
 
 DOUBTED_SCAN = Table(
@@ -34,7 +34,7 @@ class MissedBefore:
     missing: Mapping[bytes, int] = field(default_factory=dict)
 
 
-async def load(connection: AsyncConnection, account_id: UUID, family: str) -> MissedBefore:
+async def load(connection: Connection, account_id: UUID, family: str) -> MissedBefore:
     """The doubtful scans so far; none if the last scan was believed."""
     own = DOUBTED_SCAN.c
     query = select(own.scans, own.seen, own.missing).where(own.ebay_account_id == account_id, own.api_family == family)
@@ -47,7 +47,7 @@ def _counts(stored: bytes) -> dict[bytes, int]:
     return {stored[start : start + 8]: stored[start + 8] for start in range(0, len(stored), 9)}
 
 
-async def save(connection: AsyncConnection, account_id: UUID, family: str, missed: MissedBefore) -> None:
+async def save(connection: Connection, account_id: UUID, family: str, missed: MissedBefore) -> None:
     """Replace what is stored."""
     packed = b"".join(digest + bytes([count]) for digest, count in sorted(missed.missing.items()))
     statement = insert(DOUBTED_SCAN).values(

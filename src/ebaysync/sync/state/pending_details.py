@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, func, select
+from sqlalchemy import ARRAY, Column, DateTime, Integer, Table, Text, Uuid, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.rechecks import DETAIL_FIRST, DETAIL_LONGEST
@@ -57,7 +57,9 @@ async def arrived(writer: Writer, keys: Sequence[str]) -> None:
         own = PENDING_DETAIL.c
         mine = (own.ebay_account_id == writer.account_id, own.api_family == writer.family)
         done = {"attempts": 0, "next_at": None, "reason": None}
-        await writer.connection.execute(PENDING_DETAIL.update().where(*mine, own.entity_key.in_(keys)).values(done))
+        await writer.connection.execute(
+            PENDING_DETAIL.update().where(*mine, own.entity_key == any_(cast(list(keys), ARRAY(Text)))).values(done)
+        )
 
 
 async def failed(writer: Writer, notes: Mapping[str, tuple[int, str | None]]) -> None:

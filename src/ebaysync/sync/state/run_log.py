@@ -9,9 +9,9 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Table, Text, Uuid, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import Account
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database
 from ebaysync.sync.state import sync_state
 
@@ -52,12 +52,12 @@ async def begin_run(db: Database, account: Account, family: str, run_id: UUID, t
     await db.execute(insert(WORKER_RUN).values(row).on_conflict_do_nothing())
 
 
-async def note(connection: AsyncConnection, run_id: UUID, kind: str, details: Mapping[str, Any]) -> None:
+async def note(connection: Connection, run_id: UUID, kind: str, details: Mapping[str, Any]) -> None:
     """Add a line to a run's log. `kind`: start, page, done or error."""
     await connection.execute(WORKER_LOG.insert().values(run_id=run_id, kind=kind, details=_json(details)))
 
 
-async def end_run(connection: AsyncConnection, run_id: UUID, status: str, summary: Mapping[str, Any]) -> None:
+async def end_run(connection: Connection, run_id: UUID, status: str, summary: Mapping[str, Any]) -> None:
     """Close the run."""
     now = func.clock_timestamp()
     await connection.execute(
@@ -68,7 +68,7 @@ async def end_run(connection: AsyncConnection, run_id: UUID, status: str, summar
 
 
 async def end_live_run(
-    connection: AsyncConnection, account_id: UUID, family: str, run_id: UUID, status: str, error: str | None
+    connection: Connection, account_id: UUID, family: str, run_id: UUID, status: str, error: str | None
 ) -> None:
     """Note the end of a live run in the family's state, so that `status` and the plan see it."""
     began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()

@@ -24,17 +24,18 @@ from sqlalchemy import (
     Update,
     Uuid,
     and_,
+    cast,
     func,
     select,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ebaysync.accounts.accounts import ACCOUNTS, Account
 from ebaysync.ebay.rest import stamp
 from ebaysync.errors import DatabaseError
 from ebaysync.families.family import Family
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL, Database
 
 SYNC_STATE = Table(
@@ -129,11 +130,16 @@ async def load(db: Database, account: Account, family: Family) -> State:
 
 def _enabled(family: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Whether the family may run for this account, and for all accounts."""
-    for_all = GLOBAL_CONFIG.c.defaults[("families", family, "enabled")].as_boolean()
+    for_all = cast(default_of(family, "enabled"), Boolean)
     return (
         func.coalesce(SYNC_STATE.c.enabled, true()).label("enabled"),
         func.coalesce(for_all, true()).label("enabled_for_all"),
     )
+
+
+def default_of(family: str, setting: str) -> ColumnElement[Any]:
+    """A family's setting for all accounts, as text; NULL if there is none."""
+    return func.jsonb_extract_path_text(GLOBAL_CONFIG.c.defaults, "families", family, setting)
 
 
 def _cursor(account: Account, family: Family, text: str | None) -> datetime | None:
@@ -154,7 +160,7 @@ async def ensure(db: Database, account: Account, family: Family) -> None:
     await db.transact(lambda connection: _ensure(connection, account, family))
 
 
-async def _ensure(connection: AsyncConnection, account: Account, family: Family) -> None:
+async def _ensure(connection: Connection, account: Account, family: Family) -> None:
     row = {
         "ebay_account_id": account.id,
         "ebay_user_id": account.ebay_user_id,
@@ -164,7 +170,7 @@ async def _ensure(connection: AsyncConnection, account: Account, family: Family)
     await connection.execute(insert(SYNC_STATE).values(row).on_conflict_do_nothing())
 
 
-async def paused(connection: AsyncConnection) -> str | None:
+async def paused(connection: Connection) -> str | None:
     """Why all work is paused; None if it is not."""
     row = (await connection.execute(select(GLOBAL_CONFIG.c.workers_enabled, GLOBAL_CONFIG.c.reason))).one()
     return None if row.workers_enabled else _pause(row.reason)
@@ -174,7 +180,7 @@ def _pause(reason: str | None) -> str:
     return f"paused: {reason}" if reason else "paused"
 
 
-async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, force: bool) -> str | None:
+async def halted(connection: Connection, account_id: UUID, family: str, *, force: bool) -> str | None:
     """Why a family of an account may not run, or may not go on; None if it may. `force` ignores that it is disabled."""
     row = (await connection.execute(_permission(account_id, family))).one()
     if row.is_active is None:
@@ -196,24 +202,24 @@ def _permission(account_id: UUID, family: str) -> Select[Any]:
     return select(*columns).select_from(rows)
 
 
-async def set_family(connection: AsyncConnection, account: Account, family: Family, *, enabled: bool) -> None:
+async def set_family(connection: Connection, account: Account, family: Family, *, enabled: bool) -> None:
     """Enable or disable a family of one account."""
     await _ensure(connection, account, family)
     await connection.execute(update(account.id, family.name).values(enabled=enabled))
 
 
-async def set_interval(connection: AsyncConnection, account: Account, family: Family, minutes: int | None) -> None:
+async def set_interval(connection: Connection, account: Account, family: Family, minutes: int | None) -> None:
     """Set how often a family of one account runs. None restores the default."""
     await _ensure(connection, account, family)
     await connection.execute(update(account.id, family.name).values(every_minutes=minutes))
 
 
-async def move_cursor(connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime) -> None:
+async def move_cursor(connection: Connection, account_id: UUID, family: str, cursor: datetime) -> None:
     """Move the live cursor."""
     await connection.execute(update(account_id, family).values(cursor_value=iso(cursor)))
 
 
-async def note_incomplete(connection: AsyncConnection, account_id: UUID, family: str, reason: str | None) -> None:
+async def note_incomplete(connection: Connection, account_id: UUID, family: str, reason: str | None) -> None:
     """Note why records may be missing, and since when. None: none are missing."""
     own = SYNC_STATE.c
     since = func.coalesce(own.incomplete_since, func.clock_timestamp()) if reason else None
@@ -223,7 +229,7 @@ async def note_incomplete(connection: AsyncConnection, account_id: UUID, family:
 
 
 async def move_sweep(
-    connection: AsyncConnection, account_id: UUID, family: str, cursor: datetime, width: timedelta, *, done: bool
+    connection: Connection, account_id: UUID, family: str, cursor: datetime, width: timedelta, *, done: bool
 ) -> None:
     """Move the sweep's cursor. `width` is the widest slice that fits a page; `done` ends the round."""
     moved = {"sweep_cursor": iso(cursor), "sweep_width_seconds": int(width.total_seconds()), "sweep_done": done}

@@ -1,0 +1,153 @@
+"""A transaction's connection. It sends statements without waiting for each one's answer (psycopg's pipeline mode).
+
+Each wait for PostgreSQL costs one round trip, which may be 20 ms. `send` does not wait; `execute` waits for everything
+that was sent up to it. So a transaction costs one round trip for each answer that its code needs, and one for the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import namedtuple_row, tuple_row
+from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.json import JsonbDumper
+from sqlalchemy import Executable, text
+from sqlalchemy.dialects.postgresql import psycopg as dialects
+from sqlalchemy.sql import ClauseElement
+
+Statement = str | Executable | sql.Composable
+"""SQL as text with :names, a statement of SQLAlchemy's, or SQL composed from names with %(names)s."""
+
+LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
+
+_DIALECT = dialects.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rows that a statement returned, and how many it found or changed."""
+
+    rows: Sequence[Any]
+    rowcount: int
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def one(self) -> Any:
+        """The only row."""
+        [row] = self.rows
+        return row
+
+    def one_or_none(self) -> Any | None:
+        """The only row; None if there is none."""
+        return self.one() if self.rows else None
+
+    def scalar(self) -> Any | None:
+        """The first value of the only row; None if there is none."""
+        return self.one()[0] if self.rows else None
+
+
+class Connection:
+    """A transaction that is open until `work` of Database.transact ends. Its methods raise psycopg.Error."""
+
+    def __init__(self, pg: psycopg.AsyncConnection[Any]) -> None:
+        self._pg = pg
+        self._stack = AsyncExitStack()
+        self._pipeline: psycopg.AsyncPipeline
+
+    async def send(self, statement: Statement, values: Mapping[str, Any] | None = None) -> psycopg.AsyncCursor[Any]:
+        """Send a statement without waiting for its end. Its error is raised by a later wait, at the latest at the
+        transaction's end."""
+        query, given = compiled(statement, values or {})
+        cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, sql.Composable) else namedtuple_row)
+        return await cursor.execute(query, given)
+
+    async def execute(self, statement: Statement, values: Mapping[str, Any] | None = None) -> Result:
+        """Send a statement and wait for its result."""
+        cursor = await self.send(statement, values)
+        rows: Sequence[Any] = ()
+        try:
+            rows = await cursor.fetchall()
+        except psycopg.ProgrammingError:
+            if cursor.pgresult is None or cursor.description is not None:
+                raise
+        return Result(rows, cursor.rowcount)
+
+    async def scalar(self, statement: Statement, values: Mapping[str, Any] | None = None) -> Any | None:
+        """The first value of the only row; None if there is none."""
+        return (await self.execute(statement, values)).scalar()
+
+    async def script(self, statements: str) -> None:
+        """Run several statements of a file, which pipeline mode cannot."""
+        await self._stack.aclose()
+        await self._pg.execute(statements.encode())
+        await self.__aenter__()
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What the block wrote is rolled back if it raises, and the transaction can go on."""
+        await self.send("SAVEPOINT block")
+        try:
+            yield
+            await self.execute("RELEASE block")
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                await self._pipeline.sync()  # PostgreSQL skips everything between an error and this
+            await self.send("ROLLBACK TO block")
+            raise
+
+    async def __aenter__(self) -> Connection:
+        self._pipeline = await self._stack.enter_async_context(self._pg.pipeline())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for everything that was sent. After an error, close the connection: it has no state to rely on."""
+        if error is not None:
+            await self._pg.close()
+        async with asyncio.timeout(LONGEST_COMMIT):
+            await self._stack.__aexit__(kind, error, trace)
+
+
+def compiled(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """A statement as psycopg takes it, and its values."""
+    if isinstance(statement, sql.Composable):
+        return statement, values
+    clause = text(statement) if isinstance(statement, str) else statement
+    assert isinstance(clause, ClauseElement)
+    made = clause.compile(dialect=_DIALECT)
+    return str(made).encode(), made.construct_params(dict(values)) or {}
+
+
+class _Utc(TimestamptzLoader):
+    """Times in UTC, whatever the server's own time zone is."""
+
+    def load(self, data: Any) -> datetime:
+        return super().load(data).astimezone(UTC)
+
+
+async def connect(conninfo: str) -> psycopg.AsyncConnection[Any]:
+    """Open a connection. Raises psycopg.Error."""
+    pg = await psycopg.AsyncConnection.connect(
+        conninfo,
+        autocommit=True,
+        prepare_threshold=None,
+        connect_timeout=10,
+        application_name="ebaysync",
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=8000,
+    )
+    pg.adapters.register_loader("timestamptz", _Utc)
+    pg.adapters.register_dumper(dict, JsonbDumper)
+    return pg
