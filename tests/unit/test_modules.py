@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,13 @@ def test_sql_is_composed_from_names_in_one_module() -> None:
 )
 def test_the_test_sees_every_way_to_import_it(source: str) -> None:
     assert COMPOSES.search(source)
+
+
+def test_every_class_of_the_client_has_a_name_of_its_own() -> None:
+    """An underscore makes no other name."""
+    places = defaultdict(list)
+    for module, source in SOURCES.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                places[node.name.lstrip("_")].append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
