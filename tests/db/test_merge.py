@@ -13,8 +13,8 @@ import pytest
 from psycopg.sql import SQL
 
 from ebaysync.errors import DatabaseError
-from ebaysync.store import merge as merging
-from ebaysync.store.database import Database, RowRefused, driver
+from ebaysync.store import statements
+from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Merged, Writer, merge
 from ebaysync.store.table import NUMERIC, TIME, Column, Table
 
@@ -241,7 +241,7 @@ async def test_the_work_for_a_records_children_grows_with_their_number_and_not_w
         async def explained(connection: Any, rows: list[dict[str, Any]] = children) -> float:
             await connection.execute("DELETE FROM parts")
             writer = Writer(connection, parts.account, "things", None)
-            await merging.merge(writer, PARTS, [row | {"title": "old"} for row in rows])
+            await merge(writer, PARTS, [row | {"title": "old"} for row in rows])
             keys = msgspec.json.encode([[row["id"]] for row in rows]).decode()
             values = {
                 "account": parts.account,
@@ -249,11 +249,10 @@ async def test_the_work_for_a_records_children_grows_with_their_number_and_not_w
                 "keys": '[["1"]]',
                 "keep": keys,
             }
-            pg, found = await driver(connection), 0.0
-            for statement in (merging._statement(PARTS), merging._removal(PARTS, PARTS.parent_key)):
+            found = 0.0
+            for statement in (statements.upsert(PARTS), statements.removal(PARTS, PARTS.parent_key)):
                 analyzed = SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement)
-                [(plans,)] = await (await pg.execute(analyzed, values)).fetchall()
-                found += looked_at(plans[0]["Plan"])
+                found += looked_at((await connection.execute(analyzed, values)).one()[0][0]["Plan"])
             return found
 
         work.append(await parts.db.transact(explained) / count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, func, literal, or_, select, text
+from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
@@ -176,7 +176,7 @@ async def store(
             return context.vault.seal(secret, account.environment, account.id, column)
 
         await connection.execute(
-            text(_STORE_TOKENS),
+            _STORE_TOKENS,
             {
                 "id": account.id,
                 "refresh": seal(tokens.refresh_token, "refresh_token"),

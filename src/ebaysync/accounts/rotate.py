@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import text
-
 from ebaysync.accounts import application, consent, signing
 from ebaysync.accounts.vault import Vault
 from ebaysync.errors import SecretKeyError
@@ -133,7 +131,7 @@ async def rotate(db: Database, vault: Vault) -> Rotation:
 async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, Any], *, may_drop: bool) -> Became:
     async def work(connection: Connection) -> Became:
         await connection.send("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
-        row = (await connection.execute(text(place.lock), key)).one_or_none()
+        row = (await connection.execute(place.lock, key)).one_or_none()
         if row is None:  # removed meanwhile
             return "current"
         blobs: dict[str, bytes | None] = {column: getattr(row, column) for column in place.columns}
@@ -153,7 +151,7 @@ async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, A
             if not vault.current(blob):
                 fresh[column], became = vault.seal(opened, *sealed_for), "rotated"
         if fresh != blobs:
-            await connection.execute(text(place.store), {**key, **fresh})
+            await connection.execute(place.store, {**key, **fresh})
         return became
 
     return await db.transact(work)

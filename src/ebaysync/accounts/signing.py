@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from sqlalchemy import text
-
 from ebaysync.accounts import application
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import keymanagement, signature
@@ -117,7 +115,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
     }
 
     async def store(connection: Connection) -> None:
-        await connection.execute(text(_STORE), values)
+        await connection.execute(_STORE, values)
 
     await db.transact(store)
     return next(key for key in await of(db, keyset) if key.signing_key_id == made.signing_key_id)

@@ -23,8 +23,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
 from ebaysync.accounts import reachability, signing
 from ebaysync.accounts import vault as vaults
 from ebaysync.accounts.accounts import Account, connect_command, has_tokens
@@ -146,7 +144,7 @@ class Tokens:
         Raises ConfigError if it belongs to another keyset. Raises ConsentNeeded if eBay refused it and the next try is
         not due.
         """
-        row = (await connection.execute(text(query), {"id": self.account.id})).one_or_none()
+        row = (await connection.execute(query, {"id": self.account.id})).one_or_none()
         if row is None:
             raise consent_needed(self.account)
         if row.client_id not in (None, self._keyset.client_id):
@@ -171,7 +169,7 @@ class Tokens:
         except EbaysyncError as error:
             await _record(connection, self.account, trigger, error)
             if isinstance(error, ConsentNeeded):
-                await connection.execute(text(_MARK), {"id": self.account.id, "again": CONSENT})
+                await connection.execute(_MARK, {"id": self.account.id, "again": CONSENT})
                 return consent_needed(self.account)
             return error
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
@@ -180,7 +178,7 @@ class Tokens:
         await _record(connection, self.account, trigger, None)
         log.info("%s: access token renewed (%s)", self.account.name, trigger)
         if row.needs_consent:
-            await connection.execute(text(_UNMARK), {"id": self.account.id})
+            await connection.execute(_UNMARK, {"id": self.account.id})
             log.warning("%s: eBay accepts the seller's consent again", self.account.name)
         return _access(grant.access_token, expires_at, timedelta(seconds=grant.expires_in), refreshed=True)
 
@@ -273,10 +271,8 @@ FROM account WHERE t.ebay_account_id = account.id
 async def _record(connection: Connection, account: Account, trigger: str, error: EbaysyncError | None) -> None:
     """Write a line to the refresh log."""
     await connection.execute(
-        text(
-            "INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by, error_code, error_message)"
-            " VALUES (:id, :ok, :trigger, :code, :message)"
-        ),
+        "INSERT INTO ebay_token_refresh_log (ebay_account_id, success, triggered_by, error_code, error_message)"
+        " VALUES (:id, :ok, :trigger, :code, :message)",
         {
             "id": account.id,
             "ok": error is None,

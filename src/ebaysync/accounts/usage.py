@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from ebaysync.accounts import application
 from ebaysync.accounts import vault as vaults
@@ -166,9 +165,9 @@ class UsageMeter:
             for report in reports:
                 values = {"keyset": self.name, "api": report.api, "day": limits.quota_day(now), "quota": report.limit}
                 values |= {"used": report.used, "now": now, "resets": _reset(report, now)}
-                await connection.execute(text(_REPORTED), values)
+                await connection.execute(_REPORTED, values)
             known = msgspec.json.encode({report.api: report.limit for report in reports}).decode()
-            await connection.execute(text(_LIMITS), {"keyset": self.name, "limits": known})
+            await connection.execute(_LIMITS, {"keyset": self.name, "limits": known})
 
         await self._db.transact(work)
         await self.load()
@@ -264,8 +263,8 @@ async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usa
 
 
 async def read(connection: Connection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
-    rows = (await connection.execute(text(_READ), {"keysets": list(keysets), "day": day})).rows
-    known = (await connection.execute(text(_KNOWN), {"keysets": list(keysets)})).rows
+    rows = (await connection.execute(_READ, {"keysets": list(keysets), "day": day})).rows
+    known = (await connection.execute(_KNOWN, {"keysets": list(keysets)})).rows
     reported = {row.keyset: row.limits for row in known}
     counts: dict[str, dict[str, ApiCount]] = {keyset: {} for keyset in {*reported, *(row.keyset for row in rows)}}
     for row in rows:

@@ -50,7 +50,7 @@ class _Limit(Answered, frozen=True):
     resources: tuple[_Resource, ...] | None = None
 
 
-class _Answer(Answered, frozen=True):
+class _RateLimits(Answered, frozen=True):
     rate_limits: tuple[_Limit, ...]
 
 
@@ -70,8 +70,8 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     headers = (("Authorization", f"Bearer {token.reveal()}"), ("Accept", "application/json"))
     request = Request("GET", transport.hosts.api + PATH, (), headers, None, DEADLINE)
 
-    def checked(answer: Answer) -> _Answer:
-        return _Answer(()) if answer.status == 204 else check(answer, _Answer, transport)
+    def checked(answer: Answer) -> _RateLimits:
+        return _RateLimits(()) if answer.status == 204 else check(answer, _RateLimits, transport)
 
     answered = await transport.send_once(request, checked)
     found: dict[str, Report] = {}
@@ -82,7 +82,7 @@ async def rate_limits(transport: Transport, token: Secret) -> list[Report]:
     return sorted(found.values(), key=lambda report: report.api)
 
 
-def _reports(answered: _Answer) -> list[Report]:
+def _reports(answered: _RateLimits) -> list[Report]:
     found = (
         _report(api, rate)
         for limit in answered.rate_limits

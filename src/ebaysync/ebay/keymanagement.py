@@ -20,7 +20,7 @@ LIFE = 3 * 365 * 86_400  # seconds
 PATH = "/developer/key_management/v1/signing_key"
 
 
-class _Answer(Answered, frozen=True):
+class _CreatedKey(Answered, frozen=True):
     """Lenient, because eBay shows the key once and a strict decoder would lose it: times may be text or missing."""
 
     COUNTS = ("creation_time", "expiration_time")
@@ -34,7 +34,7 @@ class _Answer(Answered, frozen=True):
     expiration_time: Count = None
 
     def __repr__(self) -> str:
-        return f"_Answer({self.signing_key_id})"
+        return f"_CreatedKey({self.signing_key_id})"
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ async def create(transport: Transport, token: Secret) -> SigningKey:
     body = msgspec.json.encode({"signingKeyCipher": "ED25519"})
     request = Request("POST", transport.hosts.apiz + PATH, (), headers, body)
 
-    def checked(answer: Answer) -> _Answer:
+    def checked(answer: Answer) -> _CreatedKey:
         created = answer.status == 201
-        found = check(Answer(200, answer.headers, answer.body, request) if created else answer, _Answer, transport)
+        found = check(Answer(200, answer.headers, answer.body, request) if created else answer, _CreatedKey, transport)
         Secret(found.private_key)  # the redactor knows it from now on
         return found
 

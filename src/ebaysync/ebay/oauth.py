@@ -35,7 +35,7 @@ TOKEN_PATH = "/identity/v1/oauth2/token"  # noqa: S105
 APPLICATION_SCOPE = "https://api.ebay.com/oauth/api_scope"
 
 
-class _Grant(Answered, frozen=True, rename=None):
+class _TokenAnswer(Answered, frozen=True, rename=None):
     """Lenient, because a code works only once and a strict decoder would lose it: lifetimes may be text or missing."""
 
     COUNTS: ClassVar[tuple[str, ...]] = ("expires_in",)
@@ -44,7 +44,7 @@ class _Grant(Answered, frozen=True, rename=None):
     expires_in: Count = None
 
 
-G = TypeVar("G", bound=_Grant)
+G = TypeVar("G", bound=_TokenAnswer)
 
 
 class _Refusal(Answered, frozen=True, rename=None):
@@ -67,7 +67,7 @@ class Consented(msgspec.Struct, frozen=True):
     """seconds"""
 
 
-class _CodeGrant(_Grant, frozen=True, rename=None):
+class _CodeTokenAnswer(_TokenAnswer, frozen=True, rename=None):
     COUNTS = ("expires_in", "refresh_token_expires_in")
 
     refresh_token: str | None = None
@@ -93,7 +93,7 @@ async def exchange(transport: Transport, keyset: Keyset, code: Secret) -> Consen
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError.
     """
     form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": keyset.ru_name}
-    grant = await _ask(transport, keyset, form, _CodeGrant, "the code")
+    grant = await _ask(transport, keyset, form, _CodeTokenAnswer, "the code")
     if not _is_token(grant.refresh_token or ""):
         raise AnswerNotUnderstood("what eBay answered to the code has no refresh token")
     lasts = grant.refresh_token_expires_in or REFRESH_SECONDS
@@ -106,7 +106,7 @@ async def refresh(transport: Transport, keyset: Keyset, refresh_token: Secret) -
     Raises ConsentNeeded (invalid_grant), KeysetRejected (invalid_client), EbayError.
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-    grant = await _ask(transport, keyset, form, _Grant, "the refresh token")
+    grant = await _ask(transport, keyset, form, _TokenAnswer, "the refresh token")
     return _granted(grant)
 
 
@@ -116,7 +116,7 @@ async def application_token(transport: Transport, keyset: Keyset) -> Grant:
     Raises KeysetRejected, EbayError.
     """
     form = {"grant_type": "client_credentials", "scope": APPLICATION_SCOPE}
-    grant = await _ask(transport, keyset, form, _Grant, "the application's credentials")
+    grant = await _ask(transport, keyset, form, _TokenAnswer, "the application's credentials")
     return _granted(grant)
 
 
@@ -140,7 +140,7 @@ async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind:
     return grant
 
 
-def _granted(grant: _Grant) -> Grant:
+def _granted(grant: _TokenAnswer) -> Grant:
     return Grant(Secret(grant.access_token), grant.expires_in or ACCESS_SECONDS)
 
 

@@ -19,7 +19,7 @@ MOST_DAYS = 60
 
 
 @dataclass(frozen=True)
-class ListPage:
+class TradingPage:
     """One page of a list. None is what eBay did not say, 0 an empty list."""
 
     records: tuple[bytes, ...]
@@ -32,7 +32,7 @@ class ListPage:
     """the entries of the page: fewer than its records if an order has several transactions"""
 
 
-async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> ListPage:
+async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> TradingPage:
     """Items of the active list, by start time. Raises EbayError; ListMissing if the answer has no list. eBay documents
     that for a seller without listings, but leaves out other sellers' lists, too.
 
@@ -74,7 +74,7 @@ _OF_A_LISTING = (
 )
 
 
-async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int, per_page: int = PAGE) -> ListPage:
+async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int, per_page: int = PAGE) -> TradingPage:
     """Items that end in a span of less than 120 days, with the elements that the active list has. Raises EbayError.
 
     No GranularityLevel has a SKU, and ReturnAll alone would also return descriptions.
@@ -111,14 +111,14 @@ def _list_page(
     partial: EbayError | None,
     more: bool | None = None,
     length: int | None = None,
-) -> ListPage:
+) -> TradingPage:
     totals = container.get("PaginationResult")
     pages, entries = (number_of(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
     if not records and totals is None and partial is None and not more:
         pages, entries = 0, 0
     if records:
         pages, entries = pages or None, entries or None  # a 0 beside records was seen, and says nothing
-    return ListPage(records, pages, entries, more, partial, len(records) if length is None else length)
+    return TradingPage(records, pages, entries, more, partial, len(records) if length is None else length)
 
 
 # ---- GetMyeBayBuying
@@ -131,7 +131,7 @@ _WITHOUT_DURATION = {"BidList"}
 
 async def my_ebay_buying(
     api: Api, lists: Collection[str], page: int, per_page: int = PAGE, days: int = MOST_DAYS
-) -> dict[str, ListPage]:
+) -> dict[str, TradingPage]:
     """The same page of each of `lists` (of BUYING). Raises EbayError; ListMissing if there is none in the answer.
 
     Records are {"List", "Item"}, or in the won list {"List", "Order", "Transaction"}: one per transaction, with its

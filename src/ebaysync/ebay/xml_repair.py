@@ -27,8 +27,8 @@ MOST_BROKEN = 10  # records per page; if more seem broken, there is another caus
 
 
 async def read_page(
-    ask: Callable[[int, int], Awaitable[trading_lists.ListPage]], page: int, size: int = trading.PAGE
-) -> tuple[trading_lists.ListPage, tuple[BrokenRecord, ...]]:
+    ask: Callable[[int, int], Awaitable[trading_lists.TradingPage]], page: int, size: int = trading.PAGE
+) -> tuple[trading_lists.TradingPage, tuple[BrokenRecord, ...]]:
     """A page of a list. If it is not XML, it is read in smaller pages, down to the record that breaks it.
 
     Raises XmlBroken if more than a few records would have to be broken; PageOutOfRange, EbayError.
@@ -43,12 +43,12 @@ async def read_page(
         if whole.document is None:
             raise whole
         pages, entries = (_number_in(whole.document, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
-        return trading_lists.ListPage((), pages, entries), (broken_record(whole.document, whole.message),)
+        return trading_lists.TradingPage((), pages, entries), (broken_record(whole.document, whole.message),)
     parts = size // SMALLER[size]
     records: list[bytes] = []
     broken: list[BrokenRecord] = []
     length, partial = 0, None
-    last: trading_lists.ListPage | None = None
+    last: trading_lists.TradingPage | None = None
     for part in range((page - 1) * parts + 1, page * parts + 1):
         try:
             last, some = await read_page(ask, part, SMALLER[size])
@@ -65,7 +65,7 @@ async def read_page(
     if last is None:
         raise whole
     pages = last.pages and -(-last.pages // parts)
-    whole_page = trading_lists.ListPage(tuple(records), pages, last.entries, last.more, partial, length)
+    whole_page = trading_lists.TradingPage(tuple(records), pages, last.entries, last.more, partial, length)
     return whole_page, tuple(broken)
 
 

@@ -70,7 +70,7 @@ class _Variations(msgspec.Struct):
     each: list[Any] | None = msgspec.field(name="Variation", default=None)
 
 
-class _Item(msgspec.Struct):
+class _ItemVariations(msgspec.Struct):
     variations: _Variations | None = msgspec.field(name="Variations", default=None)
 
 
@@ -80,7 +80,7 @@ def variations(record: bytes) -> Sequence[bytes]:
 
     Anything else in a variation's place is returned too: the decoder refuses it. Raises ValueError if they are no list.
     """
-    found = msgspec.json.decode(record, type=_Item).variations
+    found = msgspec.json.decode(record, type=_ItemVariations).variations
     each = (found.each if found else None) or []
     skus = Counter(_sku(variation) for variation in each)
     names = [_name(variation, skus) for variation in each]

@@ -12,8 +12,6 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import text
-
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay import limits
 from ebaysync.errors import UsageError
@@ -50,11 +48,9 @@ async def _record(
     reason: str | None = None,
 ) -> None:
     await connection.execute(
-        text(
-            "INSERT INTO ebay_control_log"
-            " (action, ebay_account_id, account_name, api_family, value, reason, changed_by)"
-            " VALUES (:action, :account, :name, :family, :value, :reason, :who)"
-        ),
+        "INSERT INTO ebay_control_log"
+        " (action, ebay_account_id, account_name, api_family, value, reason, changed_by)"
+        " VALUES (:action, :account, :name, :family, :value, :reason, :who)",
         {
             "action": action,
             "account": account.id if account else None,
@@ -72,8 +68,8 @@ async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
 
     async def work(connection: Connection) -> bool:
         values = {"on": on, "reason": reason, "who": who()}
-        before = await connection.scalar(text("SELECT workers_enabled FROM ebay_worker_global_config FOR UPDATE"))
-        await connection.execute(text(_SWITCH), values)
+        before = await connection.scalar("SELECT workers_enabled FROM ebay_worker_global_config FOR UPDATE")
+        await connection.execute(_SWITCH, values)
         await _record(connection, "resume" if on else "pause", reason=reason)
         return before is not on
 
@@ -98,8 +94,8 @@ async def lift(db: Database, api: str, *, reason: str | None) -> list[tuple[str,
         raise UsageError(f"--api: {api!r} is none of {', '.join(known)}", hint="`ebaysync schedule` shows those in use")
 
     async def work(connection: Connection) -> list[tuple[str, str]]:
-        lifted = (await connection.execute(text(_LIFT), {"api": api})).rows
-        await connection.execute(text(_FORGET_LIMITS), {"api": api, "keysets": [row.keyset for row in lifted]})
+        lifted = (await connection.execute(_LIFT, {"api": api})).rows
+        await connection.execute(_FORGET_LIMITS, {"api": api, "keysets": [row.keyset for row in lifted]})
         await _record(connection, "resume --api", value=api, reason=reason)
         return sorted({(row.keyset, row.api) for row in lifted})
 
@@ -130,7 +126,7 @@ async def enable_family(
             await _set_default(connection, family.name, "enabled", "true" if enabled else "false")
         action = f"families {'enable' if enabled else 'disable'}"
         await _record(connection, action, account=account, family=family.name, reason=reason)
-        everywhere = await connection.scalar(text(_EVERYWHERE), {"family": family.name})
+        everywhere = await connection.scalar(_EVERYWHERE, {"family": family.name})
         return everywhere is not False
 
     return await db.transact(work)
@@ -151,7 +147,7 @@ async def set_interval(db: Database, family: Family, account: Account | None, mi
 
 async def _set_default(connection: Connection, family: str, name: str, value: str | None) -> None:
     values = {"family": family, "name": name, "value": value, "who": who()}
-    await connection.execute(text(_SET_DEFAULT if value else _UNSET_DEFAULT), values)
+    await connection.execute(_SET_DEFAULT if value else _UNSET_DEFAULT, values)
 
 
 _EVERYWHERE = """
@@ -170,7 +166,7 @@ UPDATE ebay_worker_global_config SET defaults = defaults #- ARRAY['families', :f
 
 async def enable_account(db: Database, account: Account, *, enabled: bool, reason: str | None) -> None:
     async def work(connection: Connection) -> None:
-        await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": enabled})
+        await connection.execute(_ENABLE_ACCOUNT, {"id": account.id, "enabled": enabled})
         await _record(connection, f"accounts {'enable' if enabled else 'disable'}", account=account, reason=reason)
 
     await db.transact(work)
@@ -197,8 +193,8 @@ async def remove(
 
     async def begin(connection: Connection) -> None:
         # fails at once without the right to delete, before anything changes
-        await connection.execute(text("DELETE FROM ebay_accounts WHERE false"))
-        await connection.execute(text(_ENABLE_ACCOUNT), {"id": account.id, "enabled": False})
+        await connection.execute("DELETE FROM ebay_accounts WHERE false")
+        await connection.execute(_ENABLE_ACCOUNT, {"id": account.id, "enabled": False})
         await revoke_leases(connection, account.id, list(discover()))
         await _record(connection, "accounts remove", account=account, reason=reason)
 

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import text
 
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
@@ -184,7 +183,7 @@ async def _clean_events(
 
     A field without a column has eBay's own name; its value is erased as a whole.
     """
-    rows = await connection.execute(text(_EVENTS), {"account": account_id, "table": table, "key": key})
+    rows = await connection.execute(_EVENTS, {"account": account_id, "table": table, "key": key})
     count = 0
     for row in rows:
         cleaned = {
@@ -193,9 +192,7 @@ async def _clean_events(
         }
         if cleaned != row.changes:
             values = {"id": row.id, "changes": msgspec.json.encode(cleaned).decode()}
-            await connection.execute(
-                text("UPDATE ebay_events SET changes = CAST(:changes AS jsonb) WHERE id = :id"), values
-            )
+            await connection.execute("UPDATE ebay_events SET changes = CAST(:changes AS jsonb) WHERE id = :id", values)
             count += 1
     return count
 

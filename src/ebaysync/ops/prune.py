@@ -33,7 +33,6 @@ from sqlalchemy import (
     literal,
     select,
     table,
-    text,
     tuple_,
 )
 
@@ -123,7 +122,7 @@ async def _turn(db: Database, query: Executable) -> Any:
     """Run one step and return its one row. Waits while another prune runs a step."""
 
     async def work(connection: Connection) -> Any:
-        await connection.execute(text(_TURN))
+        await connection.execute(_TURN)
         return (await connection.execute(query)).one()
 
     return await db.transact(work)
@@ -294,7 +293,7 @@ async def _walk_blocks(db: Database, aged: Aged, change: Callable[..., Any]) -> 
     for start in range(0, end, BLOCKS):
 
         async def work(connection: Connection, start: int = start) -> int:
-            await connection.execute(text(_TURN))
+            await connection.execute(_TURN)
             return int(await change(connection, aged, start, start + BLOCKS))
 
         yield await db.transact(work)

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
 from ebaysync.accounts import usage
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.application import keyset_of
@@ -57,8 +55,8 @@ async def due(
 
 
 async def _plan(connection: Connection, settings: Settings) -> Plan:
-    rows = (await connection.execute(text(_STATES))).rows
-    common = (await connection.execute(text(_COMMON))).one()
+    rows = (await connection.execute(_STATES)).rows
+    common = (await connection.execute(_COMMON)).one()
     keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
     usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))
     defaults = _defaults(common.defaults)

@@ -11,22 +11,28 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import namedtuple_row, tuple_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import JsonbDumper
 from sqlalchemy import Executable, text
 from sqlalchemy.dialects.postgresql import psycopg as dialects
+from sqlalchemy.engine import Compiled
 from sqlalchemy.sql import ClauseElement
 
-Statement = str | Executable | sql.Composable
+from ebaysync.store.statements import Composed
+
+Statement = str | Executable | Composed
 """SQL as text with :names, a statement of SQLAlchemy's, or SQL composed from names with %(names)s."""
 
 LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
+
+Values = Mapping[str, Any] | Sequence[Any] | None
+"""By name; for %s in composed SQL in order."""
 
 _DIALECT = dialects.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
@@ -63,14 +69,14 @@ class Connection:
         self._stack = AsyncExitStack()
         self._pipeline: psycopg.AsyncPipeline
 
-    async def send(self, statement: Statement, values: Mapping[str, Any] | None = None) -> psycopg.AsyncCursor[Any]:
+    async def send(self, statement: Statement, values: Values = None) -> psycopg.AsyncCursor[Any]:
         """Send a statement without waiting for its end. Its error is raised by a later wait, at the latest at the
         transaction's end."""
-        query, given = compiled(statement, values or {})
-        cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, sql.Composable) else namedtuple_row)
+        query, given = compiled(statement, values)
+        cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, Composed) else namedtuple_row)
         return await cursor.execute(query, given)
 
-    async def execute(self, statement: Statement, values: Mapping[str, Any] | None = None) -> Result:
+    async def execute(self, statement: Statement, values: Values = None) -> Result:
         """Send a statement and wait for its result."""
         cursor = await self.send(statement, values)
         rows: Sequence[Any] = ()
@@ -81,7 +87,7 @@ class Connection:
                 raise
         return Result(rows, cursor.rowcount)
 
-    async def scalar(self, statement: Statement, values: Mapping[str, Any] | None = None) -> Any | None:
+    async def scalar(self, statement: Statement, values: Values = None) -> Any | None:
         """The first value of the only row; None if there is none."""
         return (await self.execute(statement, values)).scalar()
 
@@ -118,14 +124,22 @@ class Connection:
             await self._stack.__aexit__(kind, error, trace)
 
 
-def compiled(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def compiled(statement: Statement, values: Values) -> tuple[Any, Values]:
     """A statement as psycopg takes it, and its values."""
-    if isinstance(statement, sql.Composable):
-        return statement, values
-    clause = text(statement) if isinstance(statement, str) else statement
-    assert isinstance(clause, ClauseElement)
-    made = clause.compile(dialect=_DIALECT)
-    return str(made).encode(), made.construct_params(dict(values)) or {}
+    if isinstance(statement, Composed):
+        return statement, values or {}
+    made = _text(statement) if isinstance(statement, str) else _compile(statement)
+    return str(made).encode(), made.construct_params(dict(values or {})) or {}
+
+
+@cache
+def _text(statement: str) -> Compiled:
+    return _compile(text(statement))
+
+
+def _compile(statement: Executable) -> Compiled:
+    assert isinstance(statement, ClauseElement)
+    return statement.compile(dialect=_DIALECT)
 
 
 class _Utc(TimestamptzLoader):

@@ -250,10 +250,6 @@ def _place(url: str) -> str:
         return "PostgreSQL"
 
 
-async def driver(connection: Connection) -> Any:
-    return connection._pg
-
-
 @asynccontextmanager
 async def opened(url: Secret | None, home: Path) -> AsyncIterator[Database]:
     """The configured database, or the embedded PostgreSQL in `home`. Raises ConfigError, DatabaseError."""

@@ -1,6 +1,6 @@
 """Erases people from stored data, without events or new versions.
 
-Like `merge` it composes SQL from names. It needs the owner's rights.
+It needs the owner's rights.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import sql
-from sqlalchemy import text
 
+from ebaysync.store import statements
 from ebaysync.store.connection import Connection
-from ebaysync.store.database import Database, driver
+from ebaysync.store.database import Database
+from ebaysync.store.statements import Composed
 from ebaysync.store.table import TEXT, Row, Table
 
 BATCH = 200
@@ -34,40 +34,26 @@ class Mention:
 async def mentioning(db: Database, table: Table, names: Collection[str]) -> AsyncIterator[list[Mention]]:
     """Yields batches of rows that contain one of the names, also as part of a word."""
     kept = [column.name for column in table.columns if column.kept]
-    key = [*table.key]
+    width = 2 + len(table.key)  # account, payload, key; then the kept columns
     after: tuple[Any, ...] | None = None
     while True:
-        query = sql.SQL(
-            "SELECT ebay_account_id, raw_payload::text, {key} {kept} FROM {table} t"
-            " WHERE t::text ILIKE ANY(%s) {after} ORDER BY ebay_account_id, {key} LIMIT {batch}"
-        ).format(
-            key=_names(key),
-            kept=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in kept),
-            table=sql.Identifier(table.name),
-            after=sql.SQL("AND (ebay_account_id, {}) > ({})").format(
-                _names(key), sql.SQL(", ").join(sql.Placeholder() * (len(key) + 1))
-            )
-            if after
-            else sql.SQL(""),
-            batch=sql.Literal(BATCH),
-        )
+        query = statements.mentioning(table, kept, BATCH, is_first=not after)
 
         async def read(
-            connection: Connection, query: sql.Composed = query, after: tuple[Any, ...] = after or ()
-        ) -> list[tuple[Any, ...]]:
-            pg = await driver(connection)
-            return await (await pg.execute(query, ([_like(name) for name in names], *after))).fetchall()
+            connection: Connection, query: Composed = query, after: tuple[Any, ...] = after or ()
+        ) -> Sequence[tuple[Any, ...]]:
+            return (await connection.execute(query, ([_like(name) for name in names], *after))).rows
 
         rows = await db.transact(read)
         if not rows:
             return
-        after = (rows[-1][0], *rows[-1][2 : 2 + len(key)])
+        after = (rows[-1][0], *rows[-1][2:width])
         yield [
             Mention(
                 row[0],
-                dict(zip(key, row[2 : 2 + len(key)], strict=True)),
+                dict(zip(table.key, row[2:width], strict=True)),
                 (row[1] or "null").encode(),
-                dict(zip(kept, row[2 + len(key) :], strict=True)),
+                dict(zip(kept, row[width:], strict=True)),
             )
             for row in rows
         ]
@@ -75,24 +61,8 @@ async def mentioning(db: Database, table: Table, names: Collection[str]) -> Asyn
 
 async def rewrite(connection: Connection, table: Table, account_id: UUID, rows: Sequence[Row]) -> int:
     """Overwrite all columns of known rows without an event; return the number of rows found."""
-    pg = await driver(connection)
-    names = [column.name for column in table.columns if column.name not in table.key] + ["raw_payload"]
-    types = {column.name: column.type for column in table.columns} | {"raw_payload": "jsonb"}
-    statement = sql.SQL(
-        "UPDATE {table} t SET {assignments} FROM json_to_recordset(%(rows)s::json) AS s ({record})"
-        " WHERE t.ebay_account_id = %(account)s AND {same} AND ({mine}) IS DISTINCT FROM ({theirs})"
-    ).format(
-        table=sql.Identifier(table.name),
-        assignments=sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in names),
-        record=sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in types.items()
-        ),
-        same=sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
-        mine=sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in names),
-        theirs=sql.SQL(", ").join(sql.SQL("s.{}").format(sql.Identifier(name)) for name in names),
-    )
     values = {"account": account_id, "rows": msgspec.json.encode(list(rows)).decode()}
-    return (await pg.execute(statement, values)).rowcount
+    return (await connection.execute(statements.rewrite(table), values)).rowcount
 
 
 async def erase_emptied(
@@ -100,30 +70,11 @@ async def erase_emptied(
 ) -> list[tuple[UUID, str]]:
     """In rows without a payload (store/age) with a name in one of these columns, put `erased` into all of them, except
     those of a seller of ours. Returns account and key of each."""
-    query = sql.SQL(
-        """
-        WITH ours AS (
-            SELECT lower(username) AS name FROM ebay_accounts UNION SELECT lower(ebay_user_id) FROM ebay_accounts)
-        UPDATE {table} t SET {assigned} WHERE jsonb_typeof(t.raw_payload) = 'null' AND ({named})
-        RETURNING t.ebay_account_id, concat_ws('/', {key})
-        """
-    ).format(
-        table=sql.Identifier(table.name),
-        assigned=sql.SQL(", ").join(
-            sql.SQL(
-                "{0} = CASE WHEN lower({0}) IN (SELECT name FROM ours) THEN {0}"
-                " WHEN {0} IS NOT NULL THEN %(erased)s END"
-            ).format(sql.Identifier(name))
-            for name in columns
-        ),
-        named=sql.SQL(" OR ").join(sql.SQL("lower({}) = ANY(%(names)s)").format(sql.Identifier(n)) for n in columns),
-        key=_names(table.key),
-    )
+    query = statements.erase_emptied(table, columns)
     values = {"names": [name.lower() for name in names], "erased": erased}
 
     async def work(connection: Connection) -> list[tuple[UUID, str]]:
-        pg = await driver(connection)
-        return [(row[0], row[1]) for row in await (await pg.execute(query, values)).fetchall()]
+        return [(row[0], row[1]) for row in await connection.execute(query, values)]
 
     return await db.transact(work)
 
@@ -134,18 +85,10 @@ async def erase_columns(db: Database, table: Table, columns: Sequence[str], name
     some = [name for name in columns if name in own]
     if not some:
         return 0
-    statement = sql.SQL("UPDATE {table} SET {set} WHERE raw_payload = 'null' AND ({named})").format(
-        table=sql.Identifier(table.name),
-        set=sql.SQL(", ").join(
-            sql.SQL("{0} = CASE WHEN {0} IS NOT NULL THEN {1} END").format(sql.Identifier(name), sql.Literal(erased))
-            for name in some
-        ),
-        named=sql.SQL(" OR ").join(sql.SQL("lower({}) = ANY(%(names)s)").format(sql.Identifier(name)) for name in some),
-    )
+    query = statements.erase_columns(table, some, erased)
 
     async def work(connection: Connection) -> int:
-        pg = await driver(connection)
-        return (await pg.execute(statement, {"names": [name.lower() for name in names]})).rowcount
+        return (await connection.execute(query, {"names": [name.lower() for name in names]})).rowcount
 
     return await db.transact(work)
 
@@ -178,24 +121,15 @@ async def occurring(db: Database, found_in: Callable[[bytes, bool], set[str]]) -
         columns.setdefault(table, []).append((column, kind == "jsonb"))
     found: set[str] = set()
     for table, names in columns.items():
-        query = sql.SQL("SELECT {} FROM {}").format(
-            sql.SQL(", ").join(
-                sql.SQL("{}" if name == "payload" else "{}::text").format(sql.Identifier(name)) for name, _ in names
-            ),
-            sql.Identifier(table),
-        )
+        query = statements.occurring(table, [name for name, _ in names])
 
-        async def walk(
-            connection: Connection, query: sql.Composed = query, names: list[tuple[str, bool]] = names
-        ) -> None:
-            pg = await driver(connection)
-            async with pg.cursor("occurring") as cursor:
-                await cursor.execute(query)
-                while rows := await cursor.fetchmany(BATCH):
-                    for row in rows:
-                        for value, (_, json) in zip(row, names, strict=True):
-                            if value:
-                                found.update(found_in(value if isinstance(value, bytes) else value.encode(), json))
+        async def walk(connection: Connection, query: Composed = query, names: list[tuple[str, bool]] = names) -> None:
+            await connection.send(query)
+            while rows := (await connection.execute(f"FETCH {BATCH} FROM occurring")).rows:
+                for row in rows:
+                    for value, (_, json) in zip(row, names, strict=True):
+                        if value:
+                            found.update(found_in(value if isinstance(value, bytes) else value.encode(), json))
 
         await db.transact(walk)
     return found
@@ -206,19 +140,13 @@ async def replace(
 ) -> int:
     """Replace each value of a column in which a name occurs with the result of `changed` (jsonb as text); return their
     number."""
-    find = sql.SQL(
-        "SELECT ctid::text, {column}::text FROM {table} WHERE {column}::text ILIKE ANY(%s) FOR UPDATE"
-    ).format(column=sql.Identifier(column), table=sql.Identifier(table))
-    put = sql.SQL("UPDATE {table} SET {column} = %s::{kind} WHERE ctid = %s::tid").format(
-        column=sql.Identifier(column), table=sql.Identifier(table), kind=sql.SQL("jsonb" if kind == "jsonb" else "text")
-    )
+    find, put = statements.found_values(table, column), statements.replace(table, column, kind)
 
     async def work(connection: Connection) -> int:
-        pg = await driver(connection)
         count = 0
-        for place, value in await (await pg.execute(find, ([_like(name) for name in names],))).fetchall():
+        for place, value in await connection.execute(find, ([_like(name) for name in names],)):
             if (new := changed(value)) != value:
-                await pg.execute(put, (new, place))
+                await connection.send(put, (new, place))
                 count += 1
         return count
 
@@ -229,23 +157,17 @@ async def drop_quarantined(db: Database, mentions: Callable[[bytes], bool]) -> i
     """Delete quarantined records that mention somebody: their bytes cannot be cleaned with certainty."""
 
     async def work(connection: Connection) -> int:
-        pg = await driver(connection)
         count, after = 0, 0
-        while rows := await (
-            await pg.execute("SELECT id, payload FROM ebay_quarantine WHERE id > %s ORDER BY id LIMIT 100", (after,))
-        ).fetchall():
+        query = "SELECT id, payload FROM ebay_quarantine WHERE id > :after ORDER BY id LIMIT 100"
+        while rows := (await connection.execute(query, {"after": after})).rows:
             after = rows[-1][0]
             gone = [number for number, payload in rows if mentions(bytes(payload))]
             if gone:
-                await connection.execute(text("DELETE FROM ebay_quarantine WHERE id = ANY(:ids)"), {"ids": gone})
+                await connection.send("DELETE FROM ebay_quarantine WHERE id = ANY(:ids)", {"ids": gone})
                 count += len(gone)
         return count
 
     return await db.transact(work)
-
-
-def _names(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def _like(name: str) -> str:

@@ -14,8 +14,6 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-from sqlalchemy import text
-
 from ebaysync.errors import DatabaseError, SchemaBehind
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import OLDEST, Database, PermissionRefused
@@ -105,7 +103,7 @@ async def grant(db: Database) -> None:
     sql = (_folder() / "roles.sql").read_text(encoding="utf-8")
 
     async def work(connection: Connection) -> None:
-        await connection.execute(text(_LOCK))
+        await connection.execute(_LOCK)
         await connection.script(sql)
 
     try:
@@ -131,23 +129,23 @@ SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON
 
 async def _apply_next(db: Database, connection: Connection) -> Migration | None:
     await _check_version(db, connection)
-    await connection.execute(text(_LOCK))
-    await connection.execute(text(_RECORD))
+    await connection.execute(_LOCK)
+    await connection.execute(_RECORD)
     missing = await _pending(db, connection)
     if not missing:
         return None
     await connection.send("SET LOCAL statement_timeout = 0")
     await connection.script(missing[0].sql)
     await connection.execute(
-        text("INSERT INTO ebaysync_schema (version, name, checksum) VALUES (:version, :name, :checksum)"),
+        "INSERT INTO ebaysync_schema (version, name, checksum) VALUES (:version, :name, :checksum)",
         {"version": missing[0].version, "name": missing[0].name, "checksum": missing[0].checksum},
     )
     return missing[0]
 
 
 async def _pending(db: Database, connection: Connection) -> list[Migration]:
-    exists = await connection.scalar(text("SELECT to_regclass('ebaysync_schema') IS NOT NULL"))
-    rows = (await connection.execute(text("SELECT version, checksum FROM ebaysync_schema"))).rows if exists else []
+    exists = await connection.scalar("SELECT to_regclass('ebaysync_schema') IS NOT NULL")
+    rows = (await connection.execute("SELECT version, checksum FROM ebaysync_schema")).rows if exists else []
     done = {row.version: row.checksum for row in rows}
     known = available()
     if newer := sorted(set(done) - {m.version for m in known}):
@@ -165,6 +163,6 @@ async def _pending(db: Database, connection: Connection) -> list[Migration]:
 
 
 async def _check_version(db: Database, connection: Connection) -> None:
-    number = int(await connection.scalar(text("SHOW server_version_num")) or 0)
+    number = int(await connection.scalar("SHOW server_version_num") or 0)
     if number < OLDEST * 10_000:
         raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")

@@ -1,6 +1,6 @@
 """A family's declaration of a table: its key, its typed columns, and where each is in eBay's record.
 
-Pure facts. `families/decoder` makes a decoder from it, `merge` makes the SQL.
+Pure facts. `families/decoder` makes a decoder from it, `statements` makes the SQL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 TEXT, TIME, NUMERIC, BOOL, INTEGER = "text", "timestamptz", "numeric", "boolean", "bigint"
+
+TWIN = "#"  # before the suffix in the key of a twin (Twins)
 
 Row = Mapping[str, Any]
 """Column name to value: str, int, bool, Decimal, aware datetime, None. `raw_payload` is a msgspec.Raw of JSON."""

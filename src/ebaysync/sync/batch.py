@@ -109,7 +109,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
     """
     unusable = list(batch.unusable)
     records = await _under_own_keys(writer, composer, await _with_stored(writer, composer, batch, unusable))
-    merged = _Merged()
+    merged = _MergedRecords()
     if one_by_one:
         for record in list(records):
             try:
@@ -179,18 +179,18 @@ async def _under_own_keys(writer: Writer, composer: Composer, records: Sequence[
 
 
 @dataclass
-class _Merged:
+class _MergedRecords:
     """Keys of new and changed records, and how many of them have each note."""
 
     touched: set[str] = field(default_factory=set)
     notes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, other: _Merged) -> None:
+    def add(self, other: _MergedRecords) -> None:
         self.touched |= other.touched
         self.notes += other.notes
 
 
-async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> _Merged:
+async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> _MergedRecords:
     """Merge the newest version of each record."""
     family = composer.family
     # One INSERT ... ON CONFLICT must not contain a key twice, but a page may show a record in two versions.
@@ -206,7 +206,7 @@ async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) 
         # If a child could not be read, it may be any of the stored ones that did not come: none is removed.
         parents = [key for key in merged.touched if table.name not in newest["/".join(key)].notes.unsure]
         await merge_parts(writer, table, parents, children)
-    return _Merged(touched, Counter(note for key in touched for note in newest[key].notes.fields))
+    return _MergedRecords(touched, Counter(note for key in touched for note in newest[key].notes.fields))
 
 
 def _is_older(composer: Composer, record: Record, other: Record | None) -> bool:

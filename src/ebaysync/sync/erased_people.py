@@ -44,7 +44,7 @@ async def note(db: Database, names: Collection[str]) -> datetime:
     digests = [known.digest(name) for name in names]
 
     async def work(connection: Connection) -> None:
-        await connection.execute(text("UPDATE ebay_forgotten_salt SET version = version + 1"))
+        await connection.execute("UPDATE ebay_forgotten_salt SET version = version + 1")
         await connection.execute(
             text("INSERT INTO ebay_forgotten (digest) SELECT unnest(CAST(:digests AS bytea[])) ON CONFLICT DO NOTHING"),
             {"digests": digests},

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from ebaysync.ebay.rest import stamp
-from ebaysync.store.merge import TWIN, Key, Writer, looked_up, steady
-from ebaysync.store.table import Row, Table, Twins
+from ebaysync.store.merge import Key, Writer, looked_up, steady
+from ebaysync.store.table import TWIN, Row, Table, Twins
 
 LOSER = "another record with the same key came in the same answer, and is stored"
 

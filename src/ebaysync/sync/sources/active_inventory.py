@@ -21,7 +21,7 @@ from ebaysync.sync.walk import Page, PageReader, Slice, read
 def open_source(api: Api) -> Calls:
     """Reading raises EbayError."""
 
-    async def ask(page: int, size: int) -> trading_lists.ListPage:
+    async def ask(page: int, size: int) -> trading_lists.TradingPage:
         found = await trading_lists.my_ebay_selling_active(api, page, size)
         if (found.entries or 0) >= trading_lists.ACTIVE_CAP:
             raise _TooMany
@@ -84,7 +84,7 @@ async def _by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
             )
 
 
-class _Item(msgspec.Struct):
+class _ItemId(msgspec.Struct):
     id: str = msgspec.field(name="ItemID")
 
 
@@ -98,7 +98,7 @@ class _Listing(msgspec.Struct):
 
 def _item_id(record: bytes) -> str | None:
     try:
-        return msgspec.json.decode(record, type=_Item).id
+        return msgspec.json.decode(record, type=_ItemId).id
     except (ValueError, RecursionError):
         return None
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.trading_lists import ListPage
+from ebaysync.ebay.trading_lists import TradingPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
@@ -17,11 +17,11 @@ from ebaysync.sync.sources.messages import looks_full
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
-NO_PAGE: tuple[ListPage, tuple[BrokenRecord, ...]] = (ListPage((), 0, None), ())
+NO_PAGE: tuple[TradingPage, tuple[BrokenRecord, ...]] = (TradingPage((), 0, None), ())
 
 
 def open_source(api: Api) -> Calls:
-    async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[ListPage, tuple[BrokenRecord, ...]]]:
+    async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[TradingPage, tuple[BrokenRecord, ...]]]:
         try:
             pages = await trading_lists.my_ebay_buying(api, names, page)
             return {name: (part, ()) for name, part in pages.items()}
@@ -32,7 +32,7 @@ def open_source(api: Api) -> Calls:
                 raise
             return dict.fromkeys(names, NO_PAGE)
 
-    async def alone(name: str, page: int) -> tuple[ListPage, tuple[BrokenRecord, ...]]:
+    async def alone(name: str, page: int) -> tuple[TradingPage, tuple[BrokenRecord, ...]]:
         try:
             return await read_page(partial(one_list, name), page)
         except (PageOutOfRange, ListMissing) as error:
@@ -40,7 +40,7 @@ def open_source(api: Api) -> Calls:
                 raise
             return NO_PAGE
 
-    async def one_list(name: str, page: int, size: int) -> ListPage:
+    async def one_list(name: str, page: int, size: int) -> TradingPage:
         return (await trading_lists.my_ebay_buying(api, [name], page, size))[name]
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
@@ -73,7 +73,7 @@ def open_source(api: Api) -> Calls:
             return None
         return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
 
-    def has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
+    def has_more(page: int, part: TradingPage, broken: int, before: Sequence[bytes]) -> bool:
         if part.pages is not None:
             return page < part.pages
         return looks_full(part.length + broken) and not set(part.records) <= set(before)

@@ -1,0 +1,458 @@
+"""The SQL of domain tables, composed from a table's declaration: the only module that does so.
+
+It sends nothing. A statement has the name of the function in `merge`, `erase` or `age` that sends it, where there is
+one. `t` is the stored row, `excluded` or `s` the incoming one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from psycopg import sql
+from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
+
+from ebaysync.store.table import TWIN, Column, Table
+
+Composed = sql.Composed
+
+RAW = Column("raw_payload", "jsonb")
+
+_EMPTIED = SQL("jsonb_typeof(t.raw_payload) = 'null'")
+_NOTHING = SQL("")
+
+
+# merge: rows are written
+
+
+@cache
+def upsert(table: Table) -> Composed:
+    """Store the rows in %(rows)s. Return key, whether it is new, and the old and new version of each row that is new
+    or has changed; of a stale row, the key alone.
+
+    The outer SELECT of a data-modifying CTE sees the table as it was before. A temporary table instead would leave dead
+    rows in the catalogue at every run. Rows are written in the order of the key, so that two writers cannot deadlock.
+    """
+    written = [column for column in (*table.columns, RAW) if column.name not in table.key]
+    changed = _changed(table, written[:-1])
+    if table.removable:
+        changed = SQL("({} OR t.removed_at IS NOT NULL)").format(changed)
+    guard: Composable = _NOTHING
+    stale: Composable = SQL("false")
+    if table.version:
+        guard = SQL("AND (t.{0} IS NULL OR excluded.{0} >= t.{0})").format(Identifier(table.version))
+        stale = SQL("s.{0} < o.{0}").format(Identifier(table.version))
+    return SQL(
+        """
+        WITH s AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record})),
+        touched AS (
+            INSERT INTO {table} AS t (ebay_account_id, {columns})
+            SELECT %(account)s, {columns} FROM s ORDER BY {key}
+            ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET ({written}) = (
+                SELECT {assigned} FROM (SELECT {emptied} AS emptied OFFSET 0) was),
+                updated_at = clock_timestamp() {returned}
+            WHERE {changed} {guard}
+            RETURNING {key}, (xmax = 0) AS inserted, CASE WHEN xmax <> 0 THEN to_jsonb(t)::text END AS now)
+        SELECT ARRAY[{key_text}], touched.inserted,
+            CASE WHEN NOT touched.inserted THEN to_jsonb(o)::text END, touched.now
+        FROM s LEFT JOIN touched USING ({key})
+        LEFT JOIN {table} o ON o.ebay_account_id = %(account)s AND ({old_key}) = ({s_key})
+        WHERE touched.inserted IS NOT NULL OR {stale}
+        """
+    ).format(
+        record=_record(table),
+        table=Identifier(table.name),
+        columns=_each([*_names(table.columns), RAW.name]),
+        key=_each(table.key),
+        written=_each(_names(written)),
+        emptied=_EMPTIED,
+        assigned=_list(
+            SQL("CASE WHEN was.emptied THEN {} ELSE {} END").format(_remaining(table, column), _incoming(table, column))
+            for column in written
+        ),
+        returned=SQL(", removed_at = NULL" if table.removable else ""),
+        changed=changed,
+        guard=guard,
+        stale=stale,
+        key_text=_each(table.key, "s.{}::text"),
+        old_key=_of("o", table.key),
+        s_key=_of("s", table.key),
+    )
+
+
+def _changed(table: Table, typed: Sequence[Column]) -> Composed:
+    """Whether the incoming row differs from the stored one; without a stored payload, by its typed columns alone."""
+    names, remaining = _names(typed), _list(_remaining(table, column) for column in typed)
+    old, new = Identifier("t", RAW.name), _incoming(table, RAW)
+    return SQL("CASE WHEN {emptied} THEN {some} ELSE ({old}) IS DISTINCT FROM ({new}) END").format(
+        emptied=_EMPTIED,
+        some=SQL("({}) IS DISTINCT FROM ({})").format(_of("t", names), remaining) if typed else SQL("false"),
+        old=_list([*(Identifier("t", name) for name in names), _steady(table, old)]),
+        new=_list([*(_incoming(table, column) for column in typed), _steady(table, new)]),
+    )
+
+
+def _incoming(table: Table, column: Column) -> Composable:
+    """The new value of a column: the incoming one, or for a kept column the stored one if nothing comes."""
+    form = "coalesce(excluded.{0}, t.{0})" if column.kept else "excluded.{0}"
+    return _unless_erased(table, column, SQL(form).format(Identifier(column.name)))
+
+
+def _remaining(table: Table, column: Column) -> Composable:
+    """The new value of a column in a row whose payload was removed."""
+    if column is RAW:
+        return _incoming(table, column)
+    form = "coalesce(excluded.{0}, t.{0})"
+    if column.personal:  # no mask: asterisks, an e-mail without @, a phone without digits
+        form = """coalesce(CASE WHEN excluded.{0} NOT LIKE '%%*%%' AND excluded.{0} ~ '[[:alnum:]]'
+            AND (t.{0} LIKE '%%@%%' AND excluded.{0} NOT LIKE '%%@%%') IS NOT TRUE
+            AND (t.{0} ~ '^[0-9 ()+./-]+$' AND excluded.{0} !~ '[0-9]') IS NOT TRUE
+            THEN excluded.{0} END, t.{0})"""
+    return _unless_erased(table, column, SQL(form).format(Identifier(column.name)))
+
+
+def _unless_erased(table: Table, column: Column, value: Composable) -> Composable:
+    """The value of a column as far as it may be stored in a row whose personal data may have been erased."""
+    if column is RAW and table.personal:
+        return SQL("CASE WHEN t.personal_erased_at IS NULL THEN {} ELSE {} END").format(
+            value, _impersonal(table, value)
+        )
+    if column.personal:
+        return SQL("CASE WHEN t.personal_erased_at IS NULL THEN {} END").format(value)
+    return value
+
+
+def _impersonal(table: Table, document: Composable) -> Composable:
+    """A payload without personal data."""
+    for path in table.personal:
+        document = SQL("ebay_without({}, {})").format(document, Literal(list(path)))
+    return document
+
+
+def _steady(table: Table, document: Composable) -> Composable:
+    """A payload as `merge.steady` leaves it: whether a field is null or missing is no difference."""
+    for path in table.volatile:
+        form = "ebay_without({}, {})" if "*" in path else "{} #- {}"
+        document = SQL(form).format(document, Literal(list(path)))
+    return SQL("jsonb_strip_nulls({})").format(document)
+
+
+@cache
+def real_key(table: Table) -> Composed:
+    """Give the real key to rows that have the stand-in, if a row with the real one comes and none with the stand-in."""
+    assert table.stand_in
+    column, stand_in = table.stand_in
+    others = [name for name in table.key if name != column]
+    return SQL(
+        """
+        WITH s AS (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record}))
+        UPDATE {table} t SET {column} = n.{column}
+        FROM (SELECT DISTINCT ON ({others}) {others}, {column} FROM s
+            WHERE {column} <> {stand_in} AND NOT starts_with({column}, {twins})
+            ORDER BY {others}, {column}) n
+        WHERE t.ebay_account_id = %(account)s AND ({t_others}) = ({n_others}) AND t.{column} = {stand_in}
+            AND NOT EXISTS (SELECT FROM s WHERE ({s_others}) = ({t_others}) AND s.{column} = {stand_in})
+            AND NOT EXISTS (SELECT FROM {table} o WHERE o.ebay_account_id = %(account)s
+                AND ({o_others}) = ({t_others}) AND o.{column} = n.{column})
+        """
+    ).format(
+        record=_record(table),
+        table=Identifier(table.name),
+        column=Identifier(column),
+        stand_in=Literal(stand_in),
+        twins=Literal(f"{stand_in}{TWIN}"),
+        others=_each(others),
+        t_others=_of("t", others),
+        n_others=_of("n", others),
+        s_others=_of("s", others),
+        o_others=_of("o", others),
+    )
+
+
+@cache
+def removal(table: Table, names: tuple[str, ...]) -> Composed:
+    """Mark rows whose columns `names` are among %(keys)s and whose key is not among %(keep)s (lists of lists of text).
+    Rows are locked in the order of the key."""
+    return SQL(
+        """
+        WITH gone AS (
+            SELECT {key} FROM {table} t
+            WHERE t.ebay_account_id = %(account)s AND t.removed_at IS NULL
+                AND ({names}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)
+                AND ({key_text}) NOT IN (SELECT {key_elements} FROM json_array_elements(%(keep)s::json) AS k)
+            ORDER BY {key} FOR UPDATE)
+        UPDATE {table} t SET removed_at = clock_timestamp(), updated_at = clock_timestamp()
+        FROM gone WHERE t.ebay_account_id = %(account)s AND ({t_key}) = ({gone_key})
+        RETURNING ARRAY[{key_text}]
+        """
+    ).format(
+        table=Identifier(table.name),
+        key=_each(table.key),
+        names=_each(names, "t.{}::text"),
+        elements=_elements(len(names)),
+        key_text=_each(table.key, "t.{}::text"),
+        key_elements=_elements(len(table.key)),
+        t_key=_of("t", table.key),
+        gone_key=_of("gone", table.key),
+    )
+
+
+# merge: rows are read
+
+
+def looked_up(table: Table, columns: Sequence[str]) -> Composed:
+    return SQL(
+        "SELECT ARRAY[{key}], {columns} FROM {table} t WHERE t.ebay_account_id = %(account)s"
+        " AND ({key}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)"
+    ).format(
+        key=_of("t", table.key),
+        columns=_of("t", columns),
+        table=Identifier(table.name),
+        elements=_elements(len(table.key)),
+    )
+
+
+def stored(table: Table) -> Composed:
+    kept = [column.name for column in table.columns if column.kept]
+    return SQL(
+        "SELECT {key}, CASE WHEN jsonb_typeof(raw_payload) = 'null' THEN '{{}}' ELSE raw_payload::text END, {kept}"
+        " FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
+    ).format(
+        key=Identifier(table.key[0]),
+        kept=_each(kept, "{} IS NOT NULL", " OR ") if kept else SQL("false"),
+        table=Identifier(table.name),
+    )
+
+
+def unfinished(table: Table, column: str) -> Composed:
+    return SQL(
+        "SELECT {key} FROM {table} WHERE ebay_account_id = %s AND ({column} = ANY(%s)) IS NOT TRUE"
+        " ORDER BY updated_at DESC"
+    ).format(key=Identifier(table.key[0]), table=Identifier(table.name), column=Identifier(column))
+
+
+def present(table: Table, *, is_first: bool) -> Composed:
+    key = _each(table.key)
+    return SQL(
+        "SELECT {texts} FROM {table} WHERE ebay_account_id = %s AND removed_at IS NULL {after}"
+        " ORDER BY {key} LIMIT 5000"
+    ).format(
+        texts=_each(table.key, "{}::text"),
+        table=Identifier(table.name),
+        key=key,
+        after=_NOTHING if is_first else SQL("AND ({}) > ({})").format(key, _list(Placeholder() * len(table.key))),
+    )
+
+
+def keys_of_parts(table: Table, column: str) -> Composed:
+    return SQL("SELECT {texts} FROM {table} WHERE ebay_account_id = %s AND {column} = ANY(%s)").format(
+        texts=_each(table.key, "{}::text"), table=Identifier(table.name), column=Identifier(column)
+    )
+
+
+# erase
+
+
+def mentioning(table: Table, kept: Sequence[str], limit: int, *, is_first: bool) -> Composed:
+    key = _each(table.key)
+    return SQL(
+        "SELECT ebay_account_id, raw_payload::text, {key} {kept} FROM {table} t"
+        " WHERE t::text ILIKE ANY(%s) {after} ORDER BY ebay_account_id, {key} LIMIT {limit}"
+    ).format(
+        key=key,
+        kept=_each(kept, ", {}", ""),
+        table=Identifier(table.name),
+        after=_NOTHING
+        if is_first
+        else SQL("AND (ebay_account_id, {}) > ({})").format(key, _list(Placeholder() * (len(table.key) + 1))),
+        limit=Literal(limit),
+    )
+
+
+def rewrite(table: Table) -> Composed:
+    names = [name for name in (*_names(table.columns), RAW.name) if name not in table.key]
+    return SQL(
+        "UPDATE {table} t SET {assignments} FROM json_to_recordset(%(rows)s::json) AS s ({record})"
+        " WHERE t.ebay_account_id = %(account)s AND {same} AND ({mine}) IS DISTINCT FROM ({theirs})"
+    ).format(
+        table=Identifier(table.name),
+        assignments=_each(names, "{0} = s.{0}"),
+        record=_record(table),
+        same=_each(table.key, "t.{0} = s.{0}", " AND "),
+        mine=_each(names, "t.{}"),
+        theirs=_each(names, "s.{}"),
+    )
+
+
+def erase_emptied(table: Table, columns: Sequence[str]) -> Composed:
+    return SQL(
+        """
+        WITH ours AS (
+            SELECT lower(username) AS name FROM ebay_accounts UNION SELECT lower(ebay_user_id) FROM ebay_accounts)
+        UPDATE {table} t SET {assigned} WHERE jsonb_typeof(t.raw_payload) = 'null' AND ({named})
+        RETURNING t.ebay_account_id, concat_ws('/', {key})
+        """
+    ).format(
+        table=Identifier(table.name),
+        assigned=_each(
+            columns,
+            "{0} = CASE WHEN lower({0}) IN (SELECT name FROM ours) THEN {0} WHEN {0} IS NOT NULL THEN %(erased)s END",
+        ),
+        named=_each(columns, "lower({}) = ANY(%(names)s)", " OR "),
+        key=_each(table.key),
+    )
+
+
+def erase_columns(table: Table, columns: Sequence[str], erased: str) -> Composed:
+    return SQL("UPDATE {table} SET {set} WHERE raw_payload = 'null' AND ({named})").format(
+        table=Identifier(table.name),
+        set=_list(
+            SQL("{0} = CASE WHEN {0} IS NOT NULL THEN {1} END").format(Identifier(name), Literal(erased))
+            for name in columns
+        ),
+        named=_each(columns, "lower({}) = ANY(%(names)s)", " OR "),
+    )
+
+
+def occurring(table: str, columns: Sequence[str]) -> Composed:
+    """Opens the cursor `occurring`. `payload`, the bytes of a quarantined record, stays bytes."""
+    return SQL("DECLARE occurring NO SCROLL CURSOR FOR SELECT {} FROM {}").format(
+        _list(SQL("{}" if name == "payload" else "{}::text").format(Identifier(name)) for name in columns),
+        Identifier(table),
+    )
+
+
+def found_values(table: str, column: str) -> Composed:
+    return SQL("SELECT ctid::text, {column}::text FROM {table} WHERE {column}::text ILIKE ANY(%s) FOR UPDATE").format(
+        column=Identifier(column), table=Identifier(table)
+    )
+
+
+def replace(table: str, column: str, kind: str) -> Composed:
+    return SQL("UPDATE {table} SET {column} = %s::{kind} WHERE ctid = %s::tid").format(
+        column=Identifier(column), table=Identifier(table), kind=SQL("jsonb" if kind == "jsonb" else "text")
+    )
+
+
+# age
+
+
+def payloads_older(table: Table, *, removed: bool, final: str | None, waits: bool) -> Composed:
+    """A condition: %(days)s, a column that has one of %(final)s, and no detail due in the family %(waiting)s."""
+    parts: list[Composable] = [
+        SQL("t.updated_at < clock_timestamp() - make_interval(days => %(days)s)"),
+        SQL("jsonb_typeof(t.raw_payload) <> 'null'"),
+    ]
+    if removed:
+        parts.append(SQL("t.removed_at IS NOT NULL"))
+    if final:
+        parts.append(SQL("t.{} = ANY(%(final)s)").format(Identifier(final)))
+    if waits:
+        parts.append(
+            SQL(
+                "NOT EXISTS (SELECT FROM ebay_pending_detail p WHERE p.ebay_account_id = t.ebay_account_id"
+                " AND p.api_family = %(waiting)s AND p.entity_key = t.{} AND p.next_at IS NOT NULL)"
+            ).format(Identifier(table.key[0]))
+        )
+    return SQL(" AND ").join(parts)
+
+
+def persons_older(table: Table, record: Table | None) -> Composed:
+    """A condition: rows dated before %(days)s, or whose `record` was erased."""
+    if record is None:
+        assert table.dated_by
+        due = SQL("coalesce(t.{}, t.first_seen_at) < clock_timestamp() - make_interval(days => %(days)s)").format(
+            Identifier(table.dated_by)
+        )
+    else:
+        due = SQL(
+            "EXISTS (SELECT FROM {record} m WHERE m.ebay_account_id = t.ebay_account_id AND ({key}) = ({of})"
+            " AND m.personal_erased_at IS NOT NULL)"
+        ).format(record=Identifier(record.name), key=_of("m", record.key), of=_of("t", table.parent_key))
+    return SQL("t.personal_erased_at IS NULL AND {}").format(due)
+
+
+def count(table: Table, condition: Composed) -> Composed:
+    return SQL("SELECT count(*) FROM {} t WHERE {}").format(Identifier(table.name), condition)
+
+
+def empty_payloads(table: Table, condition: Composed) -> Composed:
+    return SQL("UPDATE {table} t SET raw_payload = 'null' FROM ({rows}) old WHERE t.ctid = old.ctid").format(
+        table=Identifier(table.name), rows=_in_blocks(table, condition)
+    )
+
+
+def erase_personal(table: Table, condition: Composed) -> Composed:
+    personal = [column.name for column in table.columns if column.personal]
+    return SQL(
+        """
+        WITH erased AS (
+            UPDATE {table} t SET {assigned}
+            FROM ({rows}) old WHERE t.ctid = old.ctid
+            RETURNING t.ebay_account_id, concat_ws('/', {key}) AS entity_key),
+        told AS (
+            UPDATE ebay_events e SET changes = e.changes - %(names)s::text[]
+            FROM erased WHERE e.entity_key = erased.entity_key AND e.ebay_account_id = erased.ebay_account_id
+                AND e.table_name = %(table)s AND e.changes ?| %(names)s::text[])
+        SELECT count(*) FROM erased
+        """
+    ).format(
+        table=Identifier(table.name),
+        rows=_in_blocks(table, condition),
+        key=_of("t", table.key),
+        assigned=_list(
+            [
+                *(SQL("{} = NULL").format(Identifier(name)) for name in personal),
+                SQL("raw_payload = {}").format(_impersonal(table, SQL("t.raw_payload"))),
+                SQL("personal_erased_at = clock_timestamp()"),
+            ]
+        ),
+    )
+
+
+def _in_blocks(table: Table, condition: Composed) -> Composed:
+    """Select rows by their place on disk. Old rows then need no index of their own, which every write would have to
+    maintain."""
+    return SQL(
+        "SELECT t.ctid FROM {} t WHERE t.ctid >= %(start)s::tid AND t.ctid < %(end)s::tid AND {} FOR UPDATE SKIP LOCKED"
+    ).format(Identifier(table.name), condition)
+
+
+def count_of_account(table: str) -> Composed:
+    return SQL("SELECT count(*) FROM {} WHERE ebay_account_id = %(account)s").format(Identifier(table))
+
+
+def delete_of_account(table: str) -> Composed:
+    return SQL(
+        "DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+        "SELECT ctid FROM {table} WHERE ebay_account_id = %(account)s LIMIT %(limit)s))"
+    ).format(table=Identifier(table))
+
+
+# parts of statements
+
+
+def _names(columns: Iterable[Column]) -> list[str]:
+    return [column.name for column in columns]
+
+
+def _list(parts: Iterable[Composable]) -> Composed:
+    return SQL(", ").join(parts)
+
+
+def _each(names: Iterable[str], form: str = "{}", separator: str = ", ") -> Composed:
+    """Each name in this form."""
+    return SQL(separator).join(SQL(form).format(Identifier(name)) for name in names)
+
+
+def _of(alias: str, names: Iterable[str]) -> Composed:
+    return _list(Identifier(alias, name) for name in names)
+
+
+def _record(table: Table) -> Composed:
+    """The column definition list for json_to_recordset."""
+    return _list(SQL("{} {}").format(Identifier(each.name), SQL(each.type)) for each in (*table.columns, RAW))
+
+
+def _elements(count: int) -> Composed:
+    return _list(SQL("k->>{}").format(Literal(index)) for index in range(count))
