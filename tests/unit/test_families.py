@@ -17,7 +17,7 @@ import pytest
 
 from ebaysync.ebay.limits import Usage, quotas
 from ebaysync.families import discover, disputes
-from ebaysync.families.decoder import Decoder, Notes, Unusable
+from ebaysync.families.decoder import Decoder, Notes, Unusable, _Shape
 from ebaysync.families.family import MergeSpec, RecordVersions
 from ebaysync.families.orders import FAMILY, keep_personal
 from ebaysync.store.payload import Unstorable, storable
@@ -231,13 +231,13 @@ def test_the_work_for_a_record_grows_with_its_children_and_not_with_their_square
     monkeypatch: pytest.MonkeyPatch, name: str, list_of: Callable[[int], dict[str, Any]], child: str
 ) -> None:
     """Counted in bytes that are decoded, of a record with 500 and with 16,000 of them."""
-    decode, work = msgspec.json.decode, [0]
+    read, work = _Shape.read, [0]
 
-    def counted(raw: Any, **options: Any) -> Any:
+    def counted(shape: _Shape, raw: Any, notes: Notes) -> dict[str, Any]:
         work[0] += len(bytes(raw))
-        return decode(raw, **options)
+        return read(shape, raw, notes)
 
-    monkeypatch.setattr(msgspec.json, "decode", counted)
+    monkeypatch.setattr(_Shape, "read", counted)
     per_child = []
     for count in (500, 16_000):
         work[0] = 0
