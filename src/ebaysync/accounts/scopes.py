@@ -10,10 +10,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from sqlalchemy import ARRAY, Column, Table, Text, Uuid
+
 from ebaysync.accounts.accounts import Account, connect_command
 from ebaysync.errors import AccessDenied, ScopeMissing
-from ebaysync.store.database import Database
+from ebaysync.store.database import CONTROL, Database
 
+AUTHORIZATIONS = Table("ebay_authorizations", CONTROL, Column("ebay_account_id", Uuid), Column("scopes", ARRAY(Text)))
 _PREFIX = "https://api.ebay.com/oauth/api_scope/"
 
 
@@ -30,11 +33,6 @@ def lacking(needed: Iterable[str], consented: Sequence[str] | None) -> list[str]
 def short(scopes: Iterable[str]) -> str:
     """Short names, for people."""
     return ", ".join(scope.removeprefix(_PREFIX).removeprefix("https://api.ebay.com/oauth/") for scope in scopes)
-
-
-async def known_missing(db: Database, account_id: UUID, needed: Sequence[str]) -> list[str]:
-    """The needed scopes that the stored consent lacks."""
-    return lacking(needed, await _consented(db, account_id))
 
 
 async def _consented(db: Database, account_id: UUID) -> Sequence[str] | None:

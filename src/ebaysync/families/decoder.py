@@ -434,7 +434,7 @@ def _number(value: Any) -> Decimal:
         and abs(value.adjusted()) < MOST_DIGITS
         and len(str(value)) < MOST_DIGITS
     ):
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
             value = Decimal(value)

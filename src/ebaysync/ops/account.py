@@ -33,14 +33,11 @@ from ebaysync.ops.signals import install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync.context import RunContext, RunOptions
-from ebaysync.sync.outcome import unexpected
-from ebaysync.sync.run import run
+from ebaysync.sync.run import run_sources
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
-from ebaysync.tasks import cancel
 
-SOURCES_AT_ONCE = 4  # they share the account's limit of IN_FLIGHT requests to eBay
 CONNECTIONS = 5  # to PostgreSQL: one per source, which never needs two at the same time, and one for the heartbeats
 NO_NEW_SLICE = 0.8  # of the time limit
 
@@ -62,39 +59,9 @@ async def run_families(
         if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         context = RunContext(configured, db, api, account, stop, progress)
-        async with aclosing(_together(context, by_source(families), options)) as summaries:
+        async with aclosing(run_sources(context, by_source(families), options)) as summaries:
             async for summary in summaries:
                 yield summary
-
-
-async def _together(
-    context: RunContext, groups: Sequence[Sequence[Family]], options: RunOptions
-) -> AsyncGenerator[Summary]:
-    """Run several sources at once and yield each one's summaries when it is done. While one waits for eBay, another
-    stores. They share the account's connections, token and call limit."""
-    slots = asyncio.Semaphore(SOURCES_AT_ONCE)
-
-    async def one(group: Sequence[Family]) -> list[Summary]:
-        async with slots:
-            return [] if context.stop.signum is not None else await _isolated(context, group, options)
-
-    tasks = [asyncio.create_task(one(group)) for group in groups]
-    try:
-        for next_done in asyncio.as_completed(tasks):
-            for summary in await next_done:
-                yield summary
-    finally:
-        await cancel(*tasks)
-
-
-async def _isolated(context: RunContext, group: Sequence[Family], options: RunOptions) -> list[Summary]:
-    """Run a source's families; a bug there does not affect the other sources."""
-    try:
-        return await run(context, group, options)
-    except Exception as error:
-        failure = unexpected(error)
-        name = context.account.name
-        return [Summary(name, family.name, status="error", failure=failure) for family in group]
 
 
 def by_source(families: Sequence[Family]) -> list[list[Family]]:

@@ -286,7 +286,7 @@ async def _store_failure(db: Database, job: AccountJob, result: AccountResult) -
         return
     reported = {run["family"] for run in result.runs if run["status"] != "interrupted"}
     for family in set(job.families) - reported or job.families:
-        await sync_state.ensure(db, job.account, discover()[family])
+        await db.transact(partial(sync_state.ensure, account=job.account, families=[family]))
         if result.error["code"] not in _SETTINGS:
             wait = partial(cadence.failed, account_id=job.account.id, family=discover()[family], error=None)
             await db.transact(wait)

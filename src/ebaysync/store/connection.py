@@ -61,6 +61,23 @@ class Result:
         return self.one()[0] if self.rows else None
 
 
+class Sent:
+    """A statement that was sent. Its result can be had until the connection is used for something else."""
+
+    def __init__(self, cursor: psycopg.AsyncCursor[Any]) -> None:
+        self._cursor = cursor
+
+    async def result(self) -> Result:
+        """Wait for everything that was sent up to it; no wait if that has happened already. Raises psycopg.Error."""
+        rows: Sequence[Any] = ()
+        try:
+            rows = await self._cursor.fetchall()
+        except psycopg.ProgrammingError:
+            if self._cursor.pgresult is None or self._cursor.description is not None:
+                raise
+        return Result(rows, self._cursor.rowcount)
+
+
 class Connection:
     """A transaction that is open until `work` of Database.transact ends. Its methods raise psycopg.Error."""
 
@@ -69,23 +86,16 @@ class Connection:
         self._stack = AsyncExitStack()
         self._pipeline: psycopg.AsyncPipeline
 
-    async def send(self, statement: Statement, values: Values = None) -> psycopg.AsyncCursor[Any]:
+    async def send(self, statement: Statement, values: Values = None) -> Sent:
         """Send a statement without waiting for its end. Its error is raised by a later wait, at the latest at the
         transaction's end."""
         query, given = compiled(statement, values)
         cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, Composed) else namedtuple_row)
-        return await cursor.execute(query, given)
+        return Sent(await cursor.execute(query, given))
 
     async def execute(self, statement: Statement, values: Values = None) -> Result:
         """Send a statement and wait for its result."""
-        cursor = await self.send(statement, values)
-        rows: Sequence[Any] = ()
-        try:
-            rows = await cursor.fetchall()
-        except psycopg.ProgrammingError:
-            if cursor.pgresult is None or cursor.description is not None:
-                raise
-        return Result(rows, cursor.rowcount)
+        return await (await self.send(statement, values)).result()
 
     async def scalar(self, statement: Statement, values: Values = None) -> Any | None:
         """The first value of the only row; None if there is none."""

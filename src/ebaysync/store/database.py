@@ -200,8 +200,13 @@ class Database:
 
 def each(name: str, kind: type[TypeEngine[Any]], values: Sequence[Any]) -> TableValuedAlias:
     """A list as a table of that name with one column, `value`."""
-    listed = cast(list(values), ARRAY(kind))
-    return func.unnest(listed).table_valued("value", name=name).render_derived()
+    return listed(name, value=(kind, values))
+
+
+def listed(name: str, **columns: tuple[type[TypeEngine[Any]], Sequence[Any]]) -> TableValuedAlias:
+    """Lists of equal length as a table of that name with a column for each."""
+    lists = [cast(list(values), ARRAY(kind)) for kind, values in columns.values()]
+    return func.unnest(*lists).table_valued(*columns, name=name).render_derived()
 
 
 _DIFFERS = "run: ebaysync migrate; if nothing is to be migrated, a family's declaration and its SQL file differ"

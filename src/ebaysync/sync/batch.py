@@ -87,6 +87,11 @@ class Batch:
     def fetched(self) -> int:
         return len(self.records) + len(self.unusable)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store."""
+        return not (self.records or self.unusable or self.damaged or self.incomplete or self.due)
+
 
 @dataclass(frozen=True)
 class BatchCounts:

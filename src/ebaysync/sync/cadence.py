@@ -66,23 +66,28 @@ async def refused(connection: Connection, account_id: UUID, family: Family) -> N
     )
     since = func.coalesce(own.refused_since, now)
     new = {"failures": own.failures + 1, "refused_since": since, "retry_at": retry_at, "retry_kind": FAILED}
-    await connection.execute(update(account_id, family.name).values(new))
+    await connection.send(update(account_id, family.name).values(new))
 
 
 async def succeeded(
-    connection: Connection, account_id: UUID, family: Family, spent: Mapping[str, int], *, whole: bool
+    connection: Connection,
+    account_id: UUID,
+    family: Family,
+    known: Mapping[str, float],
+    spent: Mapping[str, int],
+    *,
+    whole: bool,
 ) -> None:
     """End the back-off or the refusal, and update the average.
 
-    `spent` is the run's calls by API; `whole`: it was not cut short.
+    `known` is the average so far, `spent` the run's calls by API; `whole`: it was not cut short.
     """
     row, own = mine(account_id, family.name), SYNC_STATE.c
     waits = or_(own.failures > 0, own.retry_kind.is_not(None), own.refused_since.is_not(None))
     recovered = {"failures": 0, "retry_at": None, "retry_kind": None, "refused_since": None}
-    await connection.execute(SYNC_STATE.update().where(row, waits).values(recovered))
-    known: Mapping[str, float] = await connection.scalar(select(SYNC_STATE.c.calls_per_run).where(row)) or {}
+    await connection.send(SYNC_STATE.update().where(row, waits).values(recovered))
     counted = averaged(known, spent) if whole else at_least(known, spent)
-    await connection.execute(SYNC_STATE.update().where(row).values(calls_per_run=counted))
+    await connection.send(SYNC_STATE.update().where(row).values(calls_per_run=counted))
 
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:

@@ -17,11 +17,12 @@ from ebaysync.store.database import Database
 _known: WeakKeyDictionary[Database, tuple[int, ErasedPeople]] = WeakKeyDictionary()
 
 
-async def load(db: Database) -> ErasedPeople:
-    """Load the list."""
-    [row] = await db.rows("SELECT version FROM ebay_forgotten_salt")
+async def load(db: Database, version: int | None = None) -> ErasedPeople:
+    """Load the list. `version`: the newest one, if it is known already."""
+    if version is None:
+        version = (await db.rows(VERSION))[0].version
     known = _known.get(db)
-    if known is None or known[0] != row.version:
+    if known is None or known[0] != version:
         [row] = await db.rows(_LOAD, head=HEAD_BYTES)
         # The first 8 bytes of each digest, big-endian, sorted by PostgreSQL: one array, searched by bisection.
         heads = array("Q", bytes(row.heads))
@@ -31,6 +32,7 @@ async def load(db: Database) -> ErasedPeople:
     return known[1]
 
 
+VERSION = "SELECT version FROM ebay_forgotten_salt"
 _LOAD = """
 SELECT version, salt,
     (SELECT coalesce(string_agg(substr(digest, 1, :head), '' ORDER BY digest), '') FROM ebay_forgotten) AS heads

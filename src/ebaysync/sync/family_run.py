@@ -6,6 +6,7 @@ Families with the same source run together. Each has its own cursor and commits 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,11 +18,11 @@ from sqlalchemy import text
 
 from ebaysync.errors import AccessDenied, EbayError, QuotaSpent, SignatureRefused
 from ebaysync.families.family import Family
+from ebaysync.families.personal_data import ErasedPeople
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer, unfinished
 from ebaysync.sync import batch as batches
-from ebaysync.sync import erased_people
 from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
@@ -29,7 +30,8 @@ from ebaysync.sync.inconsistency import Consistency
 from ebaysync.sync.move import Move
 from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.sources.calls import Calls
-from ebaysync.sync.state import inconsistent_reads, pending_details, sync_state
+from ebaysync.sync.state import pending_details, sync_state
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
@@ -38,37 +40,46 @@ from ebaysync.sync.walk import Slice
 log = logging.getLogger(__name__)
 
 
+LATER = 30.0  # seconds for which the position after empty slices need not be stored
+
+
 class FamilyRun:
     """One family within a run. `sink` is a dry one until the run holds the family's lease."""
 
-    def __init__(self, context: RunContext, family: Family, state: State, *, force: bool = False) -> None:
-        self.context, self.family, self.state, self._force = context, family, state, force
-        self.summary = Summary(context.account.name, family.name, cursor=state.cursor)
+    def __init__(self, context: RunContext, family: Family, *, force: bool = False) -> None:
+        self.context, self.family, self._force = context, family, force
+        self.state = State(enabled=True, cursor=None)
+        self.erased, self.pending = ErasedPeople(), dict[str, Pending]()
+        self.summary = Summary(context.account.name, family.name)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
-        self.is_import = state.cursor is None and family.cursor_type == "window"
+        self.is_import = False
         """a first import, begun or continued: its cost says nothing about later runs"""
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)
         self.consistency = Consistency(context.account.id, family.name, {})
         self._details: Details | None = None
+        self._committed = time.monotonic()
 
-    async def open(self, calls: Calls, go_on: Callable[[], bool]) -> None:
+    def starts_with(self, state: State) -> None:
+        """Set the stored state."""
+        self.state, self.summary.cursor = state, state.cursor
+        self.is_import = state.cursor is None and self.family.cursor_type == "window"
+
+    def open(self, calls: Calls, go_on: Callable[[], bool]) -> None:
         """Prepare to store what these calls bring. `go_on`: whether to begin something new."""
-        context, family = self.context, self.family
-        may_lack = family.detail is not None or family.part_column is not None
-        pending = await pending_details.load(context.db, context.account.id, family.name) if may_lack else {}
-        if family.cursor_type == "window":
-            known = await inconsistent_reads.load(context.db, context.account.id, family.name)
-            self.consistency = Consistency(context.account.id, family.name, known)
-        erased = await erased_people.load(context.db)
-        composer = Composer(family, erased)
-        self._details = Details(context.db, composer, calls, context.account.id, self.sink.progressed, go_on, pending)
+        composer, account_id = Composer(self.family, self.erased), self.context.account.id
+        self._details = Details(self.context.db, composer, calls, account_id, self.sink.progressed, go_on, self.pending)
 
     async def reason_to_stop(self, connection: Connection) -> str | None:
-        """Why this family may not run, or may not go on. None if it may."""
-        return await sync_state.halted(connection, self.context.account.id, self.family.name, force=self._force)
+        """Why this family may not go on. None if it may."""
+        asked = await sync_state.ask_permission(connection, self.context.account.id, self.family.name)
+        return self.halted_by((await asked.result()).one())
+
+    def halted_by(self, row: Any) -> str | None:
+        """The same from a row that sync_state has read."""
+        return sync_state.halted(row, force=self._force)
 
     def stop_for(self, reason: str | None) -> None:
         """Stop the family if there is a reason."""
@@ -80,12 +91,11 @@ class FamilyRun:
         """The records of the source that are this family's."""
         return records if self.family.own_records is None else list(filter(self.family.own_records, records))
 
-    async def announce(self, span: Slice) -> None:
+    def announce(self, span: Slice) -> None:
         """Write the window to the summary and to the run's log."""
         self.summary.window_from, self.summary.window_to, self.summary.reached = span.start, span.end, span.start
         facts = {"from": sync_state.iso(span.start), "to": sync_state.iso(span.end)}
-        if self.sink.keeps:
-            await self.sink.transact(lambda connection: self.sink.note(connection, "start", facts))
+        self.sink.later(lambda connection: self.sink.note(connection, "start", facts))
 
     def progress(self, reached: datetime | None = None) -> None:
         """Report progress to the command."""
@@ -168,7 +178,7 @@ class FamilyRun:
         query, values = text(self.family.merge.enrich), {"account": self.context.account.id}
 
         async def work(connection: Connection) -> None:
-            await connection.execute(query, values)
+            await connection.send(query, values)
 
         await self.sink.transact(work)
 
@@ -207,6 +217,11 @@ class FamilyRun:
             # connection.
             return counts, await self.reason_to_stop(connection)
 
+        if batch.is_empty and self.sink.keeps and time.monotonic() - self._committed < LATER:
+            if move:
+                self.sink.later(move.write)
+                move.stored()
+            return
         try:
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=False))
         except RowRefused as refused:
@@ -214,6 +229,7 @@ class FamilyRun:
             # one.
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
+        self._committed = time.monotonic()
         self.stop_for(reason)
         if move:
             move.stored()

@@ -16,18 +16,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     ColumnElement,
     DateTime,
     Table,
     Text,
+    Update,
     Uuid,
     and_,
+    any_,
+    cast,
     exists,
     func,
     literal,
@@ -39,8 +44,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync import proc
 from ebaysync.errors import DatabaseError, LeaseHeld, LeaseLost
-from ebaysync.store.connection import Connection
-from ebaysync.store.database import CONTROL, Database, each
+from ebaysync.store.connection import Connection, Result, Sent
+from ebaysync.store.database import CONTROL, Database, each, listed
 from ebaysync.sync.state.run_log import WORKER_RUN
 from ebaysync.tasks import beside
 
@@ -116,13 +121,18 @@ def _exists(pid: int) -> bool:
 
 @dataclass
 class Lease:
-    """A lease that this run holds. Call `progressed` whenever the run got somewhere."""
+    """The lease of one family. Call `progressed` whenever the run got somewhere.
+
+    waits: the run has not begun to read. released: the end of the run was stored, and the lease with it.
+    """
 
     account_id: UUID
     family: str
     walk: Walk
     run_id: UUID
     token: UUID = field(default_factory=uuid4)
+    waits: bool = False
+    released: bool = False
     _progress: float = field(default_factory=time.monotonic)
 
     def progressed(self) -> None:
@@ -134,15 +144,19 @@ class Lease:
         True if a transaction with this mark was committed before, and only the answer to its COMMIT was lost. Raises
         LeaseLost if another run has taken over.
         """
+        return self._fenced(await (await self._send_fence(connection, mark)).result(), mark)
+
+    async def _send_fence(self, connection: Connection, mark: UUID | None) -> Sent:
         # The locked row before the update. Its mark tells whether this transaction was committed before.
         before = select(LEASE.c.walk, LEASE.c.mark).where(self.is_own).with_for_update().cte("own")
         renewal: dict[str, Any] = {"lease_until": _until()} | ({"mark": mark} if mark else {})
         statement = LEASE.update().where(self.is_own, before.c.walk == LEASE.c.walk)
-        renewed = (
-            await connection.execute(statement.values(renewal).returning(before.c.mark.label("before")))
-        ).one_or_none()
+        return await connection.send(statement.values(renewal).returning(before.c.mark.label("before")))
+
+    def _fenced(self, found: Result, mark: UUID | None) -> bool:
+        renewed = found.one_or_none()
         if renewed is None:
-            raise LeaseLost(f"{self.family}: another run has taken this account and family over")
+            raise lost(self.family)
         self.progressed()
         return mark is not None and renewed.before == mark
 
@@ -155,8 +169,15 @@ class Lease:
         mark, outcomes = uuid4(), list[T]()
 
         async def fenced(connection: Connection) -> T:
-            if not await self.fence(connection, mark):
-                outcomes.append(await work(connection))
+            if outcomes:
+                if not await self.fence(connection, mark):
+                    outcomes.append(await work(connection))
+                return outcomes[-1]
+            # Its answer comes with the first one that `work` waits for. What was written without the lease is rolled
+            # back.
+            fence = await self._send_fence(connection, mark)
+            outcomes.append(await work(connection))
+            self._fenced(await fence.result(), mark)
             return outcomes[-1]
 
         return await db.transact(fenced)
@@ -172,19 +193,10 @@ class Lease:
         """The lease's row while this run holds it."""
         return and_(self.row, LEASE.c.token == self.token)
 
-    async def beat(self, db: Database) -> None:
-        """Renew the lease while there is progress."""
-        while True:
-            await asyncio.sleep(BEAT)
-            if time.monotonic() - self._progress > NO_PROGRESS:
-                log.warning("%s: no progress for %.0f s, the lease runs out", self.family, NO_PROGRESS)
-                continue
-            try:
-                await db.execute(LEASE.update().where(self.is_own).values(lease_until=_until()))
-                beat = WORKER_RUN.update().where(WORKER_RUN.c.id == self.run_id)
-                await db.execute(beat.values(heartbeat_at=func.clock_timestamp()))
-            except DatabaseError as error:
-                log.warning("%s: the lease could not be renewed: %s", self.family, error)
+
+def lost(family: str) -> LeaseLost:
+    """The error of a run whose lease another run has."""
+    return LeaseLost(f"{family}: another run has taken this account and family over")
 
 
 def _until() -> ColumnElement[Any]:
@@ -192,41 +204,133 @@ def _until() -> ColumnElement[Any]:
 
 
 @asynccontextmanager
-async def held(db: Database, account_id: UUID, family: str, walk: Walk, run_id: UUID) -> AsyncIterator[Lease]:
-    """Hold the lease and keep it alive. Raises LeaseHeld if another run has it."""
-    lease = Lease(account_id, family, walk, run_id)
-    await db.transact(lambda connection: _take(connection, lease))
+async def kept(db: Database, leases: Sequence[Lease]) -> AsyncIterator[None]:
+    """Renew these leases of one account while there is progress, and release them at the end of the block."""
     try:
-        async with beside(lease.beat(db)):
-            yield lease
+        async with beside(_beat(db, leases)):
+            yield
     finally:
-        with suppress(DatabaseError):  # it expires by itself, and a later run sees that this process is gone
-            await db.execute(LEASE.update().where(lease.is_own).values(token=null(), holder=null(), lease_until=null()))
+        if held := [lease for lease in leases if not lease.released]:
+            with suppress(DatabaseError):  # they expire by themselves, and a later run sees that this process is gone
+                await db.transact(lambda connection: release(connection, held))
 
 
-async def _take(connection: Connection, lease: Lease) -> None:
+async def _beat(db: Database, leases: Sequence[Lease]) -> None:
+    while True:
+        await asyncio.sleep(BEAT)
+        alive = [lease for lease in leases if not lease.released and _is_alive(lease)]
+        if not alive:
+            continue
+        now = func.clock_timestamp()
+        beat = WORKER_RUN.update().where(WORKER_RUN.c.id == any_(cast([lease.run_id for lease in alive], ARRAY(Uuid))))
+        try:
+            async with asyncio.timeout(BEAT):
+                await db.transact(partial(_renew, leases=alive, beat=beat.values(heartbeat_at=now)))
+        except (DatabaseError, TimeoutError) as error:
+            log.warning("the leases could not be renewed: %s", error)
+
+
+def _is_alive(lease: Lease) -> bool:
+    if lease.waits or time.monotonic() - lease._progress <= NO_PROGRESS:
+        return True
+    log.warning("%s: no progress for %.0f s, the lease runs out", lease.family, NO_PROGRESS)
+    return False
+
+
+async def _renew(connection: Connection, leases: Sequence[Lease], beat: Update) -> None:
+    await connection.send(LEASE.update().where(*_own(leases)).values(lease_until=_until()))
+    await connection.send(beat)
+
+
+def _own(leases: Sequence[Lease]) -> list[ColumnElement[bool]]:
+    """The rows of these leases of one account and walk, as far as they are still ours."""
+    tokens = cast([lease.token for lease in leases], ARRAY(Uuid))
+    return [
+        LEASE.c.ebay_account_id == leases[0].account_id,
+        LEASE.c.walk == leases[0].walk,
+        LEASE.c.api_family == any_(cast([lease.family for lease in leases], ARRAY(Text))),
+        LEASE.c.token == any_(tokens),
+    ]
+
+
+async def release(connection: Connection, leases: Sequence[Lease], mark: UUID | None = None) -> None:
+    """Release these leases of one account and walk, as far as they are still ours."""
+    new = {"token": null(), "holder": null(), "lease_until": null()} | ({"mark": mark} if mark else {})
+    await connection.send(LEASE.update().where(*_own(leases)).values(new))
+
+
+async def fence_all(connection: Connection, leases: Sequence[Lease], mark: UUID) -> set[str] | None:
+    """Lock these leases of one account and walk. Returns the families whose leases are still ours; None if a
+    transaction with this mark has released them before, and only the answer to its COMMIT was lost."""
+    own, first = LEASE.c, leases[0]
+    families = own.api_family == any_(cast([lease.family for lease in leases], ARRAY(Text)))
+    rows = select(own.api_family, own.token, own.mark).where(
+        own.ebay_account_id == first.account_id, own.walk == first.walk, families
+    )
+    found = (await connection.execute(rows.order_by(own.api_family).with_for_update())).rows
+    if any(row.mark == mark for row in found):
+        return None
+    tokens = {lease.family: lease.token for lease in leases}
+    return {row.api_family for row in found if row.token == tokens[row.api_family]}
+
+
+async def ask(connection: Connection, account_id: UUID, families: Sequence[str], walk: Walk) -> Sent:
+    """Lock the lease rows of some families, except those that another transaction has locked."""
     own = LEASE.c
+    family = each("family", Text, families)
+    mine = [own.ebay_account_id == account_id, own.walk == walk]
     # Without the EXISTS, this would wait for a transaction that holds the row, perhaps of a stopped process.
-    values = select(literal(lease.account_id), literal(lease.family), literal(lease.walk))
-    missing = values.where(~exists(select(own.token).where(lease.row)))
+    known = exists(select(own.token).where(*mine, own.api_family == family.c.value))
+    missing = select(literal(account_id), family.c.value, literal(walk)).where(~known).order_by(family.c.value)
     new = insert(LEASE).from_select(["ebay_account_id", "api_family", "walk"], missing)
-    await connection.execute(new.on_conflict_do_nothing())
+    await connection.send(new.on_conflict_do_nothing())
     held = (own.lease_until > func.clock_timestamp()).label("held")
-    current = select(own.token, own.holder, own.run_id, held).where(lease.row).with_for_update(skip_locked=True)
-    row = (await connection.execute(current)).one_or_none()
-    if row is None:  # its row is locked: another run is taking it, or storing
-        raise LeaseHeld(f"{lease.family}: another run holds this account and family")
-    if row.token == lease.token:  # this is the repeat of a transaction whose COMMIT was lost
-        return
-    if row.token and row.held and not is_gone(row.holder):
-        raise LeaseHeld(f"{lease.family}: another run holds this account and family", hint=f"it is run {row.run_id}")
-    taken = {"token": lease.token, "run_id": lease.run_id, "holder": holder(), "lease_until": _until()}
-    await connection.execute(LEASE.update().where(lease.row).values(taken))
-    if row.token:
-        log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
-    if row.run_id:  # also if it released its lease but could not store its end
-        unfinished = WORKER_RUN.update().where(WORKER_RUN.c.id == row.run_id, WORKER_RUN.c.status == "running")
-        await connection.execute(unfinished.values(status="interrupted", finished_at=func.clock_timestamp()))
+    current = select(own.api_family, own.token, own.holder, own.run_id, held)
+    wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
+    return await connection.send(
+        current.where(*mine, wanted).order_by(own.api_family).with_for_update(skip_locked=True)
+    )
+
+
+async def take(connection: Connection, leases: Sequence[Lease], rows: Sequence[Any]) -> dict[str, LeaseHeld]:
+    """Take leases of one account and walk whose rows `ask` has locked. Returns an error for each that another run
+    holds."""
+    known, taken, unfinished = {row.api_family: row for row in rows}, list[Lease](), list[UUID]()
+    refused: dict[str, LeaseHeld] = {}
+    for lease in leases:
+        row = known.get(lease.family)
+        if row is not None and row.token == lease.token:  # the repeat of a transaction whose COMMIT was lost
+            continue
+        if row is None or (row.token and row.held and not is_gone(row.holder)):
+            # Without a row it is locked: another run is taking it, or storing.
+            hint = f"it is run {row.run_id}" if row else None
+            refused[lease.family] = LeaseHeld(f"{lease.family}: another run holds this account and family", hint=hint)
+            continue
+        if row.token:
+            log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
+        if row.run_id:  # also if it released its lease but could not store its end
+            unfinished.append(row.run_id)
+        taken.append(lease)
+    if taken:
+        await _write(connection, taken, unfinished)
+    return refused
+
+
+async def _write(connection: Connection, taken: Sequence[Lease], unfinished: Sequence[UUID]) -> None:
+    new = listed(
+        "new",
+        family=(Text, [lease.family for lease in taken]),
+        token=(Uuid, [lease.token for lease in taken]),
+        run_id=(Uuid, [lease.run_id for lease in taken]),
+    )
+    own = LEASE.c
+    mine = [own.ebay_account_id == taken[0].account_id, own.walk == taken[0].walk, own.api_family == new.c.family]
+    values = {"token": new.c.token, "run_id": new.c.run_id, "holder": holder(), "lease_until": _until()}
+    await connection.send(LEASE.update().where(*mine).values(values))
+    if unfinished:
+        ids = WORKER_RUN.c.id == any_(cast(list(unfinished), ARRAY(Uuid)))
+        ended = {"status": "interrupted", "finished_at": func.clock_timestamp()}
+        await connection.send(WORKER_RUN.update().where(ids, WORKER_RUN.c.status == "running").values(ended))
 
 
 async def revoke_leases(connection: Connection, account_id: UUID, families: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from ebaysync.accounts import scopes
 from ebaysync.accounts.accounts import Account
@@ -33,9 +34,10 @@ from ebaysync.errors import (
     TokenRefused,
     is_denied,
 )
-from ebaysync.families.family import Family
 from ebaysync.store.connection import Connection
+from ebaysync.store.database import Database
 from ebaysync.sync import cadence
+from ebaysync.sync import lease as leases
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import Walk
@@ -129,33 +131,44 @@ def count(context: RunContext, summaries: Sequence[Summary], started: float) -> 
             summary.reason = summary.reason or SHARED_CALLS.format(read[0].family)
 
 
-async def report(context: RunContext, family_run: FamilyRun, walk: Walk) -> None:
-    """Record the end of a family's run: log, row, state. A run that lost its lease records nothing."""
-    summary, error = family_run.summary, family_run.summary.failure
-    summary.caught_up &= not family_run.stopped
-    if not family_run.sink.keeps or isinstance(error, LeaseLost):
+async def report(db: Database, family_runs: Sequence[FamilyRun], walk: Walk) -> None:
+    """Record the end of the runs of some families of one account in one transaction: log, row, state, lease. A run that
+    lost its lease records nothing."""
+    for family_run in family_runs:
+        family_run.summary.caught_up &= not family_run.stopped
+    ended = [one for one in family_runs if one.sink.lease and not isinstance(one.summary.failure, LeaseLost)]
+    if not ended:
         return
+    mark, own = uuid4(), [one.sink.lease for one in ended if one.sink.lease]
 
-    async def work(connection: Connection) -> None:
-        await _record(connection, context, family_run, live=walk == "live")
+    async def work(connection: Connection) -> set[str] | None:
+        kept = await leases.fence_all(connection, own, mark)
+        for family_run in ended:
+            if kept and family_run.family.name in kept:
+                await family_run.sink.write_waiting(connection)
+                await _record(connection, family_run, live=walk == "live")
+        await leases.release(connection, own, mark)
+        return kept
 
     try:
-        await family_run.sink.transact(work)
-    except LeaseLost as lost:
-        # The run that took over has closed this run's row, so it must not be overwritten.
-        if error is None and not family_run.stopped:
-            fail(summary, lost)
+        kept = await db.transact(work)
     except DatabaseError as not_stored:
-        log.warning("%s: how the run ended could not be stored: %s", summary.family, not_stored)
+        if len(ended) > 1:  # one of them may be to blame
+            for family_run in ended:
+                await report(db, [family_run], walk)
+        else:
+            log.warning("%s: how the run ended could not be stored: %s", ended[0].family.name, not_stored)
+        return
+    for lease, family_run in zip(own, ended, strict=True):
+        lease.released = True
+        # The run that took over has closed this run's row, so it must not be overwritten.
+        if kept is not None and lease.family not in kept and not (family_run.summary.failure or family_run.stopped):
+            fail(family_run.summary, leases.lost(lease.family))
 
 
-async def _record(connection: Connection, context: RunContext, family_run: FamilyRun, *, live: bool) -> None:
-    summary, family, run_id, account_id = (
-        family_run.summary,
-        family_run.family,
-        family_run.sink.run_id,
-        context.account.id,
-    )
+async def _record(connection: Connection, family_run: FamilyRun, *, live: bool) -> None:
+    context, summary, family, run_id = family_run.context, family_run.summary, family_run.family, family_run.sink.run_id
+    account_id = context.account.id
     assert run_id
     failed = summary.status == "error"
     if live and (failed or summary.backs_off):
@@ -176,7 +189,7 @@ async def _record(connection: Connection, context: RunContext, family_run: Famil
     if live and not quota_spent:
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
     if live and summary.status == "completed" and not summary.backs_off:
-        await _succeeded(connection, context, family_run)
+        await _succeeded(connection, family_run)
 
 
 def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime | None) -> EbaysyncError | None:
@@ -191,8 +204,8 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     return told
 
 
-async def _succeeded(connection: Connection, context: RunContext, family_run: FamilyRun) -> None:
-    family: Family = family_run.family
+async def _succeeded(connection: Connection, family_run: FamilyRun) -> None:
+    context, known = family_run.context, family_run.state.calls_per_run
     spent = {} if family_run.is_import else context.api.transport.spent
     whole = family_run.summary.caught_up and bool(spent)
-    await cadence.succeeded(connection, context.account.id, family, spent, whole=whole)
+    await cadence.succeeded(connection, context.account.id, family_run.family, known, spent, whole=whole)

@@ -19,115 +19,121 @@ Nothing is marked as removed without a complete scan.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from uuid import uuid4
 
-from ebaysync.accounts import scopes
 from ebaysync.ebay import limits
 from ebaysync.errors import EbaysyncError, Interrupted
 from ebaysync.families.family import Family
 from ebaysync.sync import full_scan, outcome, windows
-from ebaysync.sync import lease as leases
+from ebaysync.sync.begin import begin
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
-from ebaysync.sync.sink import LeasedSink
+from ebaysync.sync.lease import kept
 from ebaysync.sync.source_run import SourceRun
-from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.walk import PageReader
 from ebaysync.sync.watch import watched
+from ebaysync.tasks import cancel
 
+SOURCES_AT_ONCE = 4  # they share the account's limit of IN_FLIGHT requests to eBay
+SOON = 3.0  # seconds after which the end of a run is recorded
 log = logging.getLogger(__name__)
 
 
 async def run(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[Summary]:
     """Bring the families of one source of one account up to date. Errors and bugs end up in the summaries."""
-    started = time.monotonic()
+    async with aclosing(run_sources(context, [families], options)) as summaries:
+        return [summary async for summary in summaries]
+
+
+async def run_sources(
+    context: RunContext, sources: Sequence[Sequence[Family]], options: RunOptions
+) -> AsyncGenerator[Summary]:
+    """Bring the families of some sources of one account up to date; several sources are read at once. Yields a summary
+    for each family, soon after its end. Errors and bugs end up in the summaries.
+
+    While one source waits for eBay, another stores. They share the account's connections, token and call limit.
+    """
+    groups = [_family_runs(context, families, options) for families in sources]
+    begun = await begin([family_run for group in groups for family_run in group], options)
+    leases_ = [family_run.sink.lease for family_run in begun if family_run.sink.lease]
+    slots = asyncio.Semaphore(SOURCES_AT_ONCE)
+
+    async def read(group: Sequence[FamilyRun]) -> Sequence[FamilyRun]:
+        async with slots:
+            await _read_source([family_run for family_run in group if family_run in begun], options)
+        return group
+
+    async with kept(context.db, leases_), watched(context.db, begun):
+        tasks = [asyncio.create_task(read(group)) for group in groups]
+        try:
+            async for ended in _some_at_a_time(tasks):
+                await outcome.report(
+                    context.db, [family_run for family_run in ended if family_run in begun], options.walk
+                )
+                for family_run in ended:
+                    yield family_run.summary
+        finally:
+            await cancel(*tasks)
+
+
+def _family_runs(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[FamilyRun]:
+    """The runs of one source's families. They share a count of calls, and a stop."""
     share = limits.usable_share(min(family.every_minutes for family in families))
-    context = replace(context, api=context.api.counted(share), stop=context.stop.derived())
-    summaries: list[Summary] = []
-    admitted: list[FamilyRun] = []
-    for family in families:
-        summary, family_run = await _refuse(context, family, options)
-        summaries.append(summary)
-        if family_run:
-            admitted.append(family_run)
-    async with AsyncExitStack() as stack:
-        held = [one for one in admitted if options.dry_run or await _lease(context, one, options, stack)]
-        if held:
-            await stack.enter_async_context(watched(context.db, held, context.stop))
-            try:
-                await _read(SourceRun(context, held, options))
-            except Exception as error:  # a bug here must not end the account's other families
-                await outcome.settle(context, held, error)
-            outcome.count(context, [family_run.summary for family_run in held], started)
-            if wrong := context.api.transport.clock.disagreement():
-                log.warning("%s: %s; windows end by the clocks that agree", context.account.name, wrong)
-            for family_run in held:
-                family_run.summary.reason = family_run.summary.reason or wrong
-                await outcome.report(context, family_run, options.walk)
-    outcome.count(context, summaries, started)
-    return summaries
+    own = replace(context, api=context.api.counted(share), stop=context.stop.derived())
+    return [FamilyRun(own, family, force=options.force) for family in families]
 
 
-async def _refuse(context: RunContext, family: Family, options: RunOptions) -> tuple[Summary, FamilyRun | None]:
-    """A family's summary, and its run; no run if there is a reason against it, which the summary then has."""
-    summary = Summary(context.account.name, family.name)
+async def _some_at_a_time(tasks: Sequence[asyncio.Task[Sequence[FamilyRun]]]) -> AsyncGenerator[list[FamilyRun]]:
+    """Yields the runs of finished sources: those that finish within SOON together, so that one transaction is enough to
+    record them."""
+    pending, ended, deadline = set(tasks), list[FamilyRun](), 0.0
+    while pending:
+        timeout = max(0.0, deadline - time.monotonic()) if ended else None
+        done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if done and not ended:
+            deadline = time.monotonic() + SOON
+        ended += [family_run for task in done for family_run in task.result()]
+        if ended and (not pending or time.monotonic() >= deadline):
+            yield ended
+            ended = []
+
+
+async def _read_source(begun: Sequence[FamilyRun], options: RunOptions) -> None:
+    """Read the families of one source that have begun. Errors and bugs end up in their summaries."""
+    if not begun:
+        return
+    context, started = begun[0].context, time.monotonic()
+    for family_run in begun:
+        if family_run.sink.lease:
+            family_run.sink.lease.waits = False
+            family_run.sink.progressed()
     try:
-        state = await sync_state.load(context.db, context.account, family)
-        context.api.transport.clock.database_is(state.now)
-        family_run = FamilyRun(context, family, state, force=options.force)
-        summary = family_run.summary
-        if reason := await _reason_to_refuse(context, family_run):
-            outcome.skip(summary, reason)
-        elif missing := await scopes.known_missing(context.db, context.account.id, family.scopes):
-            failure = scopes.not_consented(context.account, family.name, missing)
-            outcome.skip(summary, f"the seller has not consented to {scopes.short(missing)}", failure)
-        else:
-            return summary, family_run
-    except EbaysyncError as error:
-        outcome.fail(summary, error)
-    return summary, None
-
-
-async def _reason_to_refuse(context: RunContext, family_run: FamilyRun) -> str | None:
-    if reason := await context.db.transact(family_run.reason_to_stop):
-        return reason
-    if context.account.environment in family_run.family.absent_in:
-        return f"eBay has no {family_run.family.name} in its {context.account.environment}"
-    return context.api.transport.cooling(family_run.family.costs)
-
-
-async def _lease(context: RunContext, family_run: FamilyRun, options: RunOptions, stack: AsyncExitStack) -> bool:
-    """Take the family's lease until the stack is closed, and begin a run. False if another run holds the lease."""
-    family, account, run_id = family_run.family, context.account, uuid4()
-    try:
-        held = leases.held(context.db, account.id, family.name, options.walk, run_id)
-        family_run.sink = LeasedSink(context.db, await stack.enter_async_context(held))
-        family_run.summary.run_id = str(run_id)
-        await sync_state.ensure(context.db, account, family)
-        await run_log.begin_run(context.db, account, family.name, run_id, options.trigger)
-        # Load the state again under the lease: a run that has just ended may have moved the cursor.
-        family_run.state = await sync_state.load(context.db, account, family)
-        family_run.summary.cursor = family_run.state.cursor
-    except EbaysyncError as error:
-        outcome.fail(family_run.summary, error)
-        return False
-    return True
+        await _read(SourceRun(context, begun, options))
+    except Exception as error:  # a bug here must not end the account's other families
+        await outcome.settle(context, begun, error)
+    outcome.count(context, [family_run.summary for family_run in begun], started)
+    if wrong := context.api.transport.clock.disagreement():
+        log.warning("%s: %s; windows end by the clocks that agree", context.account.name, wrong)
+    for family_run in begun:
+        family_run.summary.reason = family_run.summary.reason or wrong
 
 
 async def _read(group: SourceRun) -> None:
     """Read and store what is due. Raises EbaysyncError. Stored batches stay."""
+    if (signum := group.context.stop.signum) is not None:
+        raise Interrupted(signum)
     # A dead refresh token is found here, before any family wastes a call.
     await group.race(group.context.api.credentials.access_token())
     if any(family_run.state.refused for family_run in group.active):
         await group.race(group.context.api.settle_doubt())  # so that asking again costs one call
     for family_run in group.active:
-        await family_run.open(group.calls, group.go_on)
+        family_run.open(group.calls, group.go_on)
     if group.reader:
         await _read_windows(group, group.reader)
     else:
@@ -152,7 +158,8 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
         window = await group.race(windows.backfill(context, group.active, reader, in_future, options.days))
     else:
         window = await group.race(windows.live(context, group.active, reader, in_future))
-    await group.each(lambda family_run: family_run.announce(window.span))
+    for family_run in group.active:
+        family_run.announce(window.span)
     if not await group.walk(window):
         return
     for family_run in group.active:

@@ -12,12 +12,14 @@ from ebaysync.sync.lease import Lease
 from ebaysync.sync.state import run_log
 
 T = TypeVar("T")
+Write = Callable[[Connection], Awaitable[None]]
 
 
 class Sink(Protocol):
-    """`keeps`: whether writes stay."""
+    """`keeps`: whether writes stay. `lease`: None in a dry run."""
 
     keeps: bool
+    lease: Lease | None
 
     @property
     def run_id(self) -> UUID | None: ...
@@ -31,6 +33,12 @@ class Sink(Protocol):
     async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         """Add a line to the run's log, inside a transaction of this sink."""
 
+    def later(self, write: Write) -> None:
+        """Write this at the beginning of the next transaction."""
+
+    async def write_waiting(self, connection: Connection) -> None:
+        """Write what waits for the next transaction."""
+
 
 class LeasedSink:
     """Commits under the lease: a run that lost it writes nothing more."""
@@ -42,17 +50,32 @@ class LeasedSink:
 
     def __init__(self, db: Database, lease: Lease) -> None:
         self._db = db
-        self.lease = lease
+        self.lease: Lease | None = lease
+        self._lease = lease
+        self._waiting: list[Write] = []
 
     @property
     def run_id(self) -> UUID:
-        return self.lease.run_id
+        return self._lease.run_id
 
     def progressed(self) -> None:
-        self.lease.progressed()
+        self._lease.progressed()
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        return await self.lease.transact(self._db, work)
+        async def whole(connection: Connection) -> T:
+            await self.write_waiting(connection)
+            return await work(connection)
+
+        found = await self._lease.transact(self._db, whole)
+        self._waiting.clear()
+        return found
+
+    def later(self, write: Write) -> None:
+        self._waiting.append(write)
+
+    async def write_waiting(self, connection: Connection) -> None:
+        for write in self._waiting:
+            await write(connection)
 
     async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         await run_log.note(connection, self.run_id, kind, facts)
@@ -63,6 +86,7 @@ class DrySink:
 
     keeps = False
     run_id = None
+    lease: Lease | None = None
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -75,3 +99,9 @@ class DrySink:
 
     async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         """A dry run has no log."""
+
+    def later(self, write: Write) -> None:
+        """A dry run keeps nothing."""
+
+    async def write_waiting(self, connection: Connection) -> None:
+        """A dry run keeps nothing."""

@@ -70,7 +70,7 @@ async def move(connection: Connection, account_id: UUID, family: str, position: 
     """Move the position; at the span's end the backfill is finished."""
     own = BACKFILL.c
     finished = case((own.span_to <= position, func.clock_timestamp()), else_=null())
-    await connection.execute(
+    await connection.send(
         BACKFILL.update()
         .where(own.ebay_account_id == account_id, own.api_family == family)
         .values(position=position, finished_at=finished)

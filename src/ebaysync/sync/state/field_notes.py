@@ -44,7 +44,7 @@ async def add(writer: Writer, notes: Counts) -> None:
     statement = insert(FIELD_NOTES).values(rows)
     counted = FIELD_NOTES.c["count"] + statement.excluded["count"]
     new = {"count": counted, "last_at": func.clock_timestamp()}
-    await writer.connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=new))
+    await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new))
 
 
 async def load(db: Database, account_ids: Sequence[UUID]) -> dict[tuple[UUID, str], list[dict[str, Any]]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
+from sqlalchemy import ARRAY, Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.rechecks import CONTRADICTION
-from ebaysync.store.connection import Connection
-from ebaysync.store.database import CONTROL, Database
+from ebaysync.store.connection import Connection, Sent
+from ebaysync.store.database import CONTROL
 from ebaysync.sync.walk import Slice
 
 READS_THAT_CONVINCE = 3
@@ -58,21 +60,27 @@ def digest(keys: Iterable[str | bytes]) -> bytes:
     return found.digest()
 
 
-async def load(db: Database, account_id: UUID, family: str) -> dict[Slice, Inconsistent]:
-    """The newest inconsistent slices of a family, in order of time."""
+async def ask(connection: Connection, account_id: UUID, families: Sequence[str]) -> Sent:
+    """Read the newest inconsistent slices of some families. See `by_family`."""
     own = INCONSISTENT_READ.c
     stale = (own.read_at < func.clock_timestamp() - CONTRADICTION).label("stale")
-    query = (
-        select(own.slice_from, own.slice_to, own.reads, own.excess, own.digest, stale)
-        .where(own.ebay_account_id == account_id, own.api_family == family, own.reads > 0)
-        .order_by(own.slice_from.desc())
-        .limit(MOST)
+    newest = func.row_number().over(partition_by=own.api_family, order_by=own.slice_from.desc()).label("newest")
+    wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
+    found = (
+        select(own.api_family, own.slice_from, own.slice_to, own.reads, own.excess, own.digest, stale, newest)
+        .where(own.ebay_account_id == account_id, wanted, own.reads > 0)
+        .subquery()
     )
-    rows = await db.rows(query)
-    return {
-        Slice(row.slice_from, row.slice_to): Inconsistent(row.reads, row.excess, bytes(row.digest), row.stale)
-        for row in reversed(rows)
-    }
+    return await connection.send(select(found).where(found.c.newest <= MOST).order_by(found.c.slice_from))
+
+
+def by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[Slice, Inconsistent]]:
+    """Family to its inconsistent slices, in order of time."""
+    found: dict[str, dict[Slice, Inconsistent]] = defaultdict(dict)
+    for row in rows:
+        read = Inconsistent(row.reads, row.excess, bytes(row.digest), row.stale)
+        found[row.api_family][Slice(row.slice_from, row.slice_to)] = read
+    return found
 
 
 async def note(
@@ -91,7 +99,7 @@ async def note(
     )
     new = {name: statement.excluded[name] for name in ("reason", "digest", "reads", "excess")}
     upsert = statement.on_conflict_do_update(index_elements=_KEY, set_=new | {"read_at": func.clock_timestamp()})
-    await connection.execute(upsert)
+    await connection.send(upsert)
 
 
 async def settle(connection: Connection, account_id: UUID, family: str, slices: Iterable[Slice]) -> None:
@@ -100,7 +108,7 @@ async def settle(connection: Connection, account_id: UUID, family: str, slices: 
     for slice_ in slices:
         mine = (own.ebay_account_id == account_id, own.api_family == family)
         bounds = (own.slice_from == slice_.start, own.slice_to == slice_.end)
-        await connection.execute(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
+        await connection.send(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
 
 
 def read_again(before: Inconsistent | None, keys: Iterable[str | bytes], excess: int) -> Inconsistent:

@@ -54,6 +54,4 @@ async def save(connection: Connection, account_id: UUID, family: str, missed: Mi
         ebay_account_id=account_id, api_family=family, scans=missed.scans, seen=missed.seen, missing=packed
     )
     new = {"scans": missed.scans, "seen": missed.seen, "missing": packed, "at": func.clock_timestamp()}
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=("ebay_account_id", "api_family"), set_=new)
-    )
+    await connection.send(statement.on_conflict_do_update(index_elements=("ebay_account_id", "api_family"), set_=new))

@@ -5,16 +5,19 @@ No detail is given up: it is asked for ever more seldom. A row without `next_at`
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, DateTime, Integer, Table, Text, Uuid, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.rechecks import DETAIL_FIRST, DETAIL_LONGEST
-from ebaysync.store.database import CONTROL, Database
+from ebaysync.store.connection import Connection, Sent
+from ebaysync.store.database import CONTROL
 from ebaysync.store.merge import Writer
 
 PENDING_DETAIL = Table(
@@ -39,16 +42,24 @@ class Pending:
     waits: bool
 
 
-async def load(db: Database, account_id: UUID, family: str) -> dict[str, Pending]:
-    """The pending details of a family by the record's key."""
+async def ask(connection: Connection, account_id: UUID, families: Sequence[str]) -> Sent:
+    """Read the pending details of some families. See `by_family`."""
     own = PENDING_DETAIL.c
     waits = (own.next_at > func.clock_timestamp()).label("waits")
-    rows = await db.rows(
-        select(own.entity_key, own.attempts, own.reason, waits)
-        .where(own.ebay_account_id == account_id, own.api_family == family, own.next_at.is_not(None))
+    wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
+    return await connection.send(
+        select(own.api_family, own.entity_key, own.attempts, own.reason, waits)
+        .where(own.ebay_account_id == account_id, wanted, own.next_at.is_not(None))
         .order_by(own.next_at)
     )
-    return {row.entity_key: Pending(row.attempts, row.reason, row.waits) for row in rows}
+
+
+def by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[str, Pending]]:
+    """Family to the record's key to its pending detail."""
+    found: dict[str, dict[str, Pending]] = defaultdict(dict)
+    for row in rows:
+        found[row.api_family][row.entity_key] = Pending(row.attempts, row.reason, row.waits)
+    return found
 
 
 async def arrived(writer: Writer, keys: Sequence[str]) -> None:
@@ -57,7 +68,7 @@ async def arrived(writer: Writer, keys: Sequence[str]) -> None:
         own = PENDING_DETAIL.c
         mine = (own.ebay_account_id == writer.account_id, own.api_family == writer.family)
         done = {"attempts": 0, "next_at": None, "reason": None}
-        await writer.connection.execute(
+        await writer.connection.send(
             PENDING_DETAIL.update().where(*mine, own.entity_key == any_(cast(list(keys), ARRAY(Text)))).values(done)
         )
 
@@ -100,4 +111,4 @@ async def _store(
     )
     new = {name: statement.excluded[name] for name in ("attempts", "next_at", "reason")}
     only = PENDING_DETAIL.c.next_at.is_(None) if other_than_waiting else None
-    await writer.connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=new, where=only))
+    await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new, where=only))

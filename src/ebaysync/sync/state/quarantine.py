@@ -35,4 +35,4 @@ async def keep(writer: Writer, records: Sequence[tuple[bytes, str]]) -> None:
             "reason": reason,
             "payload": raw,
         }
-        await writer.connection.execute(insert(QUARANTINE).values(row).on_conflict_do_nothing())
+        await writer.connection.send(insert(QUARANTINE).values(row).on_conflict_do_nothing())

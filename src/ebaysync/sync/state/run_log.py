@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.store.connection import Connection
-from ebaysync.store.database import CONTROL, Database
+from ebaysync.store.database import CONTROL
 from ebaysync.sync.state import sync_state
 
 WORKER_RUN = Table(
@@ -40,27 +40,30 @@ WORKER_LOG = Table(
 )
 
 
-async def begin_run(db: Database, account: Account, family: str, run_id: UUID, trigger: str) -> None:
-    """Insert the run as running. Repeating it does no harm."""
-    row = {
-        "id": run_id,
-        "ebay_account_id": account.id,
-        "ebay_user_id": account.ebay_user_id,
-        "api_family": family,
-        "trigger": trigger,
-    }
-    await db.execute(insert(WORKER_RUN).values(row).on_conflict_do_nothing())
+async def begin_runs(connection: Connection, account: Account, runs: Mapping[str, UUID], trigger: str) -> None:
+    """Insert the runs of some families as running. Repeating it does no harm."""
+    rows = [
+        {
+            "id": run_id,
+            "ebay_account_id": account.id,
+            "ebay_user_id": account.ebay_user_id,
+            "api_family": family,
+            "trigger": trigger,
+        }
+        for family, run_id in runs.items()
+    ]
+    await connection.send(insert(WORKER_RUN).values(rows).on_conflict_do_nothing())
 
 
 async def note(connection: Connection, run_id: UUID, kind: str, details: Mapping[str, Any]) -> None:
     """Add a line to a run's log. `kind`: start, page, done or error."""
-    await connection.execute(WORKER_LOG.insert().values(run_id=run_id, kind=kind, details=_json(details)))
+    await connection.send(WORKER_LOG.insert().values(run_id=run_id, kind=kind, details=_json(details)))
 
 
 async def end_run(connection: Connection, run_id: UUID, status: str, summary: Mapping[str, Any]) -> None:
     """Close the run."""
     now = func.clock_timestamp()
-    await connection.execute(
+    await connection.send(
         WORKER_RUN.update()
         .where(WORKER_RUN.c.id == run_id, WORKER_RUN.c.status == "running")
         .values(status=status, finished_at=now, heartbeat_at=now, summary_json=_json(summary))
@@ -73,7 +76,7 @@ async def end_live_run(
     """Note the end of a live run in the family's state, so that `status` and the plan see it."""
     began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
     ended = {"last_run_at": began, "last_status": status, "last_error": error}
-    await connection.execute(sync_state.update(account_id, family).values(ended))
+    await connection.send(sync_state.update(account_id, family).values(ended))
 
 
 def _json(document: Mapping[str, Any]) -> ColumnElement[Any]:

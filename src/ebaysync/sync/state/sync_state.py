@@ -6,7 +6,8 @@ accounts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Integer,
-    Select,
     Table,
     Text,
     Update,
@@ -32,11 +32,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ebaysync.accounts.accounts import ACCOUNTS, Account
+from ebaysync.accounts.scopes import AUTHORIZATIONS
 from ebaysync.ebay.rest import stamp
 from ebaysync.errors import DatabaseError
+from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.store.connection import Connection
-from ebaysync.store.database import CONTROL, Database
+from ebaysync.store.connection import Connection, Sent
+from ebaysync.store.database import CONTROL, each
 
 SYNC_STATE = Table(
     "ebay_sync_state",
@@ -83,10 +85,10 @@ class State:
     sweep: datetime | None = None
     """how far this round of the sweep has come; None: it has not begun"""
     sweep_width: timedelta | None = None
-    now: datetime | None = None
-    """by the database's clock"""
     refused: bool = False
     """eBay refused the family's calls when it was last asked"""
+    calls_per_run: Mapping[str, float] = field(default_factory=dict)
+    """the average cost of its runs, by API"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -104,40 +106,36 @@ def update(account_id: UUID, family: str) -> Update:
     return SYNC_STATE.update().where(mine(account_id, family)).values(updated_at=func.clock_timestamp())
 
 
-async def load(db: Database, account: Account, family: Family) -> State:
-    """The state of a family; one that never ran has no cursor. Raises DatabaseError if a stored cursor is no time."""
-    row_of_family = GLOBAL_CONFIG.outerjoin(SYNC_STATE, mine(account.id, family.name))
-    [row] = await db.rows(
-        select(
-            *_enabled(family.name),
-            SYNC_STATE.c.cursor_value,
-            SYNC_STATE.c.sweep_cursor,
-            SYNC_STATE.c.sweep_done,
-            SYNC_STATE.c.sweep_width_seconds,
-            func.clock_timestamp().label("now"),
-            SYNC_STATE.c.refused_since,
-        ).select_from(row_of_family)
+async def ask(connection: Connection, account: Account, families: Sequence[Family]) -> Sent:
+    """Read the states of some families. See `known`."""
+    own, family = SYNC_STATE.c, each("family", Text, [family.name for family in families])
+    mine = and_(own.ebay_account_id == account.id, own.api_family == family.c.value)
+    rows = (
+        GLOBAL_CONFIG.join(family, true())
+        .outerjoin(ACCOUNTS, ACCOUNTS.c.id == account.id)
+        .outerjoin(AUTHORIZATIONS, AUTHORIZATIONS.c.ebay_account_id == account.id)
+        .outerjoin(SYNC_STATE, mine)
     )
+    states = (own.cursor_value, own.sweep_cursor, own.sweep_done, own.sweep_width_seconds, own.refused_since)
+    columns = (family.c.value.label("family"), *_permission(family.c.value), *states, own.calls_per_run)
+    scopes = AUTHORIZATIONS.c.scopes
+    return await connection.send(select(*columns, scopes, func.clock_timestamp().label("now")).select_from(rows))
+
+
+def known(account: Account, family: Family, row: Any) -> State:
+    """The state of a family that `ask` has read; one that never ran has no cursor. Raises DatabaseError if a stored
+    cursor is no time."""
     return State(
-        row.enabled and row.enabled_for_all,
+        bool(row.enabled and row.enabled_for_all),
         _cursor(account, family, row.cursor_value),
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
         timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
-        row.now,
         row.refused_since is not None,
+        row.calls_per_run or {},
     )
 
 
-def _enabled(family: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Whether the family may run for this account, and for all accounts."""
-    for_all = cast(default_of(family, "enabled"), Boolean)
-    return (
-        func.coalesce(SYNC_STATE.c.enabled, true()).label("enabled"),
-        func.coalesce(for_all, true()).label("enabled_for_all"),
-    )
-
-
-def default_of(family: str, setting: str) -> ColumnElement[Any]:
+def default_of(family: str | ColumnElement[Any], setting: str) -> ColumnElement[Any]:
     """A family's setting for all accounts, as text; NULL if there is none."""
     return func.jsonb_extract_path_text(GLOBAL_CONFIG.c.defaults, "families", family, setting)
 
@@ -155,19 +153,19 @@ def _cursor(account: Account, family: Family, text: str | None) -> datetime | No
     return cursor if cursor.tzinfo else cursor.replace(tzinfo=UTC)
 
 
-async def ensure(db: Database, account: Account, family: Family) -> None:
-    """Insert the family's row unless it exists."""
-    await db.transact(lambda connection: _ensure(connection, account, family))
-
-
-async def _ensure(connection: Connection, account: Account, family: Family) -> None:
-    row = {
-        "ebay_account_id": account.id,
-        "ebay_user_id": account.ebay_user_id,
-        "api_family": family.name,
-        "cursor_type": family.cursor_type,
-    }
-    await connection.execute(insert(SYNC_STATE).values(row).on_conflict_do_nothing())
+async def ensure(connection: Connection, account: Account, families: Sequence[str]) -> None:
+    """Insert the rows of these families unless they exist."""
+    found = discover()
+    rows = [
+        {
+            "ebay_account_id": account.id,
+            "ebay_user_id": account.ebay_user_id,
+            "api_family": name,
+            "cursor_type": found[name].cursor_type,
+        }
+        for name in sorted(families)
+    ]
+    await connection.send(insert(SYNC_STATE).values(rows).on_conflict_do_nothing())
 
 
 async def paused(connection: Connection) -> str | None:
@@ -180,9 +178,26 @@ def _pause(reason: str | None) -> str:
     return f"paused: {reason}" if reason else "paused"
 
 
-async def halted(connection: Connection, account_id: UUID, family: str, *, force: bool) -> str | None:
+async def ask_permission(connection: Connection, account_id: UUID, family: str) -> Sent:
+    """Ask whether a family of an account may go on. See `halted`."""
+    rows = GLOBAL_CONFIG.outerjoin(ACCOUNTS, ACCOUNTS.c.id == account_id)
+    rows = rows.outerjoin(SYNC_STATE, mine(account_id, family))
+    return await connection.send(select(*_permission(family)).select_from(rows))
+
+
+def _permission(family: str | ColumnElement[Any]) -> Sequence[ColumnElement[Any]]:
+    for_all = cast(default_of(family, "enabled"), Boolean)
+    return (
+        GLOBAL_CONFIG.c.workers_enabled,
+        GLOBAL_CONFIG.c.reason,
+        ACCOUNTS.c.is_active,
+        func.coalesce(SYNC_STATE.c.enabled, true()).label("enabled"),
+        func.coalesce(for_all, true()).label("enabled_for_all"),
+    )
+
+
+def halted(row: Any, *, force: bool) -> str | None:
     """Why a family of an account may not run, or may not go on; None if it may. `force` ignores that it is disabled."""
-    row = (await connection.execute(_permission(account_id, family))).one()
     if row.is_active is None:
         return "the account was removed"
     if not row.workers_enabled:
@@ -194,29 +209,21 @@ async def halted(connection: Connection, account_id: UUID, family: str, *, force
     return f"the family is disabled for {'this account' if row.enabled_for_all else 'all accounts'}"
 
 
-def _permission(account_id: UUID, family: str) -> Select[Any]:
-    rows = GLOBAL_CONFIG.outerjoin(ACCOUNTS, ACCOUNTS.c.id == account_id).outerjoin(
-        SYNC_STATE, mine(account_id, family)
-    )
-    columns = (GLOBAL_CONFIG.c.workers_enabled, GLOBAL_CONFIG.c.reason, ACCOUNTS.c.is_active, *_enabled(family))
-    return select(*columns).select_from(rows)
-
-
 async def set_family(connection: Connection, account: Account, family: Family, *, enabled: bool) -> None:
     """Enable or disable a family of one account."""
-    await _ensure(connection, account, family)
-    await connection.execute(update(account.id, family.name).values(enabled=enabled))
+    await ensure(connection, account, [family.name])
+    await connection.send(update(account.id, family.name).values(enabled=enabled))
 
 
 async def set_interval(connection: Connection, account: Account, family: Family, minutes: int | None) -> None:
     """Set how often a family of one account runs. None restores the default."""
-    await _ensure(connection, account, family)
-    await connection.execute(update(account.id, family.name).values(every_minutes=minutes))
+    await ensure(connection, account, [family.name])
+    await connection.send(update(account.id, family.name).values(every_minutes=minutes))
 
 
 async def move_cursor(connection: Connection, account_id: UUID, family: str, cursor: datetime) -> None:
     """Move the live cursor."""
-    await connection.execute(update(account_id, family).values(cursor_value=iso(cursor)))
+    await connection.send(update(account_id, family).values(cursor_value=iso(cursor)))
 
 
 async def note_incomplete(connection: Connection, account_id: UUID, family: str, reason: str | None) -> None:
@@ -225,7 +232,7 @@ async def note_incomplete(connection: Connection, account_id: UUID, family: str,
     since = func.coalesce(own.incomplete_since, func.clock_timestamp()) if reason else None
     changed = own.incomplete_reason.is_distinct_from(reason)
     new = {"incomplete_since": since, "incomplete_reason": reason}
-    await connection.execute(SYNC_STATE.update().where(mine(account_id, family), changed).values(new))
+    await connection.send(SYNC_STATE.update().where(mine(account_id, family), changed).values(new))
 
 
 async def move_sweep(
@@ -233,4 +240,4 @@ async def move_sweep(
 ) -> None:
     """Move the sweep's cursor. `width` is the widest slice that fits a page; `done` ends the round."""
     moved = {"sweep_cursor": iso(cursor), "sweep_width_seconds": int(width.total_seconds()), "sweep_done": done}
-    await connection.execute(update(account_id, family).values(moved))
+    await connection.send(update(account_id, family).values(moved))
