@@ -20,6 +20,7 @@ TYPES = {
     "big_integer": "bigint",
     "large_binary": "bytea",
     "JSONB": "jsonb",
+    "ARRAY": "ARRAY",
     "datetime": "timestamp with time zone",
 }
 

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from ebaysync.errors import LeaseHeld, LeaseLost
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.sync import lease as leases
 
@@ -28,8 +30,19 @@ async def account(db: Database) -> UUID:
     return found
 
 
-def held(db: Database, account: UUID, walk: leases.Walk = "live") -> Any:
-    return leases.held(db, account, "orders", walk, uuid4())
+@asynccontextmanager
+async def held(db: Database, account: UUID, walk: leases.Walk = "live") -> AsyncIterator[leases.Lease]:
+    lease = leases.Lease(account, "orders", walk, uuid4())
+
+    async def take(connection: Connection) -> None:
+        asked = await leases.ask(connection, account, ["orders"], walk)
+        refused = await leases.take(connection, [lease], (await asked.result()).rows)
+        if refused:
+            raise refused["orders"]
+
+    await db.transact(take)
+    async with leases.kept(db, [lease]):
+        yield lease
 
 
 async def test_a_second_run_is_refused_and_a_later_one_is_not(db: Database, account: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from ebaysync.ops import account as accounts
 from ebaysync.store.database import Database
 from ebaysync.sync import run as runs
 from ebaysync.sync.context import RunOptions
+from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.summary import Summary
 
 TOKEN_PATH = "/identity/v1/oauth2/token"
@@ -47,12 +48,14 @@ async def test_a_bug_in_one_family_ends_none_of_the_others(
     b = bench(sellers=1, orders_per_seller=3, days=5).with_settings(max_window_hours=2400)
     account = await b.add()
 
-    async def run(worker: Any, group: Sequence[Any], asked: RunOptions) -> list[Summary]:
-        if group[0].name == "payouts":
-            raise ZeroDivisionError("a secret record")
-        return await runs.run(worker, group, asked)
+    original = runs._read
 
-    monkeypatch.setattr(accounts, "run", run)
+    async def read(group: SourceRun) -> None:
+        if group.family.name == "payouts":
+            raise ZeroDivisionError("a secret record")
+        await original(group)
+
+    monkeypatch.setattr(runs, "_read", read)
     summaries = await run_all(b, account)
     bad = summaries.pop("payouts")
     assert (bad.status, bad.failure and bad.failure.message) == ("error", "unexpected ZeroDivisionError")

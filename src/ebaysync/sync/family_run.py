@@ -228,7 +228,8 @@ class FamilyRun:
             # The transaction was rolled back. Store the same batch again with a savepoint per record, to find the bad
             # one.
             log.warning("%s: PostgreSQL refused a row (%s); looking for it", self.family.name, refused)
-            counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
+            # Not hopeful: the rows of an account that was removed meanwhile are refused as well.
+            counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True), hopeful=False)
         self._committed = time.monotonic()
         self.stop_for(reason)
         if move:

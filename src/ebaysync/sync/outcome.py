@@ -142,9 +142,17 @@ async def report(db: Database, family_runs: Sequence[FamilyRun], walk: Walk) -> 
     mark, own = uuid4(), [one.sink.lease for one in ended if one.sink.lease]
 
     async def work(connection: Connection) -> set[str] | None:
+        families = [family_run.family for family_run in ended]
+        permissions = await sync_state.ask(connection, ended[0].context.account, families)
         kept = await leases.fence_all(connection, own, mark)
+        if kept is None:
+            return None
+        rows = {row.family: row for row in await permissions.result()}
         for family_run in ended:
-            if kept and family_run.family.name in kept:
+            # `accounts remove` revokes leases too. Then the reason says so.
+            family_run.stop_for(family_run.halted_by(rows[family_run.family.name]))
+            family_run.summary.caught_up &= not family_run.stopped
+            if family_run.family.name in kept:
                 await family_run.sink.write_waiting(connection)
                 await _record(connection, family_run, live=walk == "live")
         await leases.release(connection, own, mark)

@@ -27,8 +27,8 @@ class Sink(Protocol):
     def progressed(self) -> None:
         """Keep the lease alive, because the run got somewhere."""
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction. Raises LeaseLost, RowRefused, DatabaseError."""
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, hopeful: bool = True) -> T:
+        """Run `work` in a transaction (`hopeful`: see Lease.transact). Raises LeaseLost, RowRefused, DatabaseError."""
 
     async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
         """Add a line to the run's log, inside a transaction of this sink."""
@@ -61,12 +61,12 @@ class LeasedSink:
     def progressed(self) -> None:
         self._lease.progressed()
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, hopeful: bool = True) -> T:
         async def whole(connection: Connection) -> T:
             await self.write_waiting(connection)
             return await work(connection)
 
-        found = await self._lease.transact(self._db, whole)
+        found = await self._lease.transact(self._db, whole, hopeful=hopeful)
         self._waiting.clear()
         return found
 
@@ -94,7 +94,7 @@ class DrySink:
     def progressed(self) -> None:
         """A dry run has no lease."""
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, hopeful: bool = True) -> T:
         return await self._db.transact(work, commit=False)
 
     async def note(self, connection: Connection, kind: str, facts: Mapping[str, Any]) -> None:
