@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs docs-reference release lock clean
+.PHONY: demo test lint bench-counts docs docs-reference release lock clean
 
 demo: $(READY)
 	$(BIN)/ebaysync demo
@@ -12,11 +12,15 @@ test: lint docs
 	$(BIN)/pytest -q -n 4 --dist worksteal
 
 lint: $(READY)
-	$(BIN)/ruff check src tests docs
-	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs benchmarks
+	$(BIN)/ruff format --check src tests docs benchmarks
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Round trips and commits of each command, and whether they are within their bounds.
+bench-counts: $(READY)
+	$(BIN)/pytest -q -s tests/cli/test_round_trips.py
 
 # HTML in build/docs. Warnings are errors.
 docs: $(READY)
