@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.machine import process
 from benchmarks.proxy import Counts, Proxy
 
 
@@ -20,6 +21,7 @@ class Bound:
 
 QUIET_ORDERS = Bound(143, 23)
 QUIET_RUN_ALL = Bound(1495, 240)  # all families
+FIRST_IMPORT = Bound(1487, 187)  # 20 pages of orders
 NOTHING_DUE = Bound(39, 5)
 STATUS = Bound(54, 8)  # any number of accounts
 
@@ -70,3 +72,11 @@ def test_status_stays_within_its_round_trips_whatever_the_number_of_accounts(
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     added(program, sim)
     assert within(ask("status"), STATUS)
+
+
+def test_a_first_import_stays_within_its_round_trips(program: Any, ask: Callable[..., Counts]) -> None:
+    with process("benchmarks.pages", "--orders", "4000", "--days", "14") as said:
+        program.environ["EBAYSYNC_SIMULATOR_URL"] = f"http://127.0.0.1:{said.readline().strip()}"
+        added = program("accounts", "add", "bench", "-e", "simulator", "--refresh-token-stdin", given="bench\n")
+        assert added.code == 0, added.err
+        assert within(ask("run", "orders", "-a", "bench"), FIRST_IMPORT)
