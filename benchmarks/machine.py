@@ -98,7 +98,7 @@ def postgres() -> Iterator[str]:
         server = subprocess.Popen(
             [programs / "bin/postgres", "-D", folder / "data", *own], stdout=log, stderr=log, **how
         )
-    url = f"postgresql://postgres@127.0.0.1:{port}"
+    url = f"postgresql://postgres:bench@127.0.0.1:{port}"
     try:
         for _ in range(1000):
             with suppress(psycopg.OperationalError):
