@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench bench-counts docs docs-reference release lock clean
+.PHONY: demo test lint bench bench-growth bench-counts docs docs-reference release lock clean
 
 demo: $(READY)
 	$(BIN)/ebaysync demo
@@ -26,6 +26,10 @@ bench-counts: $(READY)
 ROWS =
 bench: $(READY) .venv-bench/.ready
 	$(BIN)/python -m benchmarks.run $(if $(ROWS),--rows $(ROWS))
+
+# How cost grows with rows and accounts.
+bench-growth: $(READY)
+	$(BIN)/python -m benchmarks.growth
 
 .venv-bench/.ready: requirements-bench.lock
 	python3 -m venv .venv-bench

@@ -228,8 +228,10 @@ def incremental(bench: Bench, number: int = 100_000) -> None:
 
 
 def table_size(bench: Bench) -> None:
-    """Time and blocks that PostgreSQL needs for a run of 2,000 changed orders, beside 1,000 and 1,000,000 more; the least of
-    several runs, since disk and neighbours only add to it."""
+    """Time and blocks that PostgreSQL needs for a run of 2,000 changed orders, beside 1,000 and 1,000,000 more.
+
+    The least of several runs, since disk and neighbours only add to it.
+    """
     figures = {}
     for size in (1_000, 1_000_000):
         with bench.pages(4_000) as pages:
