@@ -26,7 +26,7 @@ import psycopg
 from ebaysync.store.embedded import binaries
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: descendants whose parent ended are ours, so that their CPU time counts
-SAMPLE = 0.02  # seconds
+SAMPLE = 0.1  # seconds; each sample looks at every process of the machine
 ROOT = Path(__file__).parents[1]
 
 
@@ -48,9 +48,13 @@ def measured(command: Sequence[str], environ: Mapping[str, str], given: str = ""
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, text=True)
         watcher = threading.Thread(target=_watch, args=(process, peak))
         watcher.start()
-        process.communicate(given)
-        seconds = time.perf_counter() - began
-        watcher.join()
+        try:
+            process.communicate(given)
+            seconds = time.perf_counter() - began
+        finally:
+            process.kill()
+            process.wait()
+            watcher.join()
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
