@@ -84,7 +84,7 @@ def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a new server on a free port of loopback, durable as PostgreSQL is by default, without autovacuum."""
+    """The URL of a new server on a free port of loopback, set up as PostgreSQL is by default."""
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     programs = binaries.readable(binaries.wheel(), user)
     folder = Path(tempfile.mkdtemp(prefix="ebaysync-bench-"))
@@ -97,7 +97,7 @@ def postgres() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    own = ("-p", port, "-h", "127.0.0.1", "-k", "", "-c", "autovacuum=off", "-c", "max_wal_size=4GB")
+    own = ("-p", port, "-h", "127.0.0.1", "-k", "")
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [programs / "bin/postgres", "-D", folder / "data", *own], stdout=log, stderr=log, **how
