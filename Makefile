@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs docs-reference release lock clean
+.PHONY: demo test lint bench bench-growth bench-counts docs docs-reference release lock clean
 
 demo: $(READY)
 	$(BIN)/ebaysync demo
@@ -12,11 +12,29 @@ test: lint docs
 	$(BIN)/pytest -q -n 4 --dist worksteal
 
 lint: $(READY)
-	$(BIN)/ruff check src tests docs
-	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs benchmarks
+	$(BIN)/ruff format --check src tests docs benchmarks
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Round trips and commits of each command, and whether they are within their bounds.
+bench-counts: $(READY)
+	$(BIN)/pytest -q -s tests/cli/test_round_trips.py
+
+# Speed, memory and WAL beside dlt's and a floor's, into benchmarks/RESULTS.md; half an hour. ROWS="counts wal": those.
+ROWS =
+bench: $(READY) .venv-bench/.ready
+	$(BIN)/python -m benchmarks.run $(if $(ROWS),--rows $(ROWS))
+
+# How cost grows with rows and accounts.
+bench-growth: $(READY)
+	$(BIN)/python -m benchmarks.growth
+
+.venv-bench/.ready: requirements-bench.lock
+	python3 -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
 
 # HTML in build/docs. Warnings are errors.
 docs: $(READY)
@@ -46,6 +64,7 @@ $(READY): requirements-dev.lock pyproject.toml
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra image pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra bench pyproject.toml -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
