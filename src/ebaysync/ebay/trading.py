@@ -48,6 +48,7 @@ PATH = "/ws/api.dll"
 LEVEL = "1379"
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 PAGE = 200
+FULL_AT = 25  # every reported page size is a multiple of it
 
 SITES = {
     "EBAY_US": 0,
@@ -295,6 +296,11 @@ def container(name: str, parent: Mapping[str, Any], element: str) -> dict[str, A
 
 def pagination(page: int, per_page: int) -> tuple[str, Fields]:
     return "Pagination", (("EntriesPerPage", str(per_page)), ("PageNumber", str(page)))
+
+
+def looks_full(records: int) -> bool:
+    """Whether a page may have been cut, given that the answer does not say so."""
+    return records > 0 and records % FULL_AT == 0
 
 
 def record_bytes(reply: Reply) -> tuple[bytes, ...]:

@@ -22,7 +22,8 @@ from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored
 from ebaysync.sync.batch import Batch, Composer, Record
-from ebaysync.sync.sources.calls import TOGETHER, Calls, Streak, ends_all
+from ebaysync.sync.sources.calls import Calls
+from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
 from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import drain
 

@@ -8,12 +8,12 @@ from functools import partial
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
+from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_lists import ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
-from ebaysync.sync.sources.messages import looks_full
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
