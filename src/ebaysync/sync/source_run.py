@@ -18,7 +18,7 @@ from ebaysync.sync.guard import PageGuard, check_filter
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
+from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, read
 from ebaysync.sync.windows import Window, edges
 
 T = TypeVar("T")
@@ -80,9 +80,8 @@ class SourceRun:
         self.guard.expect(window.span, window.width)
         for family_run in self.active:
             family_run.consistency.begin()
-        slices = read(
-            self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead, edges(self.active)
-        )
+        slicing = Slicing(window.span, window.width, edges(self.active), window.first_page, window.ahead)
+        slices = read(self.reader, slicing, self.go_on)
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:

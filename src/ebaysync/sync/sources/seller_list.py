@@ -13,7 +13,7 @@ from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import broken_record
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import id_reader
-from ebaysync.sync.walk import Page, PageReader, Slice, read
+from ebaysync.sync.walk import Page, PageReader, Slice, Slicing, read
 
 # "The value range for each of the time filters must be less than 120 days". Most listings end within 31 days, some
 # kinds within 90: so the first 31 days are cut by their own density, and the rest takes a handful of calls.
@@ -40,7 +40,7 @@ async def by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
 
     now = api.transport.clock.now().replace(microsecond=0)
     reader = PageReader(ask, lambda record: _item_id(record) or record, trading.PAGE)
-    async with aclosing(read(reader, Slice(now, now + FARTHEST_END), NEXT_END)) as slices:
+    async with aclosing(read(reader, Slicing(Slice(now, now + FARTHEST_END), NEXT_END))) as slices:
         async for part in slices:
             broken = [broken_record(document, reason) for document, reason in part.broken]
             yield ScanPage(
