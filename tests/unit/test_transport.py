@@ -20,9 +20,10 @@ from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.body import CHUNK, START
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import Hosts, hosts
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.signature import Signer
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AnswerNotUnderstood,
     ConsentNeeded,
@@ -183,7 +184,7 @@ async def test_with_a_key_an_unsigned_call_that_is_refused_is_signed_and_told_if
     async def find() -> Signer:
         return Signer("jwe", Ed25519PrivateKey.generate())
 
-    api.transport.find_signer = find
+    api.transport.signing.find_signer = find
     refused = b'{"errors":[{"errorId":%d,"message":"x"}]}' % number
     httpx_mock.add_response(status_code=403, content=refused, headers=JSON, is_reusable=True)
     with pytest.raises(SignatureRefused) as caught:

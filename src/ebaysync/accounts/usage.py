@@ -32,7 +32,8 @@ from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.analytics import Report
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
-from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
+from ebaysync.ebay.request import Answer
+from ebaysync.ebay.transport import LONGEST_WAIT, Transport
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.database import Database

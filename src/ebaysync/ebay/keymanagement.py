@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Answered, Count, check
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
 
 QUOTAS = (Quota("key_management", None, r"^/developer/key_management/", r"developer/.*key.?management"),)

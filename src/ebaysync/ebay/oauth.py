@@ -15,8 +15,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Answered, Count, check, decoded
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayError, EbayRejected, KeysetRejected
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset

@@ -20,7 +20,8 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from ebaysync.ebay import json_repair
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.request import Answer, Request
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,

@@ -22,8 +22,8 @@ from typing import Any, Union
 from lxml import etree
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Api, count, refusal, wrong_type
-from ebaysync.ebay.transport import Answer, Request
 from ebaysync.ebay.xml import Document, Path
 from ebaysync.errors import (
     AnswerNotUnderstood,
