@@ -30,8 +30,8 @@ from ebaysync.ops import history, prune, schedule, status
 from ebaysync.ops.prune import Keep
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
-from ebaysync.store.database import Database
 from ebaysync.store.embedded import server as embedded
+from ebaysync.store.database import Database
 from ebaysync.store.migrate import migrate
 
 BUSY = 20  # one run in so many stores something
