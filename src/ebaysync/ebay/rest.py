@@ -139,6 +139,19 @@ class Credentials(Protocol):
     def give_up(self, error: EbaysyncError) -> None: ...
 
 
+@dataclass(frozen=True)
+class RestApi:
+    """What the calls of one of eBay's APIs have in common. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+    `names_marketplace`: the calls have a header with the seller's marketplace. `signed`: sellers in the EU and the UK
+    must sign them."""
+
+    host: Literal["api", "apiz"]
+    headers: tuple[tuple[str, str], ...] = ()
+    scheme: Literal["Bearer", "IAF"] = "Bearer"
+    names_marketplace: bool = False
+    signed: bool = False
+
+
 @dataclass
 class Doubt:
     """Whether the token was already renewed because a call was denied. Shared by the views of an Api."""
@@ -201,28 +214,27 @@ class Api:
 
     async def get(
         self,
-        host: Literal["api", "apiz"],
+        rest_api: RestApi,
         path: str,
         kind: type[T],
         params: Sequence[tuple[str, str]] = (),
         *,
-        headers: Sequence[tuple[str, str]] = (),
-        scheme: str = "Bearer",
         none: T | None = None,
-        signed: bool = False,
         missing: Callable[[T], str | None] | None = None,
     ) -> T:
-        """GET a path. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+        """GET a path.
 
         `none` is the result of a 204, if the API documents that as "there is nothing"; without it a 204 is an error.
-        `signed`: sellers in the EU and the UK must sign this call. `missing` says what an answer lacks; a ListPage
-        knows it by itself. Raises EbayError, SigningKeyMissing, SecretKeyError.
+        `missing` says what an answer lacks; a ListPage knows it by itself. Raises EbayError, SigningKeyMissing,
+        SecretKeyError.
         """
-        url = getattr(self.transport.hosts, host) + path
+        url = getattr(self.transport.hosts, rest_api.host) + path
 
         def make(token: Secret) -> Request:
-            own = (("Authorization", f"{scheme} {token.reveal()}"), ("Accept", "application/json"))
-            return Request("GET", url, tuple(params), (*own, *headers), signed=signed)
+            own = [("Authorization", f"{rest_api.scheme} {token.reveal()}"), ("Accept", "application/json")]
+            if rest_api.names_marketplace:
+                own.append(("X-EBAY-C-MARKETPLACE-ID", self.marketplace_id or "EBAY_US"))
+            return Request("GET", url, tuple(params), (*own, *rest_api.headers), signed=rest_api.signed)
 
         def checked(answer: Answer) -> T:
             if answer.status == 204 and none is not None:

@@ -108,6 +108,14 @@ Fields = Sequence[tuple[str, Union[str, "Fields"]]]
 
 
 @dataclass(frozen=True)
+class Detail:
+    """How much of the records is wanted: eBay's DetailLevel, and the paths of the wanted elements. Empty: all."""
+
+    level: str
+    selected: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Reply:
     """An answer with data. `head` is everything but the records."""
 
@@ -122,16 +130,14 @@ async def call(
     fields: Fields,
     records: Collection[Path] = (),
     *,
-    detail_level: str | None = None,
-    selected: Collection[str] = (),
+    detail: Detail | None = None,
     needed: Collection[str] = (),
 ) -> Reply:
-    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all. Below
-    its root, an answer has at least one of the elements `needed`.
+    """Make a call, such as GetMyMessages. Below its root, an answer has at least one of the elements `needed`.
 
     Raises EbayError, ListMissing; TokenRefused if a new token is refused as well.
     """
-    body = request_body(name, fields, detail_level, selected)
+    body = _request_body(name, fields, detail)
 
     def make(token: Secret) -> Request:
         headers = (
@@ -157,11 +163,11 @@ async def call(
     return reply
 
 
-def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:
+def _request_body(name: str, fields: Fields, detail: Detail | None) -> bytes:
     """The XML document. It asks for English errors, and for warnings about elements that eBay does not know."""
     root = etree.Element(f"{{{NAMESPACE}}}{name}Request", nsmap={None: NAMESPACE})  # type: ignore[dict-item]
-    first: Fields = (("DetailLevel", detail_level),) if detail_level else ()
-    selectors = tuple(("OutputSelector", path) for path in selected)
+    first: Fields = (("DetailLevel", detail.level),) if detail else ()
+    selectors = tuple(("OutputSelector", path) for path in detail.selected) if detail else ()
     _fill(root, (*first, ("ErrorLanguage", "en_US"), *selectors, ("WarningLevel", "High"), *fields))
     return bytes(etree.tostring(root, encoding="utf-8", xml_declaration=True))
 

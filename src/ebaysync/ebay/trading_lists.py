@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.ebay.rest import Api, stamp
-from ebaysync.ebay.trading import PAGE, Fields, call, container, number_of, pagination, record_bytes, text_of
+from ebaysync.ebay.trading import PAGE, Detail, Fields, call, container, number_of, pagination, record_bytes, text_of
 from ebaysync.ebay.xml import Path
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 
@@ -91,8 +91,7 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
         name,
         fields,
         [("ItemArray", "Item")],
-        detail_level="ReturnAll",
-        selected=_OF_A_LISTING,
+        detail=Detail("ReturnAll", _OF_A_LISTING),
         needed=["ItemArray", "PaginationResult"],
     )
     more = text_of(reply.head.get("HasMoreItems")).strip().lower()

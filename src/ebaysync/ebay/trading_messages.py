@@ -9,7 +9,18 @@ from datetime import datetime
 from typing import Any
 
 from ebaysync.ebay.rest import Api, stamp
-from ebaysync.ebay.trading import PAGE, Fields, Reply, call, container, number_of, pagination, record_bytes, text_of
+from ebaysync.ebay.trading import (
+    PAGE,
+    Detail,
+    Fields,
+    Reply,
+    call,
+    container,
+    number_of,
+    pagination,
+    record_bytes,
+    text_of,
+)
 from ebaysync.ebay.xml_repair import trimmed
 from ebaysync.errors import EbayError, PageOutOfRange, XmlBroken
 
@@ -36,7 +47,7 @@ _MESSAGE = ("Messages", "Message")
 async def my_messages_summary(api: Api) -> list[str]:
     """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. "" stands for
     folders without an id, which cannot be asked for. Raises EbayError."""
-    reply = await call(api, NAME, (), detail_level="ReturnSummary", needed=["Summary"])
+    reply = await call(api, NAME, (), detail=Detail("ReturnSummary"), needed=["Summary"])
     folders = container(NAME, reply.head, "Summary").get("FolderSummary") or ()
     ids = [text_of(folder.get("FolderID")).strip() if isinstance(folder, dict) else "" for folder in folders]
     return list(dict.fromkeys([INBOX, SENT, *ids]))
@@ -79,7 +90,7 @@ async def my_messages_bodies(api: Api, ids: Sequence[str]) -> tuple[bytes, ...]:
 async def _call(api: Api, fields: Fields, level: str) -> Reply:
     """Ask for messages. If one breaks the answer, the error has that record alone."""
     try:
-        return await call(api, NAME, fields, [_MESSAGE], detail_level=level, needed=["Messages"])
+        return await call(api, NAME, fields, [_MESSAGE], detail=Detail(level), needed=["Messages"])
     except XmlBroken as error:
         raise trimmed(error) from None
 
