@@ -16,6 +16,7 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
+from ebaysync.ops.history import EventFilter
 from ebaysync.sync.stop import Stop
 
 LONGEST_VALUE = 60
@@ -53,7 +54,7 @@ def events(
     async def work(stop: Stop) -> list[dict[str, Any]]:
         async with session.database() as db:
             chosen = [(await accounts.find(db, name)).id for name in account or ()]
-            return await history.events(db, chosen, family, table, key, start, limit)
+            return await history.events(db, EventFilter(chosen, family, table, key, start), limit)
 
     found = session.go(work)
     if as_json:

@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -52,7 +52,6 @@ async def run_families(
     families: Sequence[Family],
     options: RunOptions,
     stop: Stop,
-    progress: Callable[[Summary], None] = lambda _: None,
 ) -> AsyncGenerator[Summary]:
     """Yields a summary per family. Close it (aclosing) before the database, or its last calls are not counted.
 
@@ -61,7 +60,7 @@ async def run_families(
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
         if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
-        context = RunContext(configured, db, api, account, stop, progress)
+        context = RunContext(configured, db, api, account, stop, options.on_progress)
         async with aclosing(_together(context, by_source(families), options)) as summaries:
             async for summary in summaries:
                 yield summary

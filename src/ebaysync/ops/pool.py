@@ -112,69 +112,63 @@ def exit_code(results: Sequence[AccountResult], stop: Stop, *, several: bool = T
     return 2 if nothing_done and set(codes) <= _SETTINGS else 3
 
 
-async def run_accounts(
-    settings: Settings,
-    db: Database,
-    job: Sequence[AccountJob],
-    jobs: int,
-    stop: Stop,
-    *,
-    verbose: bool = False,
-    quiet: bool = False,
-    on_result: Callable[[AccountResult], None] = lambda _: None,
-) -> list[AccountResult]:
-    """Run each account in a process of its own, at most `jobs` at once.
+class Pool:
+    """Runs accounts, each in a process of its own. They share the forkserver, the parent cgroup and the settings."""
 
-    `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
-    """
-    order = list(job)
-    random.SystemRandom().shuffle(order)
-    slots = asyncio.Semaphore(jobs)
-    pool = _Pool(settings, db, stop, verbose=verbose, quiet=quiet)
-
-    async def one(job: AccountJob) -> AccountResult | None:
-        async with slots:
-            if stop.signum is not None:
-                return None
-            try:
-                result = await _process(pool, job)
-            except Exception as error:  # a bug here must not affect the other accounts
-                log.error("%s: its process failed: %s", job.account.name, type(error).__name__, exc_info=error)
-                result = AccountResult(
-                    job.account.name, error=_process_error(f"{job.account.name}: {type(error).__name__}")
-                )
-            try:
-                await _store_failure(db, job, result)
-            except DatabaseError as error:
-                log.warning("%s: its failure could not be stored: %s", job.account.name, error)
-            on_result(result)
-            return result
-
-    try:
-        results = await asyncio.gather(*(one(job) for job in order))
-    finally:
-        await pool.server.close()
-    return sorted((result for result in results if result), key=lambda result: result.account)
-
-
-class _Pool:
-    """Shared by the processes of all accounts: the forkserver, the parent cgroup and the settings."""
-
-    def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool, quiet: bool) -> None:
+    def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool = False, quiet: bool = False):
         self.stop = stop
         self.memory_mb = settings.account_memory_mb
         self.server = Forkserver(PROGRAM, {name: value for name, value in os.environ.items() if _is_passed_on(name)})
         self.cgroup = cgroup.delegated()
-        self._verbose, self._quiet = verbose, quiet
+        self._db, self._verbose, self._quiet = db, verbose, quiet
         self._environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
         if password := os.environ.get("PGPASSWORD"):
             self._environ["PGPASSWORD"] = password
 
+    async def run(
+        self, jobs: Sequence[AccountJob], at_once: int, on_result: Callable[[AccountResult], None]
+    ) -> list[AccountResult]:
+        """Run every job, `at_once` at the same time. Call this once.
+
+        `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
+        """
+        order = list(jobs)
+        random.SystemRandom().shuffle(order)
+        slots = asyncio.Semaphore(at_once)
+
+        async def one(job: AccountJob) -> AccountResult | None:
+            async with slots:
+                if self.stop.signum is not None:
+                    return None
+                result = await self._result(job)
+                on_result(result)
+                return result
+
+        try:
+            results = await asyncio.gather(*(one(job) for job in order))
+        finally:
+            await self.server.close()
+        return sorted((result for result in results if result), key=lambda result: result.account)
+
     def input(self, job: AccountJob) -> bytes:
         return msgspec.json.encode(ProcessInput(self._environ, job, self._verbose, self._quiet))
 
+    async def _result(self, job: AccountJob) -> AccountResult:
+        try:
+            result = await _process(self, job)
+        except Exception as error:  # a bug here must not affect the other accounts
+            log.error("%s: its process failed: %s", job.account.name, type(error).__name__, exc_info=error)
+            result = AccountResult(
+                job.account.name, error=_process_error(f"{job.account.name}: {type(error).__name__}")
+            )
+        try:
+            await _store_failure(self._db, job, result)
+        except DatabaseError as error:
+            log.warning("%s: its failure could not be stored: %s", job.account.name, error)
+        return result
 
-async def _process(pool: _Pool, job: AccountJob) -> AccountResult:
+
+async def _process(pool: Pool, job: AccountJob) -> AccountResult:
     """Start an account's process, wait for its end and say what it did."""
     result = AccountResult(job.account.name)
     reader = _ResultReader(result)
