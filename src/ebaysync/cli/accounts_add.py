@@ -8,14 +8,13 @@ from typing import Annotated, get_args
 
 import typer
 
-from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Account, Consent, KeysetContext
-from ebaysync.accounts.usage import metered
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.cli.accounts import group
+from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS, Environment
@@ -71,14 +70,12 @@ def add(
         marketplace,
     )
     configured = session.settings
-    keyset, places = configured.keyset(environment), hosts(configured, environment)
+    keyset, addresses = configured.keyset(environment), hosts(configured, environment)
     token = _token()
 
     async def work(stop: Stop) -> Account:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                return await accounts.add(KeysetContext(db, keys, transport, keyset), name, token, stated)
+        async with opened(session, keyset, addresses, stop) as opening:
+            return await accounts.add(opening, name, token, stated)
 
     account = session.go(work)
     if as_json:

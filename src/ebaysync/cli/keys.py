@@ -11,12 +11,11 @@ from rich.table import Column, Table
 from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
-from ebaysync.accounts.usage import metered
 from ebaysync.cli.format import display
+from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.settings import ENVIRONMENTS, Environment
 from ebaysync.sync.stop import Stop
@@ -75,13 +74,11 @@ def create(
     if environment not in get_args(Environment):
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     configured = session.settings
-    keyset, places = configured.keyset(environment), hosts(configured, environment)
+    keyset, addresses = configured.keyset(environment), hosts(configured, environment)
 
     async def work(stop: Stop) -> Key:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                return await signing.create(db, keys, transport, keyset, renew=renew)
+        async with opened(session, keyset, addresses, stop) as opening:
+            return await signing.create(opening.db, opening.vault, opening.transport, keyset, renew=renew)
 
     made = session.go(work)
     if as_json:
