@@ -48,6 +48,7 @@ async def run_accounts(
 
 
 def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
+    """Print the results. Raises typer.Exit with the code unless it is 0."""
     if as_json:
         status = pool.combined([result.status for result in results])
         answer_json({"status": status, "accounts": [result.as_dict() for result in results]})

@@ -86,6 +86,7 @@ def add(
 
 
 def check_name(name: str, environment: str) -> None:
+    """Raises UsageError if there is no such environment, or the name cannot be an account's."""
     if environment not in get_args(Environment):
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     if not name.strip() or not name.isprintable() or len(name) > 100:

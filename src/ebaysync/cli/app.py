@@ -173,7 +173,8 @@ def _options(
 
 
 def main() -> None:
-    """The console script. Exits with the code of INTERFACE: Exit codes."""
+    """The console script. Raises SystemExit with the exit code that an error stands for; OSError if output fails for
+    another reason than a full disk."""
     _settle_in()
     sys.meta_path.insert(0, WhenUsed())
     try:

@@ -111,7 +111,7 @@ def by_source(families: Sequence[Family]) -> list[list[Family]]:
 
 
 def main() -> None:
-    """Run in an account's process, right after the fork."""
+    """Run in an account's process, right after the fork. Raises ConfigError, SystemExit."""
     given = msgspec.json.decode(_first_line(), type=ProcessInput)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "PGPASSWORD" in given.environ:

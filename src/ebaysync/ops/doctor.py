@@ -61,7 +61,7 @@ def failure(check: str, subject: str, error: EbaysyncError) -> Finding:
 
 @contextmanager
 def noting(found: list[Finding], check: str, subject: str) -> Iterator[None]:
-    """Turn an error into a finding. A signal and a lost database still end the command."""
+    """Turn an error into a finding. Raises Interrupted and DatabaseError: they still end the command."""
     try:
         yield
     except (Interrupted, DatabaseError):

@@ -56,7 +56,7 @@ class SourceRun:
             await self.guarded(family_run, work)
 
     async def guarded(self, family_run: FamilyRun, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
-        """Call `work` for one family, like `each`."""
+        """Call `work` for one family. Raises LeaseLost if no family is left, and what else `work` raises."""
         try:
             await work(family_run)
         except LeaseLost as lost:

@@ -23,7 +23,8 @@ LOOK = 15.0  # seconds
 
 
 def watched(db: Database, family_runs: Sequence[FamilyRun], stop: Stop) -> AbstractAsyncContextManager[None]:
-    """Poll for these families, and request `stop` when none of them may go on."""
+    """Poll for these families, and request `stop` when none of them may go on. Raises what the
+    work inside raises."""
     return beside(_poll(db, family_runs, stop))
 
 

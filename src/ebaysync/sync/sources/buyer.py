@@ -21,6 +21,8 @@ NO_PAGE: tuple[ListPage, tuple[BrokenRecord, ...]] = (ListPage((), 0, None), ())
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
+
     async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[ListPage, tuple[BrokenRecord, ...]]]:
         try:
             pages = await trading_lists.my_ebay_buying(api, names, page)

@@ -12,7 +12,7 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def search(api: Api, resource: PostOrderResource) -> Calls:
-    """The search of one resource by creation, and its call by id if it has one."""
+    """The search of one resource by creation, and its call by id if it has one. Reading raises EbayError."""
     listed: set[str | None] = set()  # returns whose summary the search of this run has shown
 
     async def ask(window: Slice, offset: int) -> Page:
