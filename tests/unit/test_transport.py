@@ -230,6 +230,7 @@ async def test_every_shape_of_an_error_is_read(
 
 async def test_an_api_may_have_headers_and_a_scheme_of_its_own(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(json={})
+    api.marketplace_id = "EBAY_DE"
     own = RestApi("api", (("X-Own", "1"),), "IAF", names_marketplace=True)
     found = await api.get(own, "/post-order/v2/return/search", msgspec.Raw)
     assert bytes(found) == b"{}"

@@ -172,6 +172,7 @@ async def store(
     async def work(connection: AsyncConnection) -> Account:
         account = await _upsert(connection, context.keyset.environment, name, owner, stated)
 
+        # Only now: a blob is bound to the account's id, and an account that exists keeps its own.
         def seal(secret: Secret, column: str) -> bytes:
             return context.vault.seal(secret, account.environment, account.id, column)
 

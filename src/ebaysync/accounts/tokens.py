@@ -87,6 +87,7 @@ class Tokens:
     async def renewed(self, refused: Secret) -> Secret:
         """Get a new token after a 401, once, however many requests got one."""
         async with self._lock:
+            # Another request may have renewed it while this one waited for the lock.
             if self._access is None or self._access.token == refused:
                 self._access = await self._obtain(MARGIN, "unauthorized", refused=refused)
             return self._access.token
@@ -99,6 +100,7 @@ class Tokens:
         async with self._lock:
             refused = None
             if force:
+                # Read without the lock: if another process renews the token meanwhile, its new one is taken.
                 row = await self._db.transact(lambda connection: self._row(connection, _READ, force=True))
                 refused = self._opened(row, "access_token")
             self._access = await self._obtain(SOON, self._trigger, refused=refused, force=force)
@@ -117,6 +119,7 @@ class Tokens:
 
         async def work(connection: AsyncConnection) -> Access | EbaysyncError:
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
+            # OF t: the account's row stays free for the commands that disable it or look at it.
             row = await self._row(connection, f"{_READ} FOR UPDATE OF t", force=force)
             token = self._opened(row, "access_token")
             lasts = row.left and row.left > margin and not row.needs_consent
@@ -126,6 +129,7 @@ class Tokens:
 
         async def once() -> Access:
             outcome = await self._db.transact(work)
+            # Raised only now: inside the transaction, it would roll back the log entry.
             if isinstance(outcome, EbaysyncError):
                 raise outcome
             return outcome

@@ -126,6 +126,7 @@ def _pasted() -> str:
             "within five minutes, and press Enter:",
             err=True,
         )
+    # Bounded: a script may send something without a newline.
     line = sys.stdin.buffer.readline(LONGEST_TOKEN)
     if len(line) == LONGEST_TOKEN:
         raise UsageError("the line on standard input is too long for an address or a code")

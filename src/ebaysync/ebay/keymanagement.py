@@ -64,6 +64,7 @@ async def create(transport: Transport, token: Secret) -> SigningKey:
 
     def checked(answer: Answer) -> _Answer:
         created = answer.status == 201
+        # `check` takes every status but 200 for a refusal; a new key comes with a 201.
         found = check(Answer(200, answer.headers, answer.body, request) if created else answer, _Answer, transport)
         Secret(found.private_key)  # the redactor knows it from now on
         return found

@@ -27,6 +27,7 @@ QUOTAS = (
 
 PATH = "/post-order/v2"
 PAGE = 200
+# eBay wants the content type for a GET, too.
 API = RestApi("api", (("Content-Type", "application/json"),), "IAF", names_marketplace=True)
 SLACK = timedelta(seconds=1)  # eBay may round the bounds
 
@@ -169,6 +170,7 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
     page = await api.get(API, path, SearchPage, params)
     for record in page.rows or ():
         created = _created(resource, bytes(record))
+        # One wrong record is enough: no record of another time can come through a filter that works.
         if created and not start - SLACK <= created <= end + SLACK:
             raise AnswerNotUnderstood(
                 f"{path}: a record of {created.isoformat()} came for {stamp(start)} to {stamp(end)}: "

@@ -193,6 +193,7 @@ class Api:
         try:
             return await self.transport.send(make(token), check)
         except Unauthorized:
+            # Once only: if the new token is refused as well, the reason is another one.
             newer = await self.credentials.renewed(token)
         except AccessDenied as error:
             if not is_denied(error) or (newer := await self.settle_doubt(token)) == token:
@@ -206,6 +207,7 @@ class Api:
         credentials raises.
         """
         async with self._doubt.lock:
+            # Inside the lock: another task may have renewed the token while this one waited.
             current = await self.credentials.access_token()
             if not self._doubt.settled and token in (None, current):
                 current = await self.credentials.renewed(current)
@@ -328,7 +330,9 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
     if error_id in SIGNATURE_ERRORS:
         return (SignatureStale if error_id == STALE else SignatureRefused)(message, **facts)
     if answer.status == 403:
+        # Inventory answers so to an expired token, too. `send` renews the token once before it is believed.
         return (ScopeMissing if error_id == INSUFFICIENT_PERMISSIONS else AccessDenied)(message, **facts)
+    # Without a number, a 404 comes from the wrong host or path: it says nothing about a record.
     if answer.status == 404 and has_number:
         return RecordNotFound(message, **facts)
     if has_number and 400 <= answer.status < 500:
@@ -338,6 +342,7 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
 
 def _stated_error(answer: Answer) -> EbayError | None:
     """The error that a 200 states, judged by eBay's number."""
+    # Nearly no answer has one: this spares a second decoding of each page.
     if b'"error' not in answer.body:
         return None
     envelope = _envelope(answer.body)

@@ -49,5 +49,6 @@ class SignedCalls:
     async def _find_key(self) -> Signer | None:
         async with self._looking:
             if not self._signer:
+                # None is an answer, too: an account without a key is looked up once, not at each call.
                 self._signer.append(await self.find_signer() if self.find_signer else None)
         return self._signer[0]

@@ -50,6 +50,7 @@ NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 PAGE = 200
 FULL_AT = 25  # every reported page size is a multiple of it
 
+# Site ids of the header. An unknown marketplace is asked through the site of the US.
 SITES = {
     "EBAY_US": 0,
     "EBAY_CA": 2,
@@ -145,6 +146,7 @@ async def call(
             ("X-EBAY-API-CALL-NAME", name),
             ("X-EBAY-API-SITEID", str(SITES.get(api.marketplace_id or "", 0))),
             ("X-EBAY-API-COMPATIBILITY-LEVEL", LEVEL),
+            # The place of an OAuth token; RequesterCredentials is for tokens of the older kind.
             ("X-EBAY-API-IAF-TOKEN", token.reveal()),
         )
         url = api.transport.hosts.api + PATH
@@ -168,6 +170,7 @@ def _request_body(name: str, fields: Fields, detail: Detail | None) -> bytes:
     root = etree.Element(f"{{{NAMESPACE}}}{name}Request", nsmap={None: NAMESPACE})  # type: ignore[dict-item]
     first: Fields = (("DetailLevel", detail.level),) if detail else ()
     selectors = tuple(("OutputSelector", path) for path in detail.selected) if detail else ()
+    # eBay ignores an element that it does not know, and a misspelt filter with it. Only with High it says so.
     _fill(root, (*first, ("ErrorLanguage", "en_US"), *selectors, ("WarningLevel", "High"), *fields))
     return bytes(etree.tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -185,6 +188,7 @@ def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
     def check(answer: Answer) -> Reply:
         """Raises EbayError: no XML, a status other than 200, or an `Ack` that says failure."""
         if answer.status != 200:
+            # Nearly all refusals come with a 200. The few others may have a document all the same.
             raise _refused(name, answer, refusal(answer, api.transport))
         if not isinstance(answer.fed, Document):
             raise wrong_type(answer, "XML")
@@ -221,6 +225,7 @@ def _judged(name: str, document: Document) -> Reply:
     ack = text_of(document.head.get("Ack")).strip()
     errors = [error for error in document.head.get("Errors") or () if isinstance(error, dict)]
     _warn(name, errors)
+    # Ack and the errors may contradict each other. Then the worse one counts.
     if ack in ("Success", "Warning") and any(map(_is_severe, errors)):
         ack = "PartialFailure"
     if ack in ("Success", "Warning"):
@@ -228,6 +233,7 @@ def _judged(name: str, document: Document) -> Reply:
     if ack not in ("Failure", "PartialFailure"):
         raise AnswerNotUnderstood(f"{name}: the answer's Ack is none that eBay documents", status=200)
     error = _error(name, ack, errors)
+    # Without records it is an error: an empty list would pass for a window without changes.
     if ack == "PartialFailure" and document.records:
         return Reply(document.head, tuple(document.records), error)
     raise error
@@ -242,6 +248,7 @@ def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
 
 def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
     severe = list(filter(_is_severe, errors))
+    # A failure may list warnings before its error.
     first = next(iter(severe or errors), None)
     code = _code(first) if first else None
     if first is None or code is None:

@@ -39,6 +39,7 @@ async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> L
     Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
     """
     name = "GetMyeBaySelling"
+    # By start time, a new listing comes last and shifts no other one to another page.
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
     path = ("ActiveList", "ItemArray", "Item")
     reply = await call(api, name, (("ActiveList", wanted),), [path], needed=["ActiveList"])
@@ -113,6 +114,7 @@ def _list_page(
 ) -> ListPage:
     totals = container.get("PaginationResult")
     pages, entries = (number_of(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
+    # Whether an answer may lack this list was decided by `needed`, so here there is none.
     if not records and totals is None and partial is None and not more:
         pages, entries = 0, 0
     if records:
@@ -125,7 +127,7 @@ def _list_page(
 BUYING = ("BidList", "BestOfferList", "WonList", "LostList")
 SUMMARY = "BuyingSummary"
 _IN_TRANSACTIONS = {"WonList"}
-_WITHOUT_DURATION = {"BidList"}
+_WITHOUT_DURATION = {"BidList"}  # bids are current; eBay documents no DurationInDays for them
 
 
 async def my_ebay_buying(

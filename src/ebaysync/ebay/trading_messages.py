@@ -61,6 +61,7 @@ async def my_messages_headers(
 
     Raises EbayError.
     """
+    # Exactly these names: StartTimeFrom would be ignored, and every message would come.
     span = (("FolderID", folder_id), ("StartTime", stamp(start)), ("EndTime", stamp(end)))
     fields = (*span, pagination(page, per_page))
     try:

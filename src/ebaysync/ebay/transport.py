@@ -59,6 +59,7 @@ T = TypeVar("T")
 if find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment]
 
+# With full jitter, the four waits between them are 7.5 s at most in all, unless eBay asks for more.
 ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds at most before the second attempt, if eBay does not say
 LONGEST_WAIT = 60.0  # a longer Retry-After is left to a later run
@@ -108,9 +109,12 @@ class Transport:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._client = httpx.AsyncClient(
             verify=_trust(self.hosts),
+            # On a redirect, httpx drops Authorization, but not the header that has Trading's token.
             follow_redirects=False,
+            # No proxy and no .netrc of the environment.
             trust_env=False,
             proxy=hosts.proxy.reveal() if hosts.proxy else None,
+            # No limit on the wait for a connection: `_slots` lets in no more requests than there are connections.
             timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
             limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
@@ -226,11 +230,13 @@ class Transport:
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
         signature = await self.signing.headers(request, self.clock.now())
         if self.meter:
+            # Counted before it is sent: eBay counts a call whose answer is lost, too.
             self.meter.admit(request.api, self.share)
         self.calls += 1
         self.spent[request.api] += 1
         started = time.monotonic()
         try:
+            # httpx's timeouts are for a single read: a body that drips in would never end.
             async with asyncio.timeout(request.deadline):
                 answer = await self._once(request, signature)
         except TimeoutError:
@@ -248,6 +254,7 @@ class Transport:
             headers=[*request.headers, *signature],
             content=request.body,
         ) as response:
+            # Before the body is read: that may take a while, and Date is the time when eBay began to answer.
             self.clock.learn(response.headers.get("date"))
             fits = response.status_code == 200 and request.feed_type in response.headers.get("content-type", "").lower()
             if request.feed and fits:
@@ -315,6 +322,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _asked(seconds: float | None, jitter: float) -> float:
+    # Never less than eBay asked for: a call before that time would only be refused again.
     return jitter if seconds is None else seconds + min(jitter, 2.0)
 
 

@@ -24,6 +24,7 @@ from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 def available(row: Row) -> int | None:
     """QuantityAvailable. If eBay leaves it out for a fixed price, Quantity less the sold ones."""
     left: int | None = row["quantity_available"]
+    # eBay's name of an auction, for which it sends no QuantityAvailable.
     if left is not None or row["quantity"] is None or row.get("listing_type") == "Chinese":
         return left
     return int(row["quantity"]) - int(row["quantity_sold"] or 0)

@@ -184,6 +184,7 @@ def keep_personal(stored: bytes, raw: bytes) -> bytes:
     requests, status = (old.get("cancelStatus") or {}).get("cancelRequests"), kept.get("cancelStatus")
     if requests and isinstance(status, dict) and not status.get("cancelRequests"):
         kept = {**kept, "cancelStatus": {**status, "cancelRequests": requests}}
+    # eBay's own bytes if nothing was kept: their digits and the order of fields stay.
     return raw if kept == new else msgspec.json.Encoder(decimal_format="number").encode(kept)
 
 
@@ -245,6 +246,7 @@ def _is_hidden(name: str, before: Any, now: Any, masks: set[str]) -> bool:
         return False
     if not isinstance(now, str):
         return not now
+    # A mask may be made of the letter x.
     if not any(sign.isalnum() and sign not in "xX" for sign in now) or ("*" in now and "*" not in str(before)):
         return True
     return now.strip() in masks or (name not in _PLACES and _has_lost_its_shape(before, now))

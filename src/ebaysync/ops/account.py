@@ -113,6 +113,7 @@ def by_source(families: Sequence[Family]) -> list[list[Family]]:
 def main() -> None:
     """Run in an account's process, right after the fork. Raises ConfigError, SystemExit."""
     given = msgspec.json.decode(_first_line(), type=ProcessInput)
+    # A thread, not a task: a loop that hangs would not notice that the parent is gone.
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "PGPASSWORD" in given.environ:
         # For libpq. /proc/PID/environ shows the environment at the start, not this.
@@ -131,6 +132,7 @@ async def _main(configured: Settings, job: AccountJob) -> None:
     try:
         account = await accounts.by_id(db, job.account.id)
         families = [discover()[name] for name in job.families]
+        # Earlier than the limit, so that the last slice is stored and reported before the process is ended.
         deadline = time.monotonic() + job.time_limit * NO_NEW_SLICE if job.time_limit else None
         options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
         async with aclosing(run_families(configured, db, account, families, options, stop)) as summaries:
@@ -146,6 +148,7 @@ async def _main(configured: Settings, job: AccountJob) -> None:
 def _report(line: dict[str, Any]) -> None:
     data = msgspec.json.encode(line) + b"\n"
     while data:
+        # A pipe may take only a part of the line at once.
         data = data[os.write(RESULTS, data) :]
 
 
@@ -166,6 +169,7 @@ def _first_line() -> bytes:
 def _die_with_parent() -> None:
     while os.read(0, 4096):
         pass
+    # A thread cannot end the process by an exception.
     os._exit(1)
 
 

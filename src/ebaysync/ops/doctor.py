@@ -189,6 +189,7 @@ SELECT current_user AS login, (SELECT bool_and(pg_has_role(relowner, 'USAGE')) F
 async def _host_clock(db: Database) -> Finding:
     before = datetime.now(UTC)
     [row] = await db.rows("SELECT clock_timestamp() AS now")
+    # Half of the query's duration: its clock was read somewhere between.
     return _clock("database", "the database's clock", row.now - before - (datetime.now(UTC) - before) / 2)
 
 

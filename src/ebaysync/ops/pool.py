@@ -123,6 +123,7 @@ class Pool:
         self._db, self._verbose, self._quiet = db, verbose, quiet
         self._environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
         if password := os.environ.get("PGPASSWORD"):
+            # By the pipe, like all settings, and not by the environment, which /proc shows.
             self._environ["PGPASSWORD"] = password
 
     async def run(
@@ -133,6 +134,7 @@ class Pool:
         `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
         """
         order = list(jobs)
+        # A run that is cut short must not leave out the same accounts every time.
         random.SystemRandom().shuffle(order)
         slots = asyncio.Semaphore(at_once)
 
@@ -177,6 +179,7 @@ async def _process(pool: Pool, job: AccountJob) -> AccountResult:
     process = None
     try:
         process = await pool.server.start(ProcessLimits(pool.memory_mb, limit), reader.line)
+        # Before it has its job, so that nothing it starts or allocates escapes the limit.
         group.add(process.pid)
         process.send_job(pool.input(job))
         in_time = await _wait_or_end(process, reader, job, pool.stop)
@@ -200,6 +203,7 @@ async def _process(pool: Pool, job: AccountJob) -> AccountResult:
             process.kill(signal.SIGKILL)
             process.close()
         if pool.cgroup:
+            # It waits until the kernel has removed the processes, so not in the event loop.
             await asyncio.to_thread(group.end)
 
 
@@ -209,6 +213,7 @@ async def _wait_or_end(process: Process, reader: _ResultReader, job: AccountJob,
     try:
         waited: set[asyncio.Future[Any]] = {process.ended, stopping, results_ended}
         await asyncio.wait(waited, timeout=job.time_limit, return_when=asyncio.FIRST_COMPLETED)
+        # Asked before the process is ended below: afterwards it would always be true.
         in_time = process.ended.done() or stopping.done() or results_ended.done()
         if stopping.done():
             await _end(process, stop.signum or signal.SIGTERM, STOP_GRACE)
@@ -279,6 +284,7 @@ async def _store_failure(db: Database, job: AccountJob, result: AccountResult) -
     if result.error is None or job.walk != "live":
         return
     reported = {run["family"] for run in result.runs if run["status"] != "interrupted"}
+    # A process may fail after its last family. Then all of them count as failed.
     for family in set(job.families) - reported or job.families:
         await sync_state.ensure(db, job.account, discover()[family])
         if result.error["code"] not in _SETTINGS:

@@ -26,9 +26,9 @@ from ebaysync.sync.state.sync_state import GLOBAL_CONFIG, SYNC_STATE, mine, upda
 
 LONGEST_MINUTES = LONGEST_BACKOFF / timedelta(minutes=1)  # a family with a longer interval waits for its interval
 EARLY = timedelta(minutes=2)  # run-all may begin a minute before its time
-JITTER = (0.8, 1.2)
+JITTER = (0.8, 1.2)  # families that failed together do not come back together
 UNREACHABLE, FAILED = "unreachable", "failed"  # values of retry_kind
-UNREACHABLE_JITTER = (0.8, 1.0)
+UNREACHABLE_JITTER = (0.8, 1.0)  # at most the interval: eBay's return is to be noticed soon
 WEIGHT = 0.3  # weight of the newest run in the average
 
 
@@ -43,6 +43,7 @@ async def failed(
     for_all = GLOBAL_CONFIG.c.defaults[("families", family.name, "every_minutes")].as_string()
     set_for_all = select(cast(for_all, Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
+    # 20: far beyond the longest wait, and a family that fails for years makes no overflow.
     doubled = every * func.power(2, func.least(own.failures, 20))
     longest = func.greatest(literal(LONGEST_MINUTES, Float), every)
     jitter = SystemRandom().uniform(*(UNREACHABLE_JITTER if unreachable else JITTER))

@@ -80,6 +80,7 @@ class Details:
         size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
+            # When no call may be made any more, the remaining records are stored as listed, all in this batch.
             if start + size < len(keys) and self._may_ask():
                 yield batch, False
                 batch = Batch(pending=self.pending)
@@ -158,6 +159,7 @@ class Details:
 
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
         """Fetch details, and add the records to the batch: with the detail, or as listed if it did not come."""
+        # Before any transaction: none may be open while eBay is asked.
         answers = await self._fetch(list(waiting))
         for key, record in waiting.items():
             answer = answers.get(key)
@@ -223,6 +225,7 @@ class Details:
             self._streak.succeeded()
             found.update({key: answers.get(key) or EbayError("eBay gave no detail of it") for key in keys})
         finally:
+            # An error is progress, too: details that fail for a while must not cost the run its lease.
             self.progressed()
 
 

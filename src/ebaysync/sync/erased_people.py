@@ -22,6 +22,7 @@ async def load(db: Database) -> ErasedPeople:
     [row] = await db.rows("SELECT version FROM ebay_forgotten_salt")
     known = _known.get(db)
     if known is None or known[0] != row.version:
+        # The version comes with the list: since the first query, more people may have been added.
         [row] = await db.rows(_LOAD, head=HEAD_BYTES)
         # The first 8 bytes of each digest, big-endian, sorted by PostgreSQL: one array, searched by bisection.
         heads = array("Q", bytes(row.heads))

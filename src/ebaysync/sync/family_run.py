@@ -174,6 +174,7 @@ class FamilyRun:
             counts, reason = await self.sink.transact(lambda c: work(c, one_by_one=True))
         self.stop_for(reason)
         if move:
+            # After the commit only: a position that was rolled back must not be remembered.
             move.stored()
         self.summary.add(batch, counts)
         self.sink.progressed()

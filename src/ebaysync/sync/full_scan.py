@@ -64,6 +64,7 @@ async def scan(group: SourceRun) -> None:
         # The cursor becomes the time, by eBay's clock, at which the scan began, so that changes during the scan are
         # newer.
         began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
+        # A row may have moved past the reader. Only what two readings miss is missing.
         if is_second or group.options.dry_run or not await _any_missing(group, results):
             break
     for family_run in list(group.active):
@@ -121,6 +122,7 @@ async def _note_parts(family_run: FamilyRun, found: ScanPage) -> None:
         await pending_details.due(writer, [part for part in found.unasked if part not in pending])
 
     await family_run.sink.transact(work)
+    # After the commit: the run's summary says that they are missing.
     details.lacking.update(found.failed, found.unasked)
 
 

@@ -59,6 +59,7 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
     async with AsyncExitStack() as stack:
         held = [one for one in admitted if options.dry_run or await _lease(context, one, options, stack)]
         if held:
+            # Entered after the leases, so it ends before they are given back.
             await stack.enter_async_context(watched(context.db, held, context.stop))
             try:
                 await _read(SourceRun(context, held, options))
@@ -79,6 +80,7 @@ async def _refuse(context: RunContext, family: Family, options: RunOptions) -> t
     summary = Summary(context.account.name, family.name)
     try:
         state = await sync_state.load(context.db, context.account, family)
+        # The third clock, before a window is planned by eBay's or the host's.
         context.api.transport.clock.database_is(state.now)
         family_run = FamilyRun(context, family, state, force=options.force)
         summary = family_run.summary

@@ -50,6 +50,7 @@ class Seen:
 
 
 def digest(key: str) -> bytes:
+    # Two keys of one digest can only keep a record that is gone, never remove one that is there.
     return blake2b(key.encode(), digest_size=8).digest()
 
 

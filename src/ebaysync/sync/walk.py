@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 4
 FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
-PASSES = 12
-COUNT_RETRIES = 3
+PASSES = 12  # forwards and backwards in turn
+COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 MOST_PARTS = 1000  # of one cut; a total may be absurd
@@ -143,6 +143,7 @@ class _Repeats:
         keys = frozenset(map(self._reader.key, page.records))
         if not keys:
             return
+        # Taken out and put in again: the dict is in the order of last use, and the oldest is dropped.
         slices = [known for known in self._slices.pop(keys, ()) if not known.contains(slice_)]
         slices = [*slices, slice_][-4:]
         self._slices[keys] = slices
@@ -182,6 +183,7 @@ class _Query:
         if self.task is None or not self.task.done() or self._checked:
             return None
         self._checked = True
+        # Its error is raised by `answer`, in the order of time.
         return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
     async def answer(self) -> Page | BodyBroken:
@@ -225,6 +227,7 @@ class _Queue:
 
     def put_back(self, slices: Sequence[Slice]) -> None:
         """Read these first: the parts of the slice that was taken last."""
+        # extendleft puts its last element first.
         self._line.extendleft(map(_Query, reversed(slices)))
 
     def cut(self, slice_: Slice, total: int) -> None:
@@ -286,6 +289,7 @@ async def read(
                 records, broken, moving = await _dense(reader, slice_)
                 yield SliceRecords(slice_, records, queue.width, broken, note=page.note, inconsistent=moving)
     finally:
+        # The caller may stop reading at any slice. Nobody else would end the calls that are ahead.
         await queue.close()
 
 

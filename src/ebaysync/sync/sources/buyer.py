@@ -27,6 +27,7 @@ def open_source(api: Api) -> Calls:
         try:
             pages = await trading_lists.my_ebay_buying(api, names, page)
             return {name: (part, ()) for name, part in pages.items()}
+        # One list may be shorter or broken. Asked alone, it does not cost the others their page.
         except (XmlBroken, PageOutOfRange):
             return {name: await alone(name, page) for name in names}
         except ListMissing:

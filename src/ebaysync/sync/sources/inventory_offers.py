@@ -69,6 +69,7 @@ class Offers:
         offset: str | None = "0"
         seen: set[str] = set()
         while offset is not None:
+            # eBay may count pages or records in `offset`. If its `next` leads back, it would never end.
             if offset in seen:
                 raise AnswerNotUnderstood(f"the offers' page {offset} comes a second time")
             seen.add(offset)

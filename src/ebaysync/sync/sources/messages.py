@@ -33,6 +33,7 @@ def open_source(api: Api) -> Calls:
     refused: dict[str, EbayError] = {"": AnswerNotUnderstood("GetMyMessages: a folder has no FolderID")}
 
     async def ask(window: Slice, offset: int) -> Page:
+        # Once in a run: every window would cost another call.
         if not folders:
             folders[:] = await trading_messages.my_messages_summary(api)
         records: dict[str | bytes, bytes] = {}
@@ -55,6 +56,7 @@ def open_source(api: Api) -> Calls:
                 more = True
             partial = partial or page.partial
             records |= found
+        # Some folders that are refused do not stop the others. All of them are an error, not an empty window.
         left_out = [folder for folder in folders if folder in refused]
         if len(left_out) == len(folders):
             raise refused[folders[0]]

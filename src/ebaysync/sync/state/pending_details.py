@@ -56,6 +56,7 @@ async def arrived(writer: Writer, keys: Sequence[str]) -> None:
     if keys:
         own = PENDING_DETAIL.c
         mine = (own.ebay_account_id == writer.account_id, own.api_family == writer.family)
+        # Not deleted: the role that runs may insert and update, but not delete.
         done = {"attempts": 0, "next_at": None, "reason": None}
         await writer.connection.execute(PENDING_DETAIL.update().where(*mine, own.entity_key.in_(keys)).values(done))
 

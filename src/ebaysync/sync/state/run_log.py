@@ -62,6 +62,7 @@ async def end_run(connection: AsyncConnection, run_id: UUID, status: str, summar
     now = func.clock_timestamp()
     await connection.execute(
         WORKER_RUN.update()
+        # Another run may have taken over and closed this row.
         .where(WORKER_RUN.c.id == run_id, WORKER_RUN.c.status == "running")
         .values(status=status, finished_at=now, heartbeat_at=now, summary_json=_json(summary))
     )

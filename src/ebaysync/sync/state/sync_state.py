@@ -177,6 +177,7 @@ def _pause(reason: str | None) -> str:
 async def halted(connection: AsyncConnection, account_id: UUID, family: str, *, force: bool) -> str | None:
     """Why a family of an account may not run, or may not go on; None if it may. `force` ignores that it is disabled."""
     row = (await connection.execute(_permission(account_id, family))).one()
+    # From an outer join: without an account, its columns are NULL.
     if row.is_active is None:
         return "the account was removed"
     if not row.workers_enabled:
