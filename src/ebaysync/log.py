@@ -113,6 +113,7 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _Formatter())
     root = logging.getLogger()
+    # Replaced, not added: this is called again when the settings are known.
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO

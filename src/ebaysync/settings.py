@@ -56,6 +56,7 @@ def _url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
     """Split a URL. Raises ValueError, which says what it must look like."""
     try:
         parts = urlsplit(text)
+        # `port` raises ValueError if it is no number, which only shows when it is read.
         ok = parts.scheme in schemes and parts.port != 0
     except ValueError:
         ok = False

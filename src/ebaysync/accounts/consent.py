@@ -50,6 +50,7 @@ def code_in(pasted: str, state: str) -> Secret:
             "there is no code in this address",
             hint="paste the address of the page that eBay opens next, after the seller has agreed; it has code=… in it",
         )
+    # Otherwise somebody could send the operator a link with a consent of his own.
     if unquote(fields.get("state", "")) != state:
         raise UsageError(
             "this address answers another question than the one just asked (its state differs)",

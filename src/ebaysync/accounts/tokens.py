@@ -178,6 +178,7 @@ class Tokens:
                 await connection.execute(text(_MARK), {"id": self.account.id, "again": CONSENT})
                 return consent_needed(self.account)
             return error
+        # Stored before it is used: if that fails, the old token is still the one that all processes know.
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
         values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id, "client": self._keyset.client_id}
         expires_at: datetime = (await connection.execute(text(_RENEW), values)).scalar_one()

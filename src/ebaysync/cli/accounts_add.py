@@ -71,6 +71,7 @@ def add(
     )
     configured = session.settings
     keyset, addresses = configured.keyset(environment), hosts(configured, environment)
+    # After all checks that need no token, so that nobody pastes it in vain.
     token = _token()
 
     async def work(stop: Stop) -> Account:

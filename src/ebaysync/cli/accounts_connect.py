@@ -87,6 +87,7 @@ def connect(
     state = Secret(secrets.token_urlsafe(24))
     # --json promises one object on standard output. Without it, the URL goes there for a person or a script.
     typer.echo(oauth.consent_page(addresses.auth, keyset, wanted_scopes, state.reveal()), err=as_json)
+    # Between two event loops: waiting for a person would block one, and its signal handlers.
     code = _code(state)
     _answer(name, *session.go(work), wanted_scopes, as_json=as_json)
 

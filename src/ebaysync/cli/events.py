@@ -77,6 +77,7 @@ def _since(word: str) -> datetime:
         raise UsageError(
             f"--since: {word!r} is neither such as 12h nor such as 2026-11-24 or 2026-11-24T12:00"
         ) from None
+    # As the help says; the host's zone would make scripts depend on it.
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

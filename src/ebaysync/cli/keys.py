@@ -51,6 +51,7 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
         for count in done.counts:
             update = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
             typer.echo(f"{count.table}: {update}" + (f", {count.dropped} dropped" if count.dropped else ""))
+    # After the answer was printed: the rows that could be read are rotated.
     if done.first_error:
         unreadable = sum(count.unreadable for count in done.counts)
         raise SecretKeyError(

@@ -210,6 +210,7 @@ async def detail(api: Api, resource: PostOrderResource, key: str, *, listed: boo
 
 
 async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
+    # Quoted as a whole: an id with a slash would lead to another call.
     path = f"{PATH}/{resource.path}/{quote(key, safe='')}"
 
     def missing(record: msgspec.Raw) -> str | None:

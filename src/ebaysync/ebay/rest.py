@@ -85,6 +85,7 @@ class ListPage(Answered, frozen=True):
     total: Count = None
     next: Text = None
     limit: Count = None
+    # No field of eBay's begins with #, so no answer can fill these two.
     broken: tuple[json_repair.Broken, ...] = msgspec.field(default=(), name="#broken")
     partial: EbayError | None = msgspec.field(default=None, name="#partial")
 

@@ -123,6 +123,7 @@ class Transport:
     def counted(self, share: float = 1.0) -> Transport:
         """A view with the same pool, clock and meter and a count of its own, for one of several runs at the same time.
         It may use up to this share of a quota."""
+        # Shallow: pool, clock, gates, slots and signatures are the same objects in all views.
         view = copy.copy(self)
         view.calls, view.spent, view.share = 0, Counter(), share
         return view
@@ -175,6 +176,7 @@ class Transport:
 
     async def _send_in_turn(self, gate: Gate, request: Request, check: Callable[[Answer], T]) -> T:
         gate.check()
+        # The call that was refused was the first attempt of all who wait behind it.
         attempts = ATTEMPTS - 1 if gate.refusal else ATTEMPTS
 
         async def once() -> T:

@@ -27,6 +27,7 @@ def available(row: Row) -> int | None:
     # eBay's name of an auction, for which it sends no QuantityAvailable.
     if left is not None or row["quantity"] is None or row.get("listing_type") == "Chinese":
         return left
+    # Quantity counts the sold ones as well.
     return int(row["quantity"]) - int(row["quantity_sold"] or 0)
 
 
@@ -150,6 +151,7 @@ FAMILY = Family(
     about="listings on sale and their variations",
     source="active_inventory",
     calls="Trading GetMyeBaySelling ActiveList; GetSellerList from 25,000 listings on",
+    # eBay advises not to ask for this list more often than every 30 minutes.
     every_minutes=60,
     costs={"trading.GetMyeBaySelling": 2},
     cursor_type="snapshot",

@@ -120,6 +120,7 @@ def _without(node: Any, named: re.Pattern[str], *, whole: bool, party: bool) -> 
     if isinstance(node, list):
         return [_without(each, named, whole=whole, party=party) for each in node]
     if isinstance(node, str):
+        # An empty string tells nothing, and stays: erased, it would look as if something had been there.
         return ERASED if whole and node else named.sub(ERASED, node)
     return node
 

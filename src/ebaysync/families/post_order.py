@@ -154,6 +154,7 @@ def family(composition: Composition, *, name: str, api: str, about: str, calls: 
         ),
         merge=MergeSpec(needs_stored=lambda row: True, compose=composition.compose),
         normal=normal,
+        # eBay's pages: "not supported in the Sandbox".
         absent_in=frozenset({"sandbox"}),
     )
 

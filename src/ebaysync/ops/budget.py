@@ -112,6 +112,7 @@ class Plan:
             for due in self.entries.values()
             if due.candidate.enabled and due.is_due(self.now) and chosen(due.candidate)
         ]
+        # A family that never ran comes before those of its urgency that did.
         ready.sort(key=lambda due: (due.candidate.urgency, due.at or self.now - timedelta(days=365)))
         spent: dict[Bucket, float] = defaultdict(float)
         taken: set[tuple[UUID, str]] = set()

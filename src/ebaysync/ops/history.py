@@ -85,6 +85,7 @@ def _with_status(query: Select[Any], status: str | None) -> Select[Any]:
     if status is None:
         return query
     if status != "completed":
+        # A literal: for a parameter, PostgreSQL could not know that the partial index fits.
         query = query.where(WORKER_RUN.c.status != literal_column("'completed'"))
     return query.where(WORKER_RUN.c.status == status)
 
@@ -94,6 +95,7 @@ async def log(db: Database, run: str) -> dict[str, Any]:
     digits = run.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise UsageError(f"{run!r} is no run's id, nor the beginning of one", hint="see: ebaysync runs")
+    # A range of ids, which the primary key answers. Compared as texts, all runs would be read.
     first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
     found = await db.rows(_RUN, first=first, last=last)
     if not found:

@@ -60,6 +60,7 @@ class Forkserver:
         self._program, self._environ = program, environ
         self._server: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
+        # Two tasks that find the forkserver gone must not start two.
         self._one_at_a_time = asyncio.Lock()
         self._number = 0
         self._starting: dict[int, asyncio.Future[tuple[int, asyncio.Future[ProcessExit]]]] = {}

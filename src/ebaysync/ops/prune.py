@@ -57,6 +57,7 @@ PAUSE = 0.05  # seconds after a transaction that changed something
 SWEPT_DAYS = max(family.window.sweep.days for family in discover().values() if family.window.sweep)
 """Younger payloads are needed, because the sweep compares with them."""
 
+# Not a session lock: behind PgBouncer, the next transaction may have another session.
 _TURN = "SELECT pg_advisory_xact_lock(1700946298)"  # the next number after the lock of the migrations
 
 

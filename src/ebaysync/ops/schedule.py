@@ -58,6 +58,7 @@ async def due(
 
 async def _plan(connection: AsyncConnection, settings: Settings) -> Plan:
     rows = (await connection.execute(text(_STATES))).all()
+    # In the same transaction, and by the database's clock: hosts may disagree on what is due.
     common = (await connection.execute(text(_COMMON))).one()
     keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
     usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))

@@ -89,6 +89,7 @@ async def succeeded(
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
     """An exponential moving average. The first run sets it."""
+    # A token is renewed for all families of the account, whichever asks first.
     ours = {api: calls for api, calls in spent.items() if not api.startswith("oauth.")}
     if not known:
         return {api: float(calls) for api, calls in ours.items()}

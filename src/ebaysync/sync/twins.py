@@ -41,6 +41,7 @@ def assigned(table: Table, rows: Sequence[Row], known: Mapping[Key, Row]) -> lis
     assert table.twins
     for plain, group in groups.items():
         suffixed = {index: _suffixed(table, table.twins, rows[index]) for index in group}
+        # A record that is stored under its suffix keeps it, whatever else comes.
         free = [index for index in group if suffixed[index] not in known or suffixed[index] == plain]
         first = _first(table.twins, [rows[index] for index in free], known.get(plain))
         for index in group:

@@ -270,10 +270,12 @@ async def read(
                 if not halves:
                     yield SliceRecords(slice_, (), queue.width, ((page.document or b"", page.message),))
             elif page.partial:
+                # The end: no position may pass this slice, so later ones would be read in vain.
                 yield SliceRecords(slice_, page.records, queue.width, page.broken, page.partial, page.note)
                 return
             elif page.lacks(reader.page_size):
                 inconsistent += 1
+                # If eBay's totals are wrong everywhere, halving every slice would cost hundreds of calls.
                 wide = inconsistent > WIDELY_INCONSISTENT
                 for share, part in [(slice_, page)] if wide else await _narrowed(reader, slice_, page):
                     reason = _inconsistency(reader, share, part)
@@ -330,6 +332,7 @@ async def _narrowed(reader: PageReader, slice_: Slice, page: Page) -> list[tuple
     return [
         each
         for half, is_good in zip(halves, good, strict=True)
+        # In order of time: positions are committed one after the other.
         for each in ([half] if is_good else await _narrowed(reader, *half))
     ]
 

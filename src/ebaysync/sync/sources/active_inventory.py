@@ -22,6 +22,7 @@ def open_source(api: Api) -> Calls:
 
     async def ask(page: int, size: int) -> trading_lists.ListPage:
         found = await trading_lists.my_ebay_selling_active(api, page, size)
+        # At the cap eBay says 25,000, however many there are, and repeats the last page for every later one.
         if (found.entries or 0) >= trading_lists.ACTIVE_CAP:
             raise _TooMany
         return found

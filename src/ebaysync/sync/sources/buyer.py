@@ -56,13 +56,13 @@ def open_source(api: Api) -> Calls:
         page = 1
         while lists:
             pages = await lists_of(lists, page)
-            lists = [name for name, (part, some) in pages.items() if has_more(page, part, len(some), found[name])]
+            lists = [name for name, (part, some) in pages.items() if _has_more(page, part, len(some), found[name])]
             for name, (part, some) in pages.items():
                 found[name] += part.records
                 broken += some
                 counts[name] += max(len(part.records), part.length) + len(some)
                 incomplete = incomplete or part.partial
-                inconsistent = inconsistent or is_short(name, part.entries, counts[name], name in lists)
+                inconsistent = inconsistent or _is_short(name, part.entries, counts[name], name in lists)
             page += 1
         yield {
             "buyer": ScanPage(
@@ -70,15 +70,17 @@ def open_source(api: Api) -> Calls:
             )
         }
 
-    def is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
-        """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
-        if goes_on or came >= (entries or 0):
-            return None
-        return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
-
-    def has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
-        if part.pages is not None:
-            return page < part.pages
-        return looks_full(part.length + broken) and not set(part.records) <= set(before)
-
     return Calls(scan=scan)
+
+
+def _is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
+    """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
+    if goes_on or came >= (entries or 0):
+        return None
+    return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
+
+
+def _has_more(page: int, part: ListPage, broken: int, before: Sequence[bytes]) -> bool:
+    if part.pages is not None:
+        return page < part.pages
+    return looks_full(part.length + broken) and not set(part.records) <= set(before)

@@ -43,6 +43,7 @@ def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[
 
 def id_reader(field: str) -> Callable[[bytes], str | None]:
     """A function that reads a record's id from this field; None if there is no readable one."""
+    # A struct of one field: everything else of the record is skipped, not built.
     decoder = msgspec.json.Decoder(msgspec.defstruct("WithId", [("id", str, msgspec.field(name=field))]))
 
     def read(record: bytes) -> str | None:

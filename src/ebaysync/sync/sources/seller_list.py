@@ -38,6 +38,7 @@ async def by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
         total = page.entries if page.entries is not None else offset + len(page.records)
         return Page(total, page.records, more=bool(page.more), partial=page.partial)
 
+    # Slices are cut on whole seconds, so the span must begin on one.
     now = api.transport.clock.now().replace(microsecond=0)
     reader = PageReader(ask, lambda record: _item_id(record) or record, trading.PAGE)
     async with aclosing(read(reader, Slicing(Slice(now, now + FARTHEST_END), NEXT_END))) as slices:

@@ -105,6 +105,7 @@ def update(account_id: UUID, family: str) -> Update:
 
 async def load(db: Database, account: Account, family: Family) -> State:
     """The state of a family; one that never ran has no cursor. Raises DatabaseError if a stored cursor is no time."""
+    # The configuration has one row, so there is one for a family that never ran, too.
     row_of_family = GLOBAL_CONFIG.outerjoin(SYNC_STATE, mine(account.id, family.name))
     [row] = await db.rows(
         select(
