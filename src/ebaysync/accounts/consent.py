@@ -93,7 +93,7 @@ async def connect(context: KeysetContext, name: str, code: Secret, stated: Conse
     exchanged, the consent is kept for `resume`.
     """
     consented = await _exchanged(context.transport, context.keyset, name, code)
-    # By eBay's clock, which its answer has just shown: the consent's life counts from there.
+    # The time by eBay's clock, which its answer has just shown: the consent's life counts from there.
     asked_at = context.transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
     tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)

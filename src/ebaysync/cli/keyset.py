@@ -17,7 +17,7 @@ from ebaysync.sync.stop import Stop
 
 @asynccontextmanager
 async def opened(session: Session, keyset: Keyset, addresses: Hosts, stop: Stop) -> AsyncIterator[KeysetContext]:
-    """What a keyset's calls need; they are counted. Raises ConfigError, SecretKeyError, DatabaseError."""
+    """Open what a keyset's calls need, and count them. Raises ConfigError, SecretKeyError, DatabaseError."""
     async with session.database() as db, Transport(addresses, sleep=stop.sleep) as transport:
         keys = vault.load(session.settings, may_create=not await accounts.has_tokens(db))
         async with metered(db, keys, keyset, transport):

@@ -142,7 +142,7 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True)
 class RestApi:
-    """What the calls of one of eBay's APIs have in common. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+    """The common part of the calls of one of eBay's APIs. `scheme` is "IAF" for Post-Order, which refuses Bearer.
     `names_marketplace`: the calls have a header with the seller's marketplace. `signed`: sellers in the EU and the UK
     must sign them."""
 

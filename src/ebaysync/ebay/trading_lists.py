@@ -39,7 +39,7 @@ async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> L
     Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
     """
     name = "GetMyeBaySelling"
-    # By start time, a new listing comes last and shifts no other one to another page.
+    # Sorted by start time, a new listing comes last and shifts no other one to another page.
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
     path = ("ActiveList", "ItemArray", "Item")
     reply = await call(api, name, (("ActiveList", wanted),), [path], needed=["ActiveList"])

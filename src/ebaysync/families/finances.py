@@ -68,7 +68,7 @@ def of_type(kind: str) -> Callable[[bytes], bool]:
 
 TWINS = Twins("transaction_id", always=("transaction_date", "booking_entry"))
 AMOUNT = (
-    # Of a SALE: what is left after fees. totalFeeBasisAmount has the sum before them.
+    # The amount of a SALE is what is left after fees. totalFeeBasisAmount has the sum before them.
     Column("amount", NUMERIC, "amount.value", derived=signed("amount")),
     Column("amount_currency", path="amount.currency"),
     Column("amount_converted_from", NUMERIC, "amount.convertedFromValue", derived=signed("amount_converted_from")),

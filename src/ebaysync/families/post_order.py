@@ -85,7 +85,7 @@ class Composition:
         known, earlier = _stored(versions.stored)
         listed = {self.listed: msgspec.Raw(versions.listed)} if versions.listed else {}
         answer = self._answer(versions.detail) if versions.detail else {}
-        # Of parts with one name the last one counts: what came now replaces what is stored.
+        # The last part with a name counts: what came now replaces what is stored.
         everything = {**earlier, **known, **listed, **answer}
         aside = self._aside(known, earlier, listed, answer) & everything.keys()
         document: dict[str, Any] = {name: raw for name, raw in everything.items() if name not in aside}

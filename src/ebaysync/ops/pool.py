@@ -123,7 +123,7 @@ class Pool:
         self._db, self._verbose, self._quiet = db, verbose, quiet
         self._environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
         if password := os.environ.get("PGPASSWORD"):
-            # By the pipe, like all settings, and not by the environment, which /proc shows.
+            # It goes through the pipe, like all settings, and not into the environment, which /proc shows.
             self._environ["PGPASSWORD"] = password
 
     async def run(

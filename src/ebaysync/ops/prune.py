@@ -293,7 +293,7 @@ def _persons(keep: Keep) -> list[tuple[str, Aged]]:
 
 
 async def _walk_blocks(db: Database, aged: Aged, change: Callable[..., Any]) -> AsyncIterator[int]:
-    # What is written meanwhile is left for the next night.
+    # Rows that are written meanwhile are left for the next night.
     end = await db.transact(lambda connection: age.blocks(connection, aged.table))
     for start in range(0, end, BLOCKS):
 

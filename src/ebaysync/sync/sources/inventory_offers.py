@@ -86,7 +86,7 @@ class Offers:
 
 @dataclass
 class _Found:
-    """What the SKUs' calls brought; `parts` are the SKUs whose offers are complete."""
+    """The answers of the SKUs' calls; `parts` are the SKUs whose offers are complete."""
 
     records: list[bytes] = field(default_factory=list)
     broken: list[BrokenRecord] = field(default_factory=list)
