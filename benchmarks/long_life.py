@@ -27,6 +27,7 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops import history, prune, schedule, status
+from ebaysync.ops.history import EventFilter
 from ebaysync.ops.prune import Keep
 from ebaysync.ops.signals import Stop
 from ebaysync.settings import Settings
@@ -167,11 +168,11 @@ async def ask(url: str) -> None:
     await timed("runs --account A --status error", lambda: history.runs(db, one, None, "error", 20))
     await timed("runs --family orders", lambda: history.runs(db, [], "orders", None, 20))
     await timed("logs RUN", lambda: history.log(db, runs[0]["run_id"][:10]))
-    events = await timed("events", lambda: history.events(db, [], None, None, None, None, 20))
-    await timed("events --key K", lambda: history.events(db, [], None, None, events[0]["key"], None, 20))
-    await timed("events --key (none)", lambda: history.events(db, [], None, None, str(uuid4()), None, 20))
-    await timed("events --account A", lambda: history.events(db, one, None, None, None, None, 20))
-    await timed("events --family payouts", lambda: history.events(db, [], "payouts", None, None, None, 20))
+    events = await timed("events", lambda: history.events(db, EventFilter(), 20))
+    await timed("events --key K", lambda: history.events(db, EventFilter(key=events[0]["key"]), 20))
+    await timed("events --key (none)", lambda: history.events(db, EventFilter(key=str(uuid4())), 20))
+    await timed("events --account A", lambda: history.events(db, EventFilter(one), 20))
+    await timed("events --family payouts", lambda: history.events(db, EventFilter(family="payouts"), 20))
     await timed("prune --dry-run", lambda: prune.counted(db, Keep(90, 30)), 1)
     done = await timed("prune of one day", lambda: prune.pruned(db, Keep(90, 30), Stop()), 1)
     print(f"    {done}")

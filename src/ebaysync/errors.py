@@ -51,6 +51,7 @@ from typing import ClassVar
 
 from ebaysync.log import redact
 
+# Control characters but the line feed, and lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

@@ -66,6 +66,7 @@ def _spellings(value: str) -> set[str]:
 
 def redact(text: str) -> str:
     """Replace every known secret, in every spelling that a library may print: plain, URL-quoted, JSON."""
+    # The longest first: a secret may be a part of a longer one, such as a token of its header.
     for value in sorted(_known, key=len, reverse=True):
         for spelling in _spellings(value):
             if spelling in text:
@@ -85,6 +86,7 @@ class _Formatter(logging.Formatter):
         """Formats an exception as its type and place only: its text may quote a record."""
         message = record.getMessage()
         if not record.name.startswith("ebaysync"):
+            # PostgreSQL quotes rows in DETAIL and CONTEXT, which stand on the lines after the first.
             message = message.partition("\n")[0]
         if record.exc_info and record.exc_info[0]:
             kind, _, place = record.exc_info
@@ -112,6 +114,7 @@ def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", st
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _Formatter())
     root = logging.getLogger()
+    # Replaced, not added: this is called again when the settings are known.
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO

@@ -56,6 +56,7 @@ def _url(text: str, schemes: tuple[str, ...], must: str) -> SplitResult:
     """Split a URL. Raises ValueError, which says what it must look like."""
     try:
         parts = urlsplit(text)
+        # `port` raises ValueError if it is no number, which only shows when it is read.
         ok = parts.scheme in schemes and parts.port != 0
     except ValueError:
         ok = False
@@ -254,6 +255,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
     values: dict[str, Any] = {}
     for f in fields(Settings):
         name = f.metadata["name"]
+        # An empty variable hides the file's value: that is how to unset it for one command.
         text = environ[name] if name in environ else from_file.get(name)
         if not text:
             continue
@@ -272,6 +274,7 @@ def _read_env_file(named: str | None) -> dict[str, str | None]:
     path = _path(named) if named else Path(".env")
     try:
         with open_private(path, secret_where=_holds_secret) as text:
+            # A secret may contain a dollar sign.
             return dotenv_values(stream=text, interpolate=False)
     except FileNotFoundError:
         if named:
@@ -304,6 +307,7 @@ def open_private(path: Path, secret_where: Callable[[str], bool] = lambda _: Tru
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise ConfigError(f"{path} is not a regular file")
+        # Bounded: somebody may have named a huge file.
         text = file.read(1_000_000)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and path.resolve().is_relative_to(Path(credentials).resolve()):

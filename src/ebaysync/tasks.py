@@ -27,6 +27,7 @@ async def drain(queue: deque[T], work: Callable[[T], Awaitable[None]], at_once: 
 
     async def take() -> None:
         while queue and go_on():
+            # Taken before the first await, so that no other task gets the same entry.
             await work(queue.popleft())
 
     await gather(take() for _ in range(min(at_once, len(queue))))
@@ -36,6 +37,7 @@ async def cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they have ended. Their errors are dropped."""
     for task in tasks:
         task.cancel()
+    # Without return_exceptions, gather would leave at the first error while others still run.
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -47,5 +49,6 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+        # `cancel` only asks for the end. Without a wait, the task could outlive the block and its connections.
         with suppress(asyncio.CancelledError):
             await task

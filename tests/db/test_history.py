@@ -15,6 +15,7 @@ from ebaysync.accounts import accounts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.ops import history, schedule, status
+from ebaysync.ops.history import EventFilter
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 
@@ -101,12 +102,14 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[Any]]] = {
     "failed runs": lambda db: history.runs(db, [], None, "error", 20),
     "failed runs of an account": lambda db: _of_account(db, "orders", "error"),
     "logs": lambda db: _log(db),
-    "events": lambda db: history.events(db, [], None, None, None, None, 20),
-    "events since": lambda db: history.events(db, [], None, None, None, WHEN, 20),
+    "events": lambda db: history.events(db, EventFilter(), 20),
+    "events since": lambda db: history.events(db, EventFilter(since=WHEN), 20),
     "events of an account": lambda db: _events(db),
-    "events of a table without any": lambda db: history.events(db, [], "buyer", None, None, None, 20),
-    "events of a record": lambda db: history.events(db, [], None, None, "77", WHEN, 20),
-    "events of no record": lambda db: history.events(db, [], "orders", "ebay_orders", "nothing", None, 20),
+    "events of a table without any": lambda db: history.events(db, EventFilter(family="buyer"), 20),
+    "events of a record": lambda db: history.events(db, EventFilter(key="77", since=WHEN), 20),
+    "events of no record": lambda db: history.events(
+        db, EventFilter(family="orders", table="ebay_orders", key="nothing"), 20
+    ),
 }
 
 
@@ -123,7 +126,7 @@ async def _log(db: Database) -> Any:
 
 
 async def _events(db: Database) -> Any:
-    return await history.events(db, await _account(db), None, None, None, None, 20)
+    return await history.events(db, EventFilter(await _account(db)), 20)
 
 
 async def test_no_question_scans_the_history(past: None, database_url: str) -> None:
@@ -148,12 +151,12 @@ async def test_runs_and_events_come_newest_first_and_as_asked(past: None, db: Da
     assert [run["run_id"] for run in runs] == [row[0] for row in expected]
     assert await history.runs(db, [], "payouts", None, 7) == []
     assert {run["status"] for run in await history.runs(db, [], "orders", "completed", 20)} == {"completed"}
-    events = await history.events(db, one, "returns", None, None, None, 5)
+    events = await history.events(db, EventFilter(one, family="returns"), 5)
     assert [event["observed_at"] for event in events] == sorted((e["observed_at"] for e in events), reverse=True)
     assert {(event["account"], event["table"]) for event in events} == {("a", "ebay_returns")}
     since = datetime.fromisoformat(events[2]["observed_at"])
-    assert len(await history.events(db, one, "returns", None, None, since, 5)) == 3
-    assert [event["key"] for event in await history.events(db, [], None, None, "77", None, 5)] == ["77"]
+    assert len(await history.events(db, EventFilter(one, family="returns", since=since), 5)) == 3
+    assert [event["key"] for event in await history.events(db, EventFilter(key="77"), 5)] == ["77"]
 
 
 async def test_a_run_is_found_by_the_beginning_of_its_id(past: None, db: Database) -> None:

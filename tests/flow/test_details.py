@@ -11,7 +11,7 @@ import pytest
 from ebaysync.rechecks import DETAIL_LONGEST
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sync.details import BATCH
-from ebaysync.sync.sources.calls import FAILURES_IN_A_ROW
+from ebaysync.sync.sources.streak import FAILURES_IN_A_ROW
 from ebaysync.sync.state.pending_details import wait
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

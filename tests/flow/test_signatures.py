@@ -82,7 +82,7 @@ async def test_a_retry_is_signed_again(bench: Callable[..., Any]) -> None:
         return Stale()
 
     async with open_api(found.settings, found.db, account, "run", found.sleep) as (api, _):
-        api.transport.find_signer = find
+        api.transport.signing.find_signer = find
         await _ask(api)
     assert len(made) == 2
     asked = [entry.status for entry in found.sim.journal if "finances" in entry.path]

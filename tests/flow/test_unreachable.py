@@ -14,8 +14,9 @@ import pytest
 from ebaysync.accounts.tokens import open_api
 from ebaysync.ebay import identity
 from ebaysync.ebay.hosts import Hosts
+from ebaysync.ebay.request import Request
 from ebaysync.ebay.rest import check
-from ebaysync.ebay.transport import Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AnswerNotUnderstood,
     CertificateInvalid,

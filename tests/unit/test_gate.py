@@ -11,8 +11,9 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from ebaysync.ebay.hosts import Hosts
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import check
-from ebaysync.ebay.transport import ATTEMPTS, IN_FLIGHT, Answer, Request, Transport
+from ebaysync.ebay.transport import ATTEMPTS, IN_FLIGHT, Transport
 from ebaysync.errors import EbayBusy, EbayError, QuotaSpent, RateLimited
 from ebaysync.tasks import cancel
 

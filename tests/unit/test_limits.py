@@ -18,7 +18,8 @@ import pytest
 from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.limits import ApiCount, Usage, api_of, api_of_report, quota_day, resets_at, usable_share
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.request import Answer, Request
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import EbayError, QuotaSpent
 from ebaysync.families import discover
 from ebaysync.log import Secret

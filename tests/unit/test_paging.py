@@ -11,7 +11,7 @@ import pytest
 
 from ebaysync.ebay.rest import Api, stamp
 from ebaysync.sync.sources import discover
-from ebaysync.sync.walk import PageReader, Slice, read
+from ebaysync.sync.walk import PageReader, Slice, Slicing, read
 
 START = datetime(2026, 8, 1, tzinfo=UTC)
 SPAN = Slice(START, START + timedelta(days=90))
@@ -67,7 +67,7 @@ async def everything(source: str, lists: Lists) -> set[str]:
     def key(record: bytes) -> str:
         return str(msgspec.json.decode(record)[lists.key])
 
-    portions = read(PageReader(calls.ask, key, calls.page_size), SPAN, timedelta(days=90))
+    portions = read(PageReader(calls.ask, key, calls.page_size), Slicing(SPAN, timedelta(days=90)))
     return {key(record) async for portion in portions for record in portion.records}
 
 

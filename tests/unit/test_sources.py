@@ -21,7 +21,7 @@ from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources import discover, open_source
-from ebaysync.sync.walk import PageReader, Slice, SliceRecords, read
+from ebaysync.sync.walk import PageReader, Slice, SliceRecords, Slicing, read
 
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -234,7 +234,7 @@ async def searched(api: Api) -> set[str]:
     ask = discover()["cases"](api).ask
     assert ask
     span, found = Slice(NOON - timedelta(days=90), NOON), list[SliceRecords]()
-    async for portion in read(PageReader(ask, case_id, 200), span, timedelta(days=90)):
+    async for portion in read(PageReader(ask, case_id, 200), Slicing(span, timedelta(days=90))):
         found.append(portion)
     return {case_id(record) for portion in found for record in portion.records}
 
@@ -410,7 +410,7 @@ async def test_a_folder_that_is_refused_is_noted_and_the_others_are_read(api: Ap
     httpx_mock.add_callback(mailbox({"3": REFUSED}, folders("3", "7")), is_reusable=True)
     reader = PageReader(discover()["messages"](api).ask, lambda record: record, 200)  # type: ignore[arg-type]
     span = Slice(NOON - timedelta(days=2), NOON)
-    slices = [found async for found in read(reader, span, timedelta(days=1), ahead=1)]
+    slices = [found async for found in read(reader, Slicing(span, timedelta(days=1), ahead=1))]
     assert [found.slice.end for found in slices][-1] == NOON
     for found in slices:
         assert re.findall(r"m\d", str(found.records)) == ["m0", "m1", "m7"]

@@ -20,9 +20,10 @@ from ebaysync.ebay import fulfillment, oauth
 from ebaysync.ebay.body import CHUNK, START
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import Hosts, hosts
-from ebaysync.ebay.rest import Api
+from ebaysync.ebay.request import Answer, Request
+from ebaysync.ebay.rest import Api, RestApi
 from ebaysync.ebay.signature import Signer
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AnswerNotUnderstood,
     ConsentNeeded,
@@ -183,7 +184,7 @@ async def test_with_a_key_an_unsigned_call_that_is_refused_is_signed_and_told_if
     async def find() -> Signer:
         return Signer("jwe", Ed25519PrivateKey.generate())
 
-    api.transport.find_signer = find
+    api.transport.signing.find_signer = find
     refused = b'{"errors":[{"errorId":%d,"message":"x"}]}' % number
     httpx_mock.add_response(status_code=403, content=refused, headers=JSON, is_reusable=True)
     with pytest.raises(SignatureRefused) as caught:
@@ -229,20 +230,21 @@ async def test_every_shape_of_an_error_is_read(
 
 async def test_an_api_may_have_headers_and_a_scheme_of_its_own(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(json={})
-    path = "/post-order/v2/return/search"
-    found = await api.get("api", path, msgspec.Raw, headers=[("X-EBAY-C-MARKETPLACE-ID", "EBAY_DE")], scheme="IAF")
+    api.marketplace_id = "EBAY_DE"
+    own = RestApi("api", (("X-Own", "1"),), "IAF", names_marketplace=True)
+    found = await api.get(own, "/post-order/v2/return/search", msgspec.Raw)
     assert bytes(found) == b"{}"
     [request] = httpx_mock.get_requests()
     assert request.headers["authorization"] == "IAF token-1"
-    assert request.headers["x-ebay-c-marketplace-id"] == "EBAY_DE"
+    assert (request.headers["x-own"], request.headers["x-ebay-c-marketplace-id"]) == ("1", "EBAY_DE")
 
 
 async def test_a_204_is_nothing_only_where_the_caller_says_so(api: Api, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(status_code=204, is_reusable=True)
     nothing = fulfillment.OrdersPage(total=0, orders=[])
-    assert await api.get("api", "/x", fulfillment.OrdersPage, none=nothing) is nothing
+    assert await api.get(RestApi("api"), "/x", fulfillment.OrdersPage, none=nothing) is nothing
     with pytest.raises(AnswerNotUnderstood):
-        await api.get("api", "/x", fulfillment.OrdersPage)
+        await api.get(RestApi("api"), "/x", fulfillment.OrdersPage)
 
 
 @pytest.mark.parametrize(

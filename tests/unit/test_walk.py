@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood
-from ebaysync.sync.walk import FilterIgnored, Page, PageReader, Slice, SliceRecords, read
+from ebaysync.sync.walk import FilterIgnored, Page, PageReader, Slice, SliceRecords, Slicing, read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ class Index:
 
 
 async def everything(index: Index, span: Slice, clamp: timedelta = DAY) -> list[SliceRecords]:
-    return [portion async for portion in read(index.source, span, clamp)]
+    return [portion async for portion in read(index.source, Slicing(span, clamp))]
 
 
 def keys(portions: list[SliceRecords]) -> set[str]:
@@ -139,7 +139,7 @@ async def test_a_count_that_no_window_fulfils_is_delivered_as_inconsistent(said:
         calls += 1
         return Page(said, tuple(str(n).encode() for n in range(sent)), more=False)
 
-    [found] = [each async for each in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    [found] = [each async for each in read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + DAY), DAY))]
     assert found.inconsistent
     assert found.inconsistent.startswith(f"eBay counts {said} records")
     assert (found.slice, len(found.records), calls) == (Slice(START, START + DAY), sent, 5)
@@ -153,7 +153,7 @@ async def test_a_record_that_is_counted_and_never_sent_leaves_all_but_its_minute
         found = tuple(key for key, at in rows.items() if window.start <= at <= window.end)
         return Page(len(found) + (window.start <= hidden <= window.end), found, more=False)
 
-    found = [each async for each in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    found = [each async for each in read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + DAY), DAY))]
     assert {record for each in found for record in each.records} == set(rows)
     assert [each.slice.end for each in found] == sorted(each.slice.end for each in found)
     [odd] = [each.slice for each in found if each.inconsistent]
@@ -170,7 +170,7 @@ async def test_a_filter_that_does_nothing_is_proven_by_a_handful_of_answers() ->
         return Page(25, tuple(str(n).encode() for n in range(20)), more=True)
 
     with pytest.raises(FilterIgnored, match="same 20 records"):
-        async for _ in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY):
+        async for _ in read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + DAY), DAY)):
             pass
     assert calls <= 8
 
@@ -188,7 +188,7 @@ async def test_a_count_that_is_wrong_once_is_asked_again() -> None:
         return answers.pop(0)
 
     source = PageReader(ask, lambda record: record, 20)
-    portions = [p async for p in read(source, Slice(START, START + DAY), DAY)]
+    portions = [p async for p in read(source, Slicing(Slice(START, START + DAY), DAY))]
     assert keys(portions) == {"a", "b"}
 
 
@@ -196,7 +196,7 @@ async def test_more_rows_than_the_count_says_are_all_taken() -> None:
     async def ask(window: Slice, offset: int) -> Page:
         return Page(1, (b"a", b"b"), more=False)
 
-    portions = [p async for p in read(PageReader(ask, lambda r: r, 20), Slice(START, START + DAY), DAY)]
+    portions = [p async for p in read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + DAY), DAY))]
     assert keys(portions) == {"a", "b"}
 
 
@@ -211,7 +211,7 @@ async def test_slices_grow_again_after_a_busy_time() -> None:
 async def test_the_walk_stops_between_slices_when_it_is_told_to() -> None:
     index = Index({})
     seen: list[SliceRecords] = []
-    walk = read(index.source, Slice(START, START + 30 * DAY), DAY, go_on=lambda: len(seen) < 5)
+    walk = read(index.source, Slicing(Slice(START, START + 30 * DAY), DAY), go_on=lambda: len(seen) < 5)
     async for portion in walk:
         seen.append(portion)  # noqa: PERF401 - the walk looks at it meanwhile
     assert len(seen) == 5
@@ -224,7 +224,7 @@ async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None
             raise AnswerNotUnderstood("no")
         return Page(0, (), more=False)
 
-    walk = read(PageReader(ask, lambda r: r, 20), Slice(START, START + 9 * DAY), DAY)
+    walk = read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + 9 * DAY), DAY))
     seen = [await anext(walk) for _ in range(3)]
     assert seen[-1].slice.end == START + 3 * DAY
     with pytest.raises(AnswerNotUnderstood):
@@ -234,7 +234,7 @@ async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None
 async def test_an_answer_that_is_known_already_is_not_asked_for_again() -> None:
     index = Index({})
     known = Page(1, (b"x",), more=False)
-    portions = [p async for p in read(index.source, Slice(START, START + 2 * DAY), DAY, known=known)]
+    portions = [p async for p in read(index.source, Slicing(Slice(START, START + 2 * DAY), DAY, first_page=known))]
     assert keys(portions) == {"x"}
     assert len(index.asked) == 1
 
@@ -248,7 +248,7 @@ async def test_broken_records_count_as_come_and_are_handed_on_with_the_note() ->
     async def ask(window: Slice, offset: int) -> Page:
         return page_of(5, 3, 2, "a folder is left out")
 
-    [portion] = [each async for each in read(PageReader(ask, bytes, 5), Slice(START, START + DAY), DAY)]
+    [portion] = [each async for each in read(PageReader(ask, bytes, 5), Slicing(Slice(START, START + DAY), DAY))]
     assert (len(portion.records), [reason for _, reason in portion.broken]) == (3, ["reason", "reason"])
     assert (portion.note, portion.partial) == ("a folder is left out", None)
 
@@ -265,9 +265,8 @@ async def test_broken_records_of_one_second_are_read_page_by_page_with_the_other
         broken = tuple((row, "odd") for row in some if row.endswith(b"7"))
         return Page(25, good, more=offset + 10 < 25, broken=broken)
 
-    [portion] = [
-        each async for each in read(PageReader(ask, bytes, 10), Slice(START, START + timedelta(seconds=1)), DAY)
-    ]
+    second = Slicing(Slice(START, START + timedelta(seconds=1)), DAY)
+    [portion] = [each async for each in read(PageReader(ask, bytes, 10), second)]
     assert {*portion.records, *(document for document, _ in portion.broken)} == set(rows)
     assert len(portion.broken) == 2
     assert asked == 1 + 2 * 3
@@ -283,6 +282,6 @@ async def test_a_total_beyond_all_reason_is_inconsistent_and_no_endless_reading(
         return page_of(9_999_999_999, 0 if offset else rows)
 
     second = Slice(START, START + timedelta(seconds=1))
-    [found] = [each async for each in read(PageReader(ask, bytes, 10), second, DAY)]
+    [found] = [each async for each in read(PageReader(ask, bytes, 10), Slicing(second, DAY))]
     assert (len(found.records), found.inconsistent is None) == (rows, False)
     assert asked <= 30

@@ -172,6 +172,7 @@ async def store(
     async def work(connection: Connection) -> Account:
         account = await _upsert(connection, context.keyset.environment, name, owner, stated)
 
+        # Only now: a blob is bound to the account's id, and an account that exists keeps its own.
         def seal(secret: Secret, column: str) -> bytes:
             return context.vault.seal(secret, account.environment, account.id, column)
 
@@ -222,6 +223,7 @@ async def owner_of(transport: Transport, grant: oauth.Grant, stated: Consent) ->
     Raises OwnerUnknown, UsageError, EbayError.
     """
     try:
+        # Settled: the token was issued just now, so a 403 is no sign that it has expired.
         owner = await identity.user(Api(transport, _Granted(grant.access_token), doubt=Doubt(settled=True)))
     except AccessDenied:
         if not stated.ebay_user_id:
@@ -245,6 +247,7 @@ async def _upsert(
     marketplace = stated.marketplace_id or owner.registration_marketplace_id
     if not re.fullmatch("[A-Za-z0-9_]{1,50}", marketplace or "EBAY_US"):
         raise UsageError(f"{marketplace!r} is no marketplace id", hint="such as EBAY_GB; nothing was stored")
+    # A name that is another account's id or user name would make commands ambiguous.
     other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
     taken = select(own.name).where(own.name != name, literal(name).in_(other_names))
     if (other := await connection.scalar(taken)) is not None:
@@ -272,6 +275,7 @@ async def _upsert(
         marketplace_id=marketplace,
     )
     new = {
+        # Without Identity's answer they are not known. Then the stored ones stay.
         "username": func.coalesce(statement.excluded.username, own.username),
         "marketplace_id": func.coalesce(statement.excluded.marketplace_id, own.marketplace_id),
         "needs_consent": False,

@@ -70,6 +70,7 @@ async def access_token(db: Database, vault: Vault, transport: Transport, keyset:
     if rows and rows[0].application_token and (known := _opened(vault, rows[0].application_token, keyset)):
         return known
     try:
+        # Without a lock: two processes may both ask. Both tokens are valid, and the one that is stored last is used.
         grant = await oauth.application_token(transport, keyset)
     except (AccessDenied, ConsentNeeded) as error:
         raise _refused(keyset, error) from None

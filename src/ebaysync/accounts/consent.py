@@ -50,6 +50,7 @@ def code_in(pasted: str, state: str) -> Secret:
             "there is no code in this address",
             hint="paste the address of the page that eBay opens next, after the seller has agreed; it has code=… in it",
         )
+    # Otherwise somebody could send the operator a link with a consent of his own.
     if unquote(fields.get("state", "")) != state:
         raise UsageError(
             "this address answers another question than the one just asked (its state differs)",
@@ -92,6 +93,7 @@ async def connect(context: KeysetContext, name: str, code: Secret, stated: Conse
     exchanged, the consent is kept for `resume`.
     """
     consented = await _exchanged(context.transport, context.keyset, name, code)
+    # The time by eBay's clock, which its answer has just shown: the consent's life counts from there.
     asked_at = context.transport.clock.now()
     ends_at = asked_at + timedelta(seconds=consented.refresh_expires_in)
     tokens = Obtained(consented.access, consented.refresh_token, asked_at, ends_at)
@@ -160,6 +162,7 @@ SELECT consented_at, refresh_expires_at, refresh_token FROM ebay_pending_consent
 WHERE (environment, client_id, name) = (:environment, :client, :name) AND refresh_token IS NOT NULL
     AND scopes = CAST(:scopes AS text[])
 """
+# Emptied, not deleted: the role that runs may not delete. `prune` removes the row.
 _DONE = """
 UPDATE ebay_pending_consents SET refresh_token = NULL
 WHERE (environment, client_id, name) = (:environment, :client, :name)

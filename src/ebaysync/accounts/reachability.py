@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 async def note(db: Database, account: Account, transport: Transport) -> None:
     """Make families due that failed before eBay's newest answer. A database error only costs their waiting on."""
+    # Only an answer of eBay sets the clock.
     if not transport.clock.known:
         return
     try:

@@ -150,6 +150,7 @@ async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, A
                 continue
             if not vault.current(blob):
                 fresh[column], became = vault.seal(opened, *sealed_for), "rotated"
+        # Under the row's lock, so that a token that is renewed at the same time is not overwritten.
         if fresh != blobs:
             await connection.execute(place.store, {**key, **fresh})
         return became

@@ -99,6 +99,7 @@ async def create(db: Database, vault: Vault, transport: Transport, keyset: Keyse
     made = await application.ask(db, vault, transport, keyset, partial(keymanagement.create, transport))
     private = Secret(made.private_key)
     try:
+        # Before it is stored: the newest key is used, and one that cannot sign would replace one that can.
         signature.signer(made.jwe, private)
     except ValueError as error:
         raise AnswerNotUnderstood(f"what eBay answered is no signing key: {error}") from None

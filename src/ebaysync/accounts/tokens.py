@@ -85,6 +85,7 @@ class Tokens:
     async def renewed(self, refused: Secret) -> Secret:
         """Get a new token after a 401, once, however many requests got one."""
         async with self._lock:
+            # Another request may have renewed it while this one waited for the lock.
             if self._access is None or self._access.token == refused:
                 self._access = await self._obtain(MARGIN, "unauthorized", refused=refused)
             return self._access.token
@@ -97,6 +98,7 @@ class Tokens:
         async with self._lock:
             refused = None
             if force:
+                # Read without the lock: if another process renews the token meanwhile, its new one is taken.
                 row = await self._db.transact(lambda connection: self._row(connection, _READ, force=True))
                 refused = self._opened(row, "access_token")
             self._access = await self._obtain(SOON, self._trigger, refused=refused, force=force)
@@ -115,6 +117,7 @@ class Tokens:
 
         async def work(connection: Connection) -> Access | EbaysyncError:
             await connection.send("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
+            # OF t: the account's row stays free for the commands that disable it or look at it.
             row = await self._row(connection, f"{_READ} FOR UPDATE OF t", force=force)
             token = self._opened(row, "access_token")
             lasts = row.left and row.left > margin and not row.needs_consent
@@ -124,6 +127,7 @@ class Tokens:
 
         async def once() -> Access:
             outcome = await self._db.transact(work)
+            # Raised only now: inside the transaction, it would roll back the log entry.
             if isinstance(outcome, EbaysyncError):
                 raise outcome
             return outcome
@@ -172,6 +176,7 @@ class Tokens:
                 await connection.execute(_MARK, {"id": self.account.id, "again": CONSENT})
                 return consent_needed(self.account)
             return error
+        # Stored before it is used: if that fails, the old token is still the one that all processes know.
         sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
         values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id, "client": self._keyset.client_id}
         expires_at: datetime = (await connection.execute(_RENEW, values)).one().access_expires_at

@@ -30,7 +30,8 @@ from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.analytics import Report
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
-from ebaysync.ebay.transport import LONGEST_WAIT, Answer, Transport
+from ebaysync.ebay.request import Answer
+from ebaysync.ebay.transport import LONGEST_WAIT, Transport
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.connection import Connection
@@ -80,6 +81,7 @@ class UsageMeter:
             raise QuotaSpent(cool_down[1])
         key = limits.quota_day(self.now), api
         self._unstored[key] += 1
+        # The less is left, the sooner a call is stored: other processes decide by the stored counts.
         if self._unstored[key] >= max(1.0, min(MOST_UNSTORED, budget.remaining(share) / 20)):
             self._full.set()
 
@@ -153,6 +155,7 @@ class UsageMeter:
                 reports = await application.ask(
                     self._db, self._vault, transport, self._keyset, partial(analytics.rate_limits, transport)
                 )
+                # Ours first: what eBay counts beyond them was called elsewhere.
                 await self.store()
                 await self._reported(reports)
             except EbaysyncError as error:
@@ -188,6 +191,7 @@ class UsageMeter:
                 ]
                 values = {"rows": msgspec.json.encode(rows).decode(), "resets": limits.resets_at(self.now)}
                 await self._db.execute(_ADD, keyset=self.name, **values)
+                # Subtracted, not cleared: while the database answered, more calls may have been sent.
                 self._unstored -= reason
             await self.load()
 
@@ -197,6 +201,7 @@ class UsageMeter:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._full.wait()
+            # Cleared before storing, so that a wish which comes meanwhile is not lost.
             self._full.clear()
             await self._store_if_possible()
 
@@ -226,6 +231,7 @@ async def metered(db: Database, vault: Vault, keyset: Keyset, transport: Transpo
     """Count what is sent through this transport and its views."""
     meter = UsageMeter(db, vault, keyset, transport)
     await meter.load()
+    # Before any view of the transport is made: a view is a copy, and keeps what it was made with.
     transport.meter = meter
     keeping = asyncio.create_task(meter.keep())
     try:
@@ -308,6 +314,7 @@ FROM ebay_api_usage WHERE keyset = ANY(:keysets)
 ORDER BY quota_day
 """
 _KNOWN = "SELECT keyset, limits FROM ebay_keysets WHERE keyset = ANY(:keysets)"
+# A sum, unlike most writes: every process adds its own calls. In order, so that two of them cannot deadlock.
 _ADD = """
 INSERT INTO ebay_api_usage AS u (keyset, api, quota_day, calls, quota, resets_at)
 SELECT :keyset, r.api, r.day, r.calls, r.quota, :resets
@@ -326,6 +333,7 @@ _ASKED = """
 SELECT FROM ebay_keysets
 WHERE keyset = :keyset AND limits_asked_at > clock_timestamp() - make_interval(secs => :seconds)
 """
+# Changes a row for one process only: that one asks eBay.
 _CLAIM = """
 INSERT INTO ebay_keysets AS k (keyset, limits_asked_at) VALUES (:keyset, clock_timestamp())
 ON CONFLICT (keyset) DO UPDATE SET limits_asked_at = excluded.limits_asked_at

@@ -41,6 +41,7 @@ class Vault:
 
     def seal(self, secret: Secret, environment: str, owner: UUID | str, column: str) -> bytes:
         head = bytes([VERSION]) + self._first
+        # Random for each text: two texts with one key and nonce would reveal each other.
         nonce = os.urandom(_NONCE)
         bound = _bound(head, environment, owner, column)
         return head + nonce + self._keys[self._first].encrypt(nonce, secret.reveal().encode(), bound)
@@ -107,6 +108,7 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
         return _vault(settings.secret_key.reveal(), "EBAYSYNC_SECRET_KEY")
     path = _key_file(settings)
     if not path.exists():
+        # A new key would open nothing that is stored, and hide that the old one is missing.
         if settings.secret_key_file or not may_create:
             raise SecretKeyError(
                 f"the key file {path} does not exist, and the stored tokens cannot be read without it",
@@ -124,6 +126,7 @@ def _key_file(settings: Settings) -> Path:
     named = settings.secret_key_file
     if named is None:
         return settings.home / "secret.key"
+    # systemd's LoadCredential= puts the file there, where only the unit can read it.
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if not named.is_absolute() and credentials and (Path(credentials) / named).exists():
         return Path(credentials) / named
@@ -148,8 +151,10 @@ def _create(path: Path) -> None:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32) + "\n")
             file.flush()
+            # On disk before anything is encrypted with it.
             os.fsync(file.fileno())
         try:
+            # Not a rename, which would replace the key of a process that was faster, and lose what it has encrypted.
             os.link(draft, path)
         except FileExistsError:
             pass

@@ -14,7 +14,7 @@ from ebaysync.cli.format import line_of, prefixed
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.ops import pool
 from ebaysync.ops.job import AccountJob
-from ebaysync.ops.pool import AccountResult
+from ebaysync.ops.pool import AccountResult, Pool
 from ebaysync.store.database import Database
 from ebaysync.sync.stop import Stop
 
@@ -43,12 +43,12 @@ async def run_accounts(
             update(len(done), f"{result.account}: {result.status}")
 
         jobs = jobs or session.settings.jobs
-        return await pool.run_accounts(
-            session.settings, db, work, jobs, stop, verbose=session.verbose, quiet=session.quiet, on_result=on_result
-        )
+        processes = Pool(session.settings, db, stop, verbose=session.verbose, quiet=session.quiet)
+        return await processes.run(work, jobs, on_result)
 
 
 def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
+    """Print the results. Raises typer.Exit with the code unless it is 0."""
     if as_json:
         status = pool.combined([result.status for result in results])
         answer_json({"status": status, "accounts": [result.as_dict() for result in results]})

@@ -8,14 +8,13 @@ from typing import Annotated, get_args
 
 import typer
 
-from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Account, Consent, KeysetContext
-from ebaysync.accounts.usage import metered
+from ebaysync.accounts import accounts
+from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.cli.accounts import group
+from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS, Environment
@@ -71,14 +70,13 @@ def add(
         marketplace,
     )
     configured = session.settings
-    keyset, places = configured.keyset(environment), hosts(configured, environment)
+    keyset, addresses = configured.keyset(environment), hosts(configured, environment)
+    # After all checks that need no token, so that nobody pastes it in vain.
     token = _token()
 
     async def work(stop: Stop) -> Account:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                return await accounts.add(KeysetContext(db, keys, transport, keyset), name, token, stated)
+        async with opened(session, keyset, addresses, stop) as opening:
+            return await accounts.add(opening, name, token, stated)
 
     account = session.go(work)
     if as_json:
@@ -89,6 +87,7 @@ def add(
 
 
 def check_name(name: str, environment: str) -> None:
+    """Raises UsageError if there is no such environment, or the name cannot be an account's."""
     if environment not in get_args(Environment):
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     if not name.strip() or not name.isprintable() or len(name) > 100:

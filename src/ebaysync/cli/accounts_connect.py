@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from ebaysync.accounts import accounts, consent, vault
-from ebaysync.accounts.accounts import Account, Consent, KeysetContext
-from ebaysync.accounts.usage import metered
+from ebaysync.accounts import consent
+from ebaysync.accounts.accounts import Account, Consent
 from ebaysync.cli.accounts import group
 from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
+from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
@@ -75,20 +72,13 @@ def connect(
     keyset, addresses = configured.consent_keyset(environment), hosts(configured, environment)
     stated = Consent(wanted_scopes, None, ebay_user_id, marketplace)
 
-    @asynccontextmanager
-    async def opened(stop: Stop) -> AsyncIterator[KeysetContext]:
-        async with session.database() as db, Transport(addresses, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                yield KeysetContext(db, keys, transport, keyset)
-
     async def begin(stop: Stop) -> tuple[Account, datetime] | None:
-        async with opened(stop) as opening:
+        async with opened(session, keyset, addresses, stop) as opening:
             await consent.check_name(opening.db, environment, name)
             return await consent.resume(opening, name, stated)
 
     async def work(stop: Stop) -> tuple[Account, datetime]:
-        async with opened(stop) as opening:
+        async with opened(session, keyset, addresses, stop) as opening:
             return await consent.connect(opening, name, code, stated)
 
     if resumed := session.go(begin):
@@ -97,6 +87,7 @@ def connect(
     state = Secret(secrets.token_urlsafe(24))
     # --json promises one object on standard output. Without it, the URL goes there for a person or a script.
     typer.echo(oauth.consent_page(addresses.auth, keyset, wanted_scopes, state.reveal()), err=as_json)
+    # Between two event loops: waiting for a person would block one, and its signal handlers.
     code = _code(state)
     _answer(name, *session.go(work), wanted_scopes, as_json=as_json)
 
@@ -136,6 +127,7 @@ def _pasted() -> str:
             "within five minutes, and press Enter:",
             err=True,
         )
+    # Bounded: a script may send something without a newline.
     line = sys.stdin.buffer.readline(LONGEST_TOKEN)
     if len(line) == LONGEST_TOKEN:
         raise UsageError("the line on standard input is too long for an address or a code")

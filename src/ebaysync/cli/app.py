@@ -173,8 +173,10 @@ def _options(
 
 
 def main() -> None:
-    """The console script. Exits with the code of INTERFACE: Exit codes."""
+    """The console script. Raises SystemExit with the exit code that an error stands for; OSError if output fails for
+    another reason than a full disk."""
     _settle_in()
+    # In front of the standard finder, which would import httpx at once.
     sys.meta_path.insert(0, WhenUsed())
     try:
         sys.exit(app(prog_name="ebaysync", standalone_mode=False))

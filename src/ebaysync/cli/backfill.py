@@ -49,6 +49,7 @@ def backfill(
     async def work(stop: Stop) -> tuple[list[AccountResult], int]:
         async with session.database() as db:
             chosen = await chosen_accounts(db, account, active_only=True)
+            # Asked for one family of one account, its own error decides the exit code, so it is not skipped.
             several = len(chosen) * len(names) > 1
             states = await tokens.states(db) if several else {}
             waits = {a.id: state.waits for a in chosen if (state := states.get(a.id)) and state.waits}

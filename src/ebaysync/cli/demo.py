@@ -91,6 +91,7 @@ class _Program:
 
     def __call__(self, arguments: list[str], given: str = "") -> None:
         typer.secho(f"\n$ ebaysync {' '.join(arguments)}", fg="cyan")
+        # The child writes to the same output, and would come before what is buffered here.
         sys.stdout.flush()
         command = [sys.executable, "-m", "ebaysync", *arguments]
         ended = subprocess.run(command, input=given, text=True, env=self.environ, check=False)  # noqa: S603

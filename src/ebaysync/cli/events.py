@@ -16,6 +16,7 @@ from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
+from ebaysync.ops.history import EventFilter
 from ebaysync.sync.stop import Stop
 
 LONGEST_VALUE = 60
@@ -53,7 +54,7 @@ def events(
     async def work(stop: Stop) -> list[dict[str, Any]]:
         async with session.database() as db:
             chosen = [(await accounts.find(db, name)).id for name in account or ()]
-            return await history.events(db, chosen, family, table, key, start, limit)
+            return await history.events(db, EventFilter(chosen, family, table, key, start), limit)
 
     found = session.go(work)
     if as_json:
@@ -76,6 +77,7 @@ def _since(word: str) -> datetime:
         raise UsageError(
             f"--since: {word!r} is neither such as 12h nor such as 2026-11-24 or 2026-11-24T12:00"
         ) from None
+    # As the help says; the host's zone would make scripts depend on it.
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

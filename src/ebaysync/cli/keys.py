@@ -11,12 +11,11 @@ from rich.table import Column, Table
 from ebaysync.accounts import accounts, rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
-from ebaysync.accounts.usage import metered
 from ebaysync.cli.format import display
+from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ebay.hosts import hosts
-from ebaysync.ebay.transport import Transport
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.settings import ENVIRONMENTS, Environment
 from ebaysync.sync.stop import Stop
@@ -52,6 +51,7 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
         for count in done.counts:
             update = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
             typer.echo(f"{count.table}: {update}" + (f", {count.dropped} dropped" if count.dropped else ""))
+    # After the answer was printed: the rows that could be read are rotated.
     if done.first_error:
         unreadable = sum(count.unreadable for count in done.counts)
         raise SecretKeyError(
@@ -75,13 +75,11 @@ def create(
     if environment not in get_args(Environment):
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     configured = session.settings
-    keyset, places = configured.keyset(environment), hosts(configured, environment)
+    keyset, addresses = configured.keyset(environment), hosts(configured, environment)
 
     async def work(stop: Stop) -> Key:
-        async with session.database() as db, Transport(places, sleep=stop.sleep) as transport:
-            keys = vault.load(configured, may_create=not await accounts.has_tokens(db))
-            async with metered(db, keys, keyset, transport):
-                return await signing.create(db, keys, transport, keyset, renew=renew)
+        async with opened(session, keyset, addresses, stop) as opening:
+            return await signing.create(opening.db, opening.vault, opening.transport, keyset, renew=renew)
 
     made = session.go(work)
     if as_json:

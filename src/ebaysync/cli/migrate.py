@@ -37,6 +37,7 @@ def migrate(
     async def work(stop: Stop) -> list[Migration]:
         async with session.database(admin=True, current=False) as db:
             if not check:
+                # New tables have no rights yet: where the roles are in use, they get them with the migration.
                 known = await migrations.granted(db)
                 applied = await migrations.migrate(db)
                 if grants or (known and applied):

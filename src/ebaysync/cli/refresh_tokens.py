@@ -91,6 +91,7 @@ async def _refresh(
         async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
             access = await stop.race(tokens.refresh(force=force))
             result |= {"refreshed": access.refreshed, "access_expires_at": iso(access.expires_at)}
+    # A signal ends the command; any other error is this account's alone.
     except Interrupted:
         raise
     except EbaysyncError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -60,7 +61,7 @@ def run(
         raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")
     if accept_removals and wanted.cursor_type != "snapshot":
         raise UsageError(f"{wanted.name} removes nothing", hint="leave --accept-removals out")
-    options = RunOptions(
+    asked = RunOptions(
         "run", sweep=sweep, dry_run=dry_run, force=force, accept_removals=accept_removals, deadline=deadline
     )
 
@@ -72,7 +73,8 @@ def run(
                 def on_progress(summary: Summary) -> None:
                     update(summary.share, f"{summary.fetched} read, {summary.stored} stored")
 
-                runs = run_families(session.settings, db, found, [wanted], options, stop, on_progress)
+                options = replace(asked, on_progress=on_progress)
+                runs = run_families(session.settings, db, found, [wanted], options, stop)
                 # Without aclosing, `return` would leave the connection to eBay open until the database is closed.
                 async with aclosing(runs):
                     async for summary in runs:

@@ -70,6 +70,7 @@ def run_all(
             waits = {a.id: state.waits for a in chosen if (state := states.get(a.id)) and state.waits}
             ids = [a.id for a in chosen]
             due = await schedule.due(session.settings, db, ids, only, now=now)
+            # eBay's own figures may change what is due, so plan again.
             if any(due.values()) and await _ask_limits(session, db, chosen, states, stop):
                 due = await schedule.due(session.settings, db, ids, only, now=now)
             limit = session.settings.account_timeout

@@ -44,6 +44,7 @@ class Session:
         stops: list[Stop] = []
 
         async def main() -> T:
+            # Kept for the time after the loop, when its handlers are gone.
             stops.append(stop := Stop())
             install(stop)
             return await work(stop)

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def make_world(seed: int, sellers: int, orders: int, things: int) -> World:
+    """A world of sellers who are busy. Raises ConfigError if the simulator is not installed."""
     try:
         from ebaysync.sim import server  # noqa: F401 - is the extra there?
         from ebaysync.sim.quirks import Quirks, Rates

@@ -14,8 +14,9 @@ from typing import Any
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Answered, Text, check
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
 
 QUOTAS = (Quota("analytics", 5_000, r"^/developer/analytics/", r"developer/.*analytics"),)

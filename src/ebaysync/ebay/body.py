@@ -53,8 +53,10 @@ async def read_body(response: httpx.Response, name: str, take: Callable[[bytes],
     if coding not in ("identity", "gzip", "x-gzip"):
         raise AnswerNotUnderstood(f"{name}: the coding {coding!r} was not asked for")
     plain = coding == "identity"
+    # 31: gzip with its header and checksum, nothing else.
     unzip = zlib.decompressobj(wbits=31)
     wire = size = 0
+    # Not aiter_bytes: httpx would decode a whole chunk at once, and a small one may hold many megabytes.
     async for chunk in response.aiter_raw():
         wire += len(chunk)
         for data in _plain(chunk) if plain else _unzip(name, unzip, chunk):
@@ -62,6 +64,8 @@ async def read_body(response: httpx.Response, name: str, take: Callable[[bytes],
             if wire > WIRE_CAP or size > DECODED_CAP:
                 raise AnswerNotUnderstood(f"{name}: the answer is larger than {WIRE_CAP >> 20} MiB")
             take(data)
+    # Half a gzip, or the first of two members, is a valid stream for httpx. Nothing at all is no cut: an answer without
+    # a body may be marked as gzip, too.
     if not plain and wire and (not unzip.eof or unzip.unused_data):
         raise EbayUnreachable(f"{name}: the compressed answer is cut short")
 
@@ -79,4 +83,5 @@ def _unzip(name: str, unzip: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
             raise EbayUnreachable(f"{name}: the compressed answer is damaged") from None
         yield data
         chunk = unzip.unconsumed_tail
+        # A piece of full size: zlib may hold back more of it, even if no input is left.
         more = not unzip.eof and (len(data) == CHUNK or bool(chunk))

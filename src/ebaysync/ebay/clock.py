@@ -29,8 +29,11 @@ class Clock:
         host, ebay, database = self._host(), _carried_on(self._ebay), _carried_on(self._database)
         if ebay is None:
             return host
+        # Only two clocks that agree can outvote eBay's.
         if database is None or abs(host - database) > CONTRADICTED:
             return ebay
+        # The earlier one: a window that ends too early is continued by the next run, one that ends too late skips
+        # records.
         theirs = min(host, database)
         return theirs if min(abs(ebay - host), abs(ebay - database)) > CONTRADICTED else ebay
 
@@ -63,6 +66,7 @@ class Clock:
             found = parsedate_to_datetime(date or "")
         except (ValueError, OverflowError):
             return
+        # A zone of -0000 gives a naive time, which cannot be compared with the others.
         if found.tzinfo is not None and found.year < LATEST_YEAR:
             self._ebay = (found.astimezone(UTC), time.monotonic())
             self.known = True

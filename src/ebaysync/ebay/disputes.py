@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, ListPage, is_record, stamp
+from ebaysync.ebay.rest import Api, ListPage, RestApi, is_record, stamp
 
 QUOTAS = (
     Quota("dispute_summary", 250_000, r"^/sell/fulfillment/v1/payment_dispute_summary", r"fulfil\w*/.*dispute.*summar"),
@@ -20,6 +20,7 @@ QUOTAS = (
 
 PATH = "/sell/fulfillment/v1/payment_dispute"
 PAGE = 200
+API = RestApi("apiz")
 
 
 class DisputesPage(ListPage, frozen=True):
@@ -36,11 +37,11 @@ async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) ->
         ("limit", str(PAGE)),
         ("offset", str(offset)),
     )
-    return await api.get("apiz", f"{PATH}_summary", DisputesPage, params)
+    return await api.get(API, f"{PATH}_summary", DisputesPage, params)
 
 
 async def dispute(api: Api, dispute_id: str) -> bytes:
     """One dispute with its details. Raises RecordNotFound."""
     path = f"{PATH}/{quote(dispute_id, safe='')}"
-    found: msgspec.Raw = await api.get("apiz", path, msgspec.Raw, missing=is_record("paymentDisputeId", dispute_id))
+    found: msgspec.Raw = await api.get(API, path, msgspec.Raw, missing=is_record("paymentDisputeId", dispute_id))
     return bytes(found)

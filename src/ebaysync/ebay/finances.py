@@ -7,17 +7,19 @@ the highest that all of eBay's texts allow. They do not say what an offset of 5,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, ListPage, stamp
+from ebaysync.ebay.rest import Api, ListPage, RestApi, stamp
 
 QUOTAS = (Quota("finances", 15_000, r"^/sell/finances/", r"/finances?/"),)
 
 PATH = "/sell/finances/v1"
 PAGE = 200
+API = RestApi("apiz", names_marketplace=True, signed=True)
 
 
 class TransactionsPage(ListPage, frozen=True):
@@ -35,23 +37,13 @@ class PayoutsPage(ListPage, frozen=True):
 async def transactions(api: Api, start: datetime, end: datetime, offset: int = 0) -> TransactionsPage:
     """One page of the transactions of a span of transactionDate. Raises EbayError."""
     params = _params("transactionDate", start, end, offset)
-    return await api.get(
-        "apiz",
-        f"{PATH}/transaction",
-        TransactionsPage,
-        params,
-        headers=_headers(api),
-        none=TransactionsPage(),
-        signed=True,
-    )
+    return await api.get(API, f"{PATH}/transaction", TransactionsPage, params, none=TransactionsPage())
 
 
 async def payouts(api: Api, start: datetime, end: datetime, offset: int = 0) -> PayoutsPage:
     """One page of the payouts of a span of payoutDate. Raises EbayError."""
     params = _params("payoutDate", start, end, offset)
-    return await api.get(
-        "apiz", f"{PATH}/payout", PayoutsPage, params, headers=_headers(api), none=PayoutsPage(), signed=True
-    )
+    return await api.get(API, f"{PATH}/payout", PayoutsPage, params, none=PayoutsPage())
 
 
 async def check_signature(api: Api) -> None:
@@ -61,11 +53,8 @@ async def check_signature(api: Api) -> None:
     """
     now = api.transport.clock.now()
     params = (("filter", f"payoutDate:[{stamp(now - timedelta(hours=1))}..{stamp(now - timedelta(minutes=5))}]"),)
-    headers = (*_headers(api), ("x-ebay-enforce-signature", "true"))
-    page = PayoutsPage()
-    await api.get(
-        "apiz", f"{PATH}/payout", PayoutsPage, (*params, ("limit", "1")), headers=headers, none=page, signed=True
-    )
+    enforced = replace(API, headers=(("x-ebay-enforce-signature", "true"),))
+    await api.get(enforced, f"{PATH}/payout", PayoutsPage, (*params, ("limit", "1")), none=PayoutsPage())
 
 
 def _params(field: str, start: datetime, end: datetime, offset: int) -> tuple[tuple[str, str], ...]:
@@ -75,7 +64,3 @@ def _params(field: str, start: datetime, end: datetime, offset: int) -> tuple[tu
         ("offset", str(offset)),
         ("sort", field),
     )
-
-
-def _headers(api: Api) -> tuple[tuple[str, str], ...]:
-    return (("X-EBAY-C-MARKETPLACE-ID", api.marketplace_id or "EBAY_US"),)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, ListPage, is_record, stamp
+from ebaysync.ebay.rest import Api, ListPage, RestApi, is_record, stamp
 from ebaysync.errors import EbayRejected
 
 QUOTAS = (
@@ -26,6 +26,7 @@ QUOTAS = (
 
 PATH = "/sell/fulfillment/v1/order"
 PAGE = 200
+API = RestApi("api")
 BOUND_IN_FUTURE = 30850
 
 
@@ -48,7 +49,7 @@ async def orders(api: Api, modified_from: datetime, modified_to: datetime, offse
         ("limit", str(PAGE)),
         ("offset", str(offset)),
     )
-    return await api.get("api", PATH, OrdersPage, params)
+    return await api.get(API, PATH, OrdersPage, params)
 
 
 async def order(api: Api, order_id: str) -> bytes:
@@ -56,5 +57,5 @@ async def order(api: Api, order_id: str) -> bytes:
     if order_id.strip(".") == "":
         raise EbayRejected(f"{order_id!r} cannot be asked for: in a path it means another place")
     path = f"{PATH}/{quote(order_id, safe='')}"
-    found: msgspec.Raw = await api.get("api", path, msgspec.Raw, missing=is_record("orderId", order_id))
+    found: msgspec.Raw = await api.get(API, path, msgspec.Raw, missing=is_record("orderId", order_id))
     return bytes(found)

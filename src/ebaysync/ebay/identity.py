@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, Text
+from ebaysync.ebay.rest import Answered, Api, RestApi, Text
 
 QUOTAS = (Quota("identity", None, r"^/commerce/identity/", r"commerce/identity/"),)
 
+API = RestApi("apiz")
 SCOPE = "https://api.ebay.com/oauth/api_scope/commerce.identity.readonly"
 
 
@@ -29,4 +30,4 @@ class User(Answered, frozen=True):
 
 async def user(api: Api) -> User:
     """The token's owner. Raises EbayError."""
-    return await api.get("apiz", "/commerce/identity/v1/user/", User, missing=User.missing)
+    return await api.get(API, "/commerce/identity/v1/user/", User, missing=User.missing)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Api, ListPage
+from ebaysync.ebay.rest import Api, ListPage, RestApi
 from ebaysync.errors import AnswerNotUnderstood, RecordNotFound
 
 QUOTAS = (Quota("inventory", 2_000_000, r"^/sell/inventory/", r"^sell/inventory/"),)
@@ -21,7 +21,7 @@ PATH = "/sell/inventory/v1"
 PAGE = 200
 OFFERS_PAGE = 100
 NO_OFFER = 25713
-_HEADERS = (("Accept-Language", "en-US"),)
+API = RestApi("api", headers=(("Accept-Language", "en-US"),))
 
 
 class ItemsPage(ListPage, frozen=True):
@@ -39,14 +39,14 @@ class OffersPage(ListPage, frozen=True):
 async def items(api: Api, offset: str = "0") -> ItemsPage:
     """A page of the inventory items; `offset` comes from the page before. Raises EbayError."""
     params = (("limit", str(PAGE)), ("offset", offset))
-    return await api.get("api", f"{PATH}/inventory_item", ItemsPage, params, headers=_HEADERS)
+    return await api.get(API, f"{PATH}/inventory_item", ItemsPage, params)
 
 
 async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
     """A page of the offers of a SKU. A SKU without offers (404, 25713) gives an empty page. Raises EbayError."""
     params = (("sku", sku), ("limit", str(OFFERS_PAGE)), ("offset", offset))
     try:
-        return await api.get("api", f"{PATH}/offer", OffersPage, params, headers=_HEADERS)
+        return await api.get(API, f"{PATH}/offer", OffersPage, params)
     except RecordNotFound as error:
         if error.error_id != NO_OFFER:
             raise

@@ -48,6 +48,7 @@ def is_whole(body: bytes) -> bool:
     text = body.removeprefix(BOM).strip()
     if text[:1] not in (b"{", b"["):
         return False
+    # If the body was cut, the last position is a comma's, or there is none.
     *_, end = -1, *_top_level(text)
     return end == len(text) - 1 and text[-1:] in (b"}", b"]")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Answered, Count, check
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
 
 QUOTAS = (Quota("key_management", None, r"^/developer/key_management/", r"developer/.*key.?management"),)
@@ -63,6 +64,7 @@ async def create(transport: Transport, token: Secret) -> SigningKey:
 
     def checked(answer: Answer) -> _CreatedKey:
         created = answer.status == 201
+        # `check` takes every status but 200 for a refusal; a new key comes with a 201.
         found = check(Answer(200, answer.headers, answer.body, request) if created else answer, _CreatedKey, transport)
         Secret(found.private_key)  # the redactor knows it from now on
         return found

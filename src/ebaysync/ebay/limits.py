@@ -57,6 +57,7 @@ def api_of(url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None
     path = urlsplit(url).path
     if path.endswith("/oauth2/token"):
         grant = re.search(rb"(?:^|&)grant_type=(\w+)", body or b"")
+        # All grants have one path, but a quota each.
         path = f"{path}#{grant[1].decode() if grant else ''}"
     api = next((api for api, pattern in _paths() if pattern.search(path)), OTHER)
     if api == TRADING:
@@ -79,6 +80,7 @@ def quota_day(now: datetime) -> date:
 def resets_at(now: datetime) -> datetime:
     """The next midnight in California."""
     tomorrow = quota_day(now) + timedelta(days=1)
+    # Not now + 24 hours: the quota day has 23 or 25 when California changes its clocks.
     return datetime.combine(tomorrow, time(), PACIFIC).astimezone(UTC)
 
 

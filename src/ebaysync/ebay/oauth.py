@@ -15,8 +15,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Answered, Count, check, decoded
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AnswerNotUnderstood, ConsentNeeded, EbayError, EbayRejected, KeysetRejected
 from ebaysync.log import Secret, basic
 from ebaysync.settings import Keyset
@@ -28,6 +29,7 @@ QUOTAS = (
     Quota("oauth.authorization_code", 10_000, r"^/identity/v1/oauth2/token#.*\bauthorization_code\b"),
 )
 
+# The row of the token stays locked meanwhile, and others wait for it.
 DEADLINE = 30.0  # seconds
 ACCESS_SECONDS = 7200  # expires_in of every grant
 REFRESH_SECONDS = 47_304_000  # refresh_token_expires_in of a code grant: 18 months
@@ -130,6 +132,7 @@ async def _ask(transport: Transport, keyset: Keyset, form: dict[str, str], kind:
     request = Request("POST", transport.hosts.api + TOKEN_PATH, (), headers, body, DEADLINE)
 
     def checked(answer: Answer) -> G:
+        # invalid_grant comes with a 400, invalid_client with a 401.
         if answer.status in (400, 401) or _refuses(answer):
             raise _refused(answer, keyset, what)
         return check(answer, kind, transport)

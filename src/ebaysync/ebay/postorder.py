@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, Count, ListPage, fields_of, stamp, text
+from ebaysync.ebay.rest import Answered, Api, Count, ListPage, RestApi, fields_of, stamp, text
 from ebaysync.errors import AnswerNotUnderstood
 
 QUOTAS = (
@@ -27,6 +27,8 @@ QUOTAS = (
 
 PATH = "/post-order/v2"
 PAGE = 200
+# eBay wants the content type for a GET, too.
+API = RestApi("api", (("Content-Type", "application/json"),), "IAF", names_marketplace=True)
 SLACK = timedelta(seconds=1)  # eBay may round the bounds
 
 
@@ -165,9 +167,10 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
         ("offset", str(offset)),
     )
     path = f"{PATH}/{resource.path}/search"
-    page = await api.get("api", path, SearchPage, params, headers=_headers(api), scheme="IAF")
+    page = await api.get(API, path, SearchPage, params)
     for record in page.rows or ():
         created = _created(resource, bytes(record))
+        # One wrong record is enough: no record of another time can come through a filter that works.
         if created and not start - SLACK <= created <= end + SLACK:
             raise AnswerNotUnderstood(
                 f"{path}: a record of {created.isoformat()} came for {stamp(start)} to {stamp(end)}: "
@@ -207,6 +210,7 @@ async def detail(api: Api, resource: PostOrderResource, key: str, *, listed: boo
 
 
 async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[tuple[str, str], ...]) -> bytes:
+    # Quoted as a whole: an id with a slash would lead to another call.
     path = f"{PATH}/{resource.path}/{quote(key, safe='')}"
 
     def missing(record: msgspec.Raw) -> str | None:
@@ -218,10 +222,7 @@ async def _by_id(api: Api, resource: PostOrderResource, key: str, params: tuple[
         came = text(found)
         return None if came in (None, "null", key) else f"another {resource.key[-1]} was asked for than came"
 
-    headers = _headers(api)
-    answer: msgspec.Raw = await api.get(
-        "api", path, msgspec.Raw, params, headers=headers, scheme="IAF", missing=missing
-    )
+    answer: msgspec.Raw = await api.get(API, path, msgspec.Raw, params, missing=missing)
     return bytes(answer)
 
 
@@ -229,7 +230,3 @@ def offsets(offset: int) -> tuple[int, ...]:
     """The offsets that may give the page that begins with this row, as eBay may count rows, pages from 0, or pages from
     1."""
     return (offset, offset // PAGE, offset // PAGE + 1) if offset else (0,)
-
-
-def _headers(api: Api) -> tuple[tuple[str, str], ...]:
-    return (("Content-Type", "application/json"), ("X-EBAY-C-MARKETPLACE-ID", api.marketplace_id or "EBAY_US"))

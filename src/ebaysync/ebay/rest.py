@@ -20,7 +20,8 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from ebaysync.ebay import json_repair
-from ebaysync.ebay.transport import Answer, Request, Transport
+from ebaysync.ebay.request import Answer, Request
+from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -84,6 +85,7 @@ class ListPage(Answered, frozen=True):
     total: Count = None
     next: Text = None
     limit: Count = None
+    # No field of eBay's begins with #, so no answer can fill these two.
     broken: tuple[json_repair.Broken, ...] = msgspec.field(default=(), name="#broken")
     partial: EbayError | None = msgspec.field(default=None, name="#partial")
 
@@ -138,6 +140,19 @@ class Credentials(Protocol):
     def give_up(self, error: EbaysyncError) -> None: ...
 
 
+@dataclass(frozen=True)
+class RestApi:
+    """The common part of the calls of one of eBay's APIs. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+    `names_marketplace`: the calls have a header with the seller's marketplace. `signed`: sellers in the EU and the UK
+    must sign them."""
+
+    host: Literal["api", "apiz"]
+    headers: tuple[tuple[str, str], ...] = ()
+    scheme: Literal["Bearer", "IAF"] = "Bearer"
+    names_marketplace: bool = False
+    signed: bool = False
+
+
 @dataclass
 class Doubt:
     """Whether the token was already renewed because a call was denied. Shared by the views of an Api."""
@@ -179,6 +194,7 @@ class Api:
         try:
             return await self.transport.send(make(token), check)
         except Unauthorized:
+            # Once only: if the new token is refused as well, the reason is another one.
             newer = await self.credentials.renewed(token)
         except AccessDenied as error:
             if not is_denied(error) or (newer := await self.settle_doubt(token)) == token:
@@ -192,6 +208,7 @@ class Api:
         credentials raises.
         """
         async with self._doubt.lock:
+            # Inside the lock: another task may have renewed the token while this one waited.
             current = await self.credentials.access_token()
             if not self._doubt.settled and token in (None, current):
                 current = await self.credentials.renewed(current)
@@ -200,28 +217,27 @@ class Api:
 
     async def get(
         self,
-        host: Literal["api", "apiz"],
+        rest_api: RestApi,
         path: str,
         kind: type[T],
         params: Sequence[tuple[str, str]] = (),
         *,
-        headers: Sequence[tuple[str, str]] = (),
-        scheme: str = "Bearer",
         none: T | None = None,
-        signed: bool = False,
         missing: Callable[[T], str | None] | None = None,
     ) -> T:
-        """GET a path. `scheme` is "IAF" for Post-Order, which refuses Bearer.
+        """GET a path.
 
         `none` is the result of a 204, if the API documents that as "there is nothing"; without it a 204 is an error.
-        `signed`: sellers in the EU and the UK must sign this call. `missing` says what an answer lacks; a ListPage
-        knows it by itself. Raises EbayError, SigningKeyMissing, SecretKeyError.
+        `missing` says what an answer lacks; a ListPage knows it by itself. Raises EbayError, SigningKeyMissing,
+        SecretKeyError.
         """
-        url = getattr(self.transport.hosts, host) + path
+        url = getattr(self.transport.hosts, rest_api.host) + path
 
         def make(token: Secret) -> Request:
-            own = (("Authorization", f"{scheme} {token.reveal()}"), ("Accept", "application/json"))
-            return Request("GET", url, tuple(params), (*own, *headers), signed=signed)
+            own = [("Authorization", f"{rest_api.scheme} {token.reveal()}"), ("Accept", "application/json")]
+            if rest_api.names_marketplace:
+                own.append(("X-EBAY-C-MARKETPLACE-ID", self.marketplace_id or "EBAY_US"))
+            return Request("GET", url, tuple(params), (*own, *rest_api.headers), signed=rest_api.signed)
 
         def checked(answer: Answer) -> T:
             if answer.status == 204 and none is not None:
@@ -315,7 +331,9 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
     if error_id in SIGNATURE_ERRORS:
         return (SignatureStale if error_id == STALE else SignatureRefused)(message, **facts)
     if answer.status == 403:
+        # Inventory answers so to an expired token, too. `send` renews the token once before it is believed.
         return (ScopeMissing if error_id == INSUFFICIENT_PERMISSIONS else AccessDenied)(message, **facts)
+    # Without a number, a 404 comes from the wrong host or path: it says nothing about a record.
     if answer.status == 404 and has_number:
         return RecordNotFound(message, **facts)
     if has_number and 400 <= answer.status < 500:
@@ -325,6 +343,7 @@ def refusal(answer: Answer, transport: Transport) -> EbayError:
 
 def _stated_error(answer: Answer) -> EbayError | None:
     """The error that a 200 states, judged by eBay's number."""
+    # Nearly no answer has one: this spares a second decoding of each page.
     if b'"error' not in answer.body:
         return None
     envelope = _envelope(answer.body)

@@ -47,6 +47,7 @@ class Signer:
             ("x-ebay-signature-key", self.jwe),
             ("@method", method.upper()),
             ("@path", parts.path or "/"),
+            # RFC 9421, 2.2.3: in lower case, and without the scheme's default port.
             ("@authority", parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ":"))),
         ]
         digest = () if body is None else (("content-digest", _digest(body)),)

@@ -22,8 +22,8 @@ from typing import Any, Union
 from lxml import etree
 
 from ebaysync.ebay.quota import Quota
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.rest import Api, count, refusal, wrong_type
-from ebaysync.ebay.transport import Answer, Request
 from ebaysync.ebay.xml import Document, Path
 from ebaysync.errors import (
     AnswerNotUnderstood,
@@ -48,7 +48,9 @@ PATH = "/ws/api.dll"
 LEVEL = "1379"
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 PAGE = 200
+FULL_AT = 25  # every reported page size is a multiple of it
 
+# Site ids of the header. An unknown marketplace is asked through the site of the US.
 SITES = {
     "EBAY_US": 0,
     "EBAY_CA": 2,
@@ -107,6 +109,14 @@ Fields = Sequence[tuple[str, Union[str, "Fields"]]]
 
 
 @dataclass(frozen=True)
+class Detail:
+    """How much of the records is wanted: eBay's DetailLevel, and the paths of the wanted elements. Empty: all."""
+
+    level: str
+    selected: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Reply:
     """An answer with data. `head` is everything but the records."""
 
@@ -121,16 +131,14 @@ async def call(
     fields: Fields,
     records: Collection[Path] = (),
     *,
-    detail_level: str | None = None,
-    selected: Collection[str] = (),
+    detail: Detail | None = None,
     needed: Collection[str] = (),
 ) -> Reply:
-    """Make a call, such as GetMyMessages. `selected` are the wanted elements of the answer; empty: all. Below
-    its root, an answer has at least one of the elements `needed`.
+    """Make a call, such as GetMyMessages. Below its root, an answer has at least one of the elements `needed`.
 
     Raises EbayError, ListMissing; TokenRefused if a new token is refused as well.
     """
-    body = request_body(name, fields, detail_level, selected)
+    body = _request_body(name, fields, detail)
 
     def make(token: Secret) -> Request:
         headers = (
@@ -138,6 +146,7 @@ async def call(
             ("X-EBAY-API-CALL-NAME", name),
             ("X-EBAY-API-SITEID", str(SITES.get(api.marketplace_id or "", 0))),
             ("X-EBAY-API-COMPATIBILITY-LEVEL", LEVEL),
+            # The place of an OAuth token; RequesterCredentials is for tokens of the older kind.
             ("X-EBAY-API-IAF-TOKEN", token.reveal()),
         )
         url = api.transport.hosts.api + PATH
@@ -156,11 +165,12 @@ async def call(
     return reply
 
 
-def request_body(name: str, fields: Fields, detail_level: str | None = None, selected: Collection[str] = ()) -> bytes:
+def _request_body(name: str, fields: Fields, detail: Detail | None) -> bytes:
     """The XML document. It asks for English errors, and for warnings about elements that eBay does not know."""
     root = etree.Element(f"{{{NAMESPACE}}}{name}Request", nsmap={None: NAMESPACE})  # type: ignore[dict-item]
-    first: Fields = (("DetailLevel", detail_level),) if detail_level else ()
-    selectors = tuple(("OutputSelector", path) for path in selected)
+    first: Fields = (("DetailLevel", detail.level),) if detail else ()
+    selectors = tuple(("OutputSelector", path) for path in detail.selected) if detail else ()
+    # eBay ignores an element that it does not know, and a misspelt filter with it. Only with High it says so.
     _fill(root, (*first, ("ErrorLanguage", "en_US"), *selectors, ("WarningLevel", "High"), *fields))
     return bytes(etree.tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -178,6 +188,7 @@ def _checking(api: Api, name: str) -> Callable[[Answer], Reply]:
     def check(answer: Answer) -> Reply:
         """Raises EbayError: no XML, a status other than 200, or an `Ack` that says failure."""
         if answer.status != 200:
+            # Nearly all refusals come with a 200. The few others may have a document all the same.
             raise _refused(name, answer, refusal(answer, api.transport))
         if not isinstance(answer.fed, Document):
             raise wrong_type(answer, "XML")
@@ -214,6 +225,7 @@ def _judged(name: str, document: Document) -> Reply:
     ack = text_of(document.head.get("Ack")).strip()
     errors = [error for error in document.head.get("Errors") or () if isinstance(error, dict)]
     _warn(name, errors)
+    # Ack and the errors may contradict each other. Then the worse one counts.
     if ack in ("Success", "Warning") and any(map(_is_severe, errors)):
         ack = "PartialFailure"
     if ack in ("Success", "Warning"):
@@ -221,6 +233,7 @@ def _judged(name: str, document: Document) -> Reply:
     if ack not in ("Failure", "PartialFailure"):
         raise AnswerNotUnderstood(f"{name}: the answer's Ack is none that eBay documents", status=200)
     error = _error(name, ack, errors)
+    # Without records it is an error: an empty list would pass for a window without changes.
     if ack == "PartialFailure" and document.records:
         return Reply(document.head, tuple(document.records), error)
     raise error
@@ -235,6 +248,7 @@ def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
 
 def _error(name: str, ack: str, errors: Sequence[dict[str, Any]]) -> EbayError:
     severe = list(filter(_is_severe, errors))
+    # A failure may list warnings before its error.
     first = next(iter(severe or errors), None)
     code = _code(first) if first else None
     if first is None or code is None:
@@ -295,6 +309,11 @@ def container(name: str, parent: Mapping[str, Any], element: str) -> dict[str, A
 
 def pagination(page: int, per_page: int) -> tuple[str, Fields]:
     return "Pagination", (("EntriesPerPage", str(per_page)), ("PageNumber", str(page)))
+
+
+def looks_full(records: int) -> bool:
+    """Whether a page may have been cut, given that the answer does not say so."""
+    return records > 0 and records % FULL_AT == 0
 
 
 def record_bytes(reply: Reply) -> tuple[bytes, ...]:

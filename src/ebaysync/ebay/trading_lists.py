@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ebaysync.ebay.rest import Api, stamp
-from ebaysync.ebay.trading import PAGE, Fields, call, container, number_of, pagination, record_bytes, text_of
+from ebaysync.ebay.trading import PAGE, Detail, Fields, call, container, number_of, pagination, record_bytes, text_of
 from ebaysync.ebay.xml import Path
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 
@@ -39,6 +39,7 @@ async def my_ebay_selling_active(api: Api, page: int, per_page: int = PAGE) -> T
     Beyond 25,000 items eBay says 25,000, and answers page 125 for every later one. Then seller_list counts.
     """
     name = "GetMyeBaySelling"
+    # Sorted by start time, a new listing comes last and shifts no other one to another page.
     wanted: Fields = (("Include", "true"), ("Sort", "StartTime"), pagination(page, per_page))
     path = ("ActiveList", "ItemArray", "Item")
     reply = await call(api, name, (("ActiveList", wanted),), [path], needed=["ActiveList"])
@@ -91,8 +92,7 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
         name,
         fields,
         [("ItemArray", "Item")],
-        detail_level="ReturnAll",
-        selected=_OF_A_LISTING,
+        detail=Detail("ReturnAll", _OF_A_LISTING),
         needed=["ItemArray", "PaginationResult"],
     )
     more = text_of(reply.head.get("HasMoreItems")).strip().lower()
@@ -114,6 +114,7 @@ def _list_page(
 ) -> TradingPage:
     totals = container.get("PaginationResult")
     pages, entries = (number_of(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
+    # Whether an answer may lack this list was decided by `needed`, so here there is none.
     if not records and totals is None and partial is None and not more:
         pages, entries = 0, 0
     if records:
@@ -126,7 +127,7 @@ def _list_page(
 BUYING = ("BidList", "BestOfferList", "WonList", "LostList")
 SUMMARY = "BuyingSummary"
 _IN_TRANSACTIONS = {"WonList"}
-_WITHOUT_DURATION = {"BidList"}
+_WITHOUT_DURATION = {"BidList"}  # bids are current; eBay documents no DurationInDays for them
 
 
 async def my_ebay_buying(

@@ -18,9 +18,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -35,12 +32,13 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ebaysync.ebay import limits
-from ebaysync.ebay.body import DECODED_CAP, START, Feed, FirstBytes, read_body
+from ebaysync.ebay.body import DECODED_CAP, START, FirstBytes, read_body
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.gate import Gate, Narrowed
 from ebaysync.ebay.hosts import Hosts
+from ebaysync.ebay.request import Answer, Request
 from ebaysync.ebay.signature import Signer
+from ebaysync.ebay.signed_calls import SignedCalls
 from ebaysync.errors import (
     AnswerNotUnderstood,
     CertificateInvalid,
@@ -49,9 +47,7 @@ from ebaysync.errors import (
     EbayUnreachable,
     QuotaSpent,
     RateLimited,
-    SignatureDemanded,
     SignatureRefused,
-    SigningKeyMissing,
 )
 from ebaysync.settings import LOOPBACK
 
@@ -63,52 +59,11 @@ T = TypeVar("T")
 if find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment]
 
-DEADLINE = 90.0  # seconds for one request, however slowly its body arrives
+# With full jitter, the four waits between them are 7.5 s at most in all, unless eBay asks for more.
 ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds at most before the second attempt, if eBay does not say
 LONGEST_WAIT = 60.0  # a longer Retry-After is left to a later run
 IN_FLIGHT = 6  # requests of one account at the same time
-
-
-@dataclass(frozen=True)
-class Request:
-    method: str
-    url: str
-    params: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
-    deadline: float = DEADLINE
-    feed: Callable[[], Feed] | None = None
-    """makes, for each attempt, the reader of a 200 whose content type contains `feed_type`"""
-    feed_type: str = "xml"
-    signed: bool = False
-    """sellers in the EU and the UK must sign this call; signed anew for each attempt"""
-
-    def __repr__(self) -> str:
-        return f"{self.method} {self.url}"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: httpx.Headers
-    body: bytes
-    """the whole body; b"" if it was fed; the first START bytes if it should have been fed but was something else"""
-    request: Request
-    fed: Feed | None = None
-    signed: bool = False
-
-    def retry_after(self, now: datetime) -> float | None:
-        """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); not longer than the quota day."""
-        text = self.headers.get("retry-after", "").strip()
-        longest = (limits.latest_end(limits.quota_day(now)) - now).total_seconds()
-        if text.isascii() and text.isdecimal():
-            return min(float(text[:12]), longest)  # of any number of digits; 400 of them would be infinite
-        try:
-            seconds = (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds()
-        except (ValueError, OverflowError):
-            return None
-        return min(max(0.0, seconds), longest)
 
 
 class CallMeter(Protocol):
@@ -142,25 +97,24 @@ class Transport:
         """`find_signer` gets the signing key when a call first needs it. With `signs`, calls are signed without waiting
         for eBay to refuse an unsigned one."""
         self.hosts = hosts
-        self.find_signer = find_signer
-        self._signs = signs
-        self._signer: list[Signer | None] = []  # shared by all views; empty: not looked for yet
-        self._looking = asyncio.Lock()
+        self.signing = SignedCalls(find_signer, at_once=signs)  # shared by all views
         self.clock = Clock()
         self.calls = 0
         self.spent: Counter[str] = Counter()
         self.meter: CallMeter | None = None
         self.share = 1.0
-        self._must_sign: set[str] = set()  # shared by all views: APIs that refused an unsigned call
         self._allowed = hosts.names()
         self._sleep = sleep
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)  # shared by all views, by API
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._client = httpx.AsyncClient(
             verify=_trust(self.hosts),
+            # On a redirect, httpx drops Authorization, but not the header that has Trading's token.
             follow_redirects=False,
+            # No proxy and no .netrc of the environment.
             trust_env=False,
             proxy=hosts.proxy.reveal() if hosts.proxy else None,
+            # No limit on the wait for a connection: `_slots` lets in no more requests than there are connections.
             timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
             limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
@@ -169,6 +123,7 @@ class Transport:
     def counted(self, share: float = 1.0) -> Transport:
         """A view with the same pool, clock and meter and a count of its own, for one of several runs at the same time.
         It may use up to this share of a quota."""
+        # Shallow: pool, clock, gates, slots and signatures are the same objects in all views.
         view = copy.copy(self)
         view.calls, view.spent, view.share = 0, Counter(), share
         return view
@@ -186,7 +141,7 @@ class Transport:
     async def send(self, request: Request, check: Callable[[Answer], T]) -> T:
         """Send, let `check` turn the answer into a result or an EbayError, and retry if that can help. Raises
         EbayError."""
-        gate = self._gates[_api(request)]
+        gate = self._gates[request.api]
 
         async def freely() -> T:
             async with self._slots:
@@ -221,6 +176,7 @@ class Transport:
 
     async def _send_in_turn(self, gate: Gate, request: Request, check: Callable[[Answer], T]) -> T:
         gate.check()
+        # The call that was refused was the first attempt of all who wait behind it.
         attempts = ATTEMPTS - 1 if gate.refusal else ATTEMPTS
 
         async def once() -> T:
@@ -261,35 +217,28 @@ class Transport:
             return check(answer)
         except EbayError as error:
             if isinstance(error, SignatureRefused) and not answer.signed:
-                self._must_sign.add(_api(answer.request))
-                raise await self._unsigned_error(error) from None
+                raise await self.signing.refused(answer.request, error) from None
             if judge and _is_limit(error):
                 raise await self._judged(answer, error) from None
             raise
 
     async def _judged(self, answer: Answer, error: EbayError) -> EbayError:
-        return await self.meter.judged(_api(answer.request), answer, error) if self.meter else error
-
-    async def _unsigned_error(self, error: SignatureRefused) -> EbayError:
-        """The error for a refused unsigned call."""
-        if await self._find_key() is None:
-            message = f"{error.message}; the call must be signed, and there is no signing key"
-            return SigningKeyMissing(message, status=error.status, error_id=error.error_id)
-        return SignatureDemanded(error.message, status=error.status, error_id=error.error_id)
+        return await self.meter.judged(answer.request.api, answer, error) if self.meter else error
 
     async def _exchange(self, request: Request) -> Answer:
         _check_headers(request)
         parts = urlsplit(request.url)
         if parts.netloc not in self._allowed or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise AnswerNotUnderstood(f"{parts.netloc} is not one of eBay's hosts")
-        signature = await self._signature(request)
-        api = _api(request)
+        signature = await self.signing.headers(request, self.clock.now())
         if self.meter:
-            self.meter.admit(api, self.share)
+            # Counted before it is sent: eBay counts a call whose answer is lost, too.
+            self.meter.admit(request.api, self.share)
         self.calls += 1
-        self.spent[api] += 1
+        self.spent[request.api] += 1
         started = time.monotonic()
         try:
+            # httpx's timeouts are for a single read: a body that drips in would never end.
             async with asyncio.timeout(request.deadline):
                 answer = await self._once(request, signature)
         except TimeoutError:
@@ -299,27 +248,6 @@ class Transport:
         log.debug("%s -> %d, %.3f s", request, answer.status, time.monotonic() - started)
         return answer
 
-    async def _signature(self, request: Request) -> tuple[tuple[str, str], ...]:
-        """The headers of the signature, by eBay's time.
-
-        Until the first answer, that is the host's time, and eBay refuses a signature that is minutes off. Its refusal
-        shows the time, and the next attempt uses it.
-        """
-        must_sign = _api(request) in self._must_sign
-        if not must_sign and not (request.signed and self._signs):
-            return ()
-        if (signer := await self._find_key()) is None:
-            if must_sign:
-                raise SigningKeyMissing(f"{request} must be signed, and there is no signing key")
-            return ()
-        return signer.headers(request.method, request.url, request.body, int(self.clock.now().timestamp()))
-
-    async def _find_key(self) -> Signer | None:
-        async with self._looking:
-            if not self._signer:
-                self._signer.append(await self.find_signer() if self.find_signer else None)
-        return self._signer[0]
-
     async def _once(self, request: Request, signature: tuple[tuple[str, str], ...]) -> Answer:
         async with self._client.stream(
             request.method,
@@ -328,6 +256,7 @@ class Transport:
             headers=[*request.headers, *signature],
             content=request.body,
         ) as response:
+            # Before the body is read: that may take a while, and Date is the time when eBay began to answer.
             self.clock.learn(response.headers.get("date"))
             fits = response.status_code == 200 and request.feed_type in response.headers.get("content-type", "").lower()
             if request.feed and fits:
@@ -359,10 +288,6 @@ def _check_headers(request: Request) -> None:
                 f"{request} is not sent: the value of {name} has characters that a header cannot carry",
                 hint="is the account's marketplace right? Replace it: ebaysync accounts add NAME --marketplace EBAY_GB",
             )
-
-
-def _api(request: Request) -> str:
-    return limits.api_of(request.url, request.headers, request.body)
 
 
 def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
@@ -399,6 +324,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _asked(seconds: float | None, jitter: float) -> float:
+    # Never less than eBay asked for: a call before that time would only be refused again.
     return jitter if seconds is None else seconds + min(jitter, 2.0)
 
 

@@ -68,6 +68,7 @@ class Cleaner:
     def __init__(self) -> None:
         self.doctype = False
         """a DOCTYPE was seen: nothing after it is parsed"""
+        # Incremental: a chunk may end in the middle of a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = ""
         self._literal = self._started = False
@@ -78,6 +79,7 @@ class Cleaner:
             text = text.lstrip(" \t\r\n\ufeff")
             self._started = bool(text)
         self._begun = ""
+        # No unfinished token is longer than this: the 17 bytes of a first half, "&#x", and DIGITS.
         if not last and (begun := _BEGUN.search(text, max(0, len(text) - DIGITS - 24))):
             self._begun, text = begun[0], text[: begun.start()]
         if "&#" in text or "<!" in text or "]]>" in text:
@@ -167,6 +169,8 @@ class Document:
         self._raw = bytearray()
 
     def _parse(self, clean: bytes) -> None:
+        # Before the parser sees it: with resolve_entities=False, an entity of the DOCTYPE would silently cut the text
+        # it is in.
         if self._cleaner.doctype:
             self._fault = DOCTYPE
             return
@@ -238,6 +242,7 @@ class Document:
             self._fault = self._broken(error)
             return
         assert self._tree is not None
+        # libxml2 believes the declaration, but the cleaner has written UTF-8.
         coding = self._tree.getroottree().docinfo.encoding or "UTF-8"
         if coding.upper() not in ("UTF-8", "UTF8"):
             self._fault = OTHER_CODING
@@ -256,6 +261,7 @@ class Document:
         """The error: what is wrong, and where. libxml2's own sentence is left out, because it quotes the document.
         Raises MemoryError."""
         log = self._parser.feed_error_log
+        # Short of memory, lxml raises a syntax error, too. Taken for one, it would send good records to quarantine.
         memory = etree.ErrorTypes.ERR_NO_MEMORY
         if getattr(error, "code", None) == memory or any(entry.type == memory for entry in log):
             raise MemoryError("libxml2 ran out of memory")
@@ -295,7 +301,9 @@ def _parser() -> etree.XMLPullParser:
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
+        # Keeps libxml2's own bounds: depth, length of a text, entities that multiply.
         huge_tree=False,
+        # True would turn "A & B" into "A  B", and take a document that was cut for complete.
         recover=False,
         remove_comments=True,
         remove_pis=True,

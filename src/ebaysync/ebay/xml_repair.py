@@ -52,6 +52,7 @@ async def read_page(
     for part in range((page - 1) * parts + 1, page * parts + 1):
         try:
             last, some = await read_page(ask, part, SMALLER[size])
+        # The last whole page ends in the middle of these smaller ones.
         except PageOutOfRange:
             break
         records += last.records

@@ -24,8 +24,10 @@ from ebaysync.store.table import INTEGER, TIME, Column, Row, Table, xml_money
 def available(row: Row) -> int | None:
     """QuantityAvailable. If eBay leaves it out for a fixed price, Quantity less the sold ones."""
     left: int | None = row["quantity_available"]
+    # eBay's name of an auction, for which it sends no QuantityAvailable.
     if left is not None or row["quantity"] is None or row.get("listing_type") == "Chinese":
         return left
+    # Quantity counts the sold ones as well.
     return int(row["quantity"]) - int(row["quantity_sold"] or 0)
 
 
@@ -149,6 +151,7 @@ FAMILY = Family(
     about="listings on sale and their variations",
     source="active_inventory",
     calls="Trading GetMyeBaySelling ActiveList; GetSellerList from 25,000 listings on",
+    # eBay advises not to ask for this list more often than every 30 minutes.
     every_minutes=60,
     costs={"trading.GetMyeBaySelling": 2},
     cursor_type="snapshot",

@@ -87,6 +87,7 @@ FAMILY = Family(
     calls="Trading GetMyeBayBuying",
     every_minutes=60,
     costs={"trading.GetMyeBayBuying": 1},
+    # Not a snapshot: what is older than 60 days is gone from eBay's list, but was bought all the same.
     cursor_type="rolling",
     scopes=("https://api.ebay.com/oauth/api_scope",),
     tables=(PURCHASES,),

@@ -26,6 +26,7 @@ import msgspec
 from ebaysync.store.payload import Unstorable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Table
 
+# PostgreSQL stores years that Python cannot read back. eBay began in 1995.
 EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 MOST_DIGITS = 40  # digits of an amount
 LONGEST_KEY = 500  # characters; PostgreSQL's btree stops at 2,704 bytes
@@ -118,6 +119,7 @@ class Decoder:
                 notes.add(self.table.name, f"left out: {Unusable.by(error)}")
                 notes.unsure.add(self.table.name)
                 continue
+            # One statement cannot upsert a key twice, so the first one stays.
             before = rows.setdefault(self.table.key_of(row), row)
             if bytes(before["raw_payload"]) != bytes(row["raw_payload"]):
                 notes.add(self.table.name, "left out: another one has the same key")
@@ -210,6 +212,7 @@ class _Shape:
             return self._read(self._decode(raw))
         # AttributeError: null in the place of an object
         except (msgspec.ValidationError, Impossible, AttributeError):
+            # Rare, so it may be slow: decoded again without types, to find the values that are impossible.
             return self._read_one_by_one(raw, notes)
 
     def _read(self, record: Any) -> dict[str, Any]:
@@ -272,6 +275,7 @@ def _struct(node: _Node) -> type[msgspec.Struct]:
         names[attribute] = name
         column = below.column
         kind = _TYPES[column.type] if column else _struct(below)
+        # With several paths, the value may be missing at each single one.
         if column and column.required and "|" not in column.path:
             required.append((attribute, kind))
         else:
@@ -331,6 +335,7 @@ def _selected(elements: Sequence[Any], selector: int | tuple[str, str]) -> Any:
     return next((each for each in elements if each is not None and str(getattr(each, name)) == value), None)
 
 
+# Decimal: as a float, an amount would change its last digits.
 _untyped = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
@@ -423,6 +428,7 @@ def _is_local(value: Any) -> bool:
         return False
 
 
+# ASCII: otherwise the digits of all alphabets would pass, for Decimal as well.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -458,6 +464,7 @@ def _integer(value: Any) -> int:
         number = int(found)
         if number != found:
             raise Impossible("not a whole number")
+    # PostgreSQL's bigint.
     if not -(2**63) <= number < 2**63:
         raise Impossible("out of range")
     return number

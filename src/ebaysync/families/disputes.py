@@ -64,6 +64,7 @@ def compose(versions: RecordVersions) -> bytes:
     listed, detail, stored = (_fields(part) for part in (versions.listed, versions.detail, versions.stored))
     summary = listed if versions.listed else {name: value for name, value in stored.items() if name in SUMMARY}
     rest = detail if versions.detail else {name: value for name, value in stored.items() if name not in SUMMARY}
+    # The two calls show different moments, and the detail was asked for later.
     if versions.detail and summary.get(STATUS) != detail.get(STATUS):
         summary = {}
     return msgspec.json.Encoder(decimal_format="number").encode(summary | rest)

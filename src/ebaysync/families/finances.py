@@ -25,7 +25,9 @@ from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, Twins, money
 
 SCOPES = ("https://api.ebay.com/oauth/api_scope/sell.finances",)
 CALLS = "Finances getTransactions"
+# Nobody could verify how late a transaction may be listed with an earlier time.
 OVERLAP = timedelta(hours=24)
+# In a real answer, payoutId came up to seven weeks after the transaction.
 SWEEP = timedelta(days=90)
 FURTHEST = timedelta(days=5 * 365)  # "up to five years"
 WIDEST = timedelta(days=90)
@@ -66,10 +68,12 @@ def of_type(kind: str) -> Callable[[bytes], bool]:
 
 TWINS = Twins("transaction_id", always=("transaction_date", "booking_entry"))
 AMOUNT = (
+    # The amount of a SALE is what is left after fees. totalFeeBasisAmount has the sum before them.
     Column("amount", NUMERIC, "amount.value", derived=signed("amount")),
     Column("amount_currency", path="amount.currency"),
     Column("amount_converted_from", NUMERIC, "amount.convertedFromValue", derived=signed("amount_converted_from")),
     Column("amount_converted_from_currency", path="amount.convertedFromCurrency"),
+    # The amount is in the payout's currency, the fees are in the listing's.
     Column("exchange_rate", NUMERIC, "amount.exchangeRate"),
 )
 
@@ -98,6 +102,7 @@ TRANSACTIONS = Table(
         Column("payout_id"),
         Column("transaction_memo"),
         Column("payments_entity"),
+        # Always "0" in the real answers that were seen.
         Column("sales_record_reference"),
     ),
 )
@@ -141,6 +146,7 @@ def _fees_of(item: Any) -> list[Any]:
     """The fees of a line item, each with its id; or what stands in the place of a line item, of its fees, or of one."""
     fees = item.get("marketplaceFees") if isinstance(item, dict) else item
     if not isinstance(fees, list):
+        # Not left out: the decoder refuses what is no fee, and notes it.
         return [] if fees is None else [fees]
     line = {"lineItemId": item.get("lineItemId")} if isinstance(item, dict) else {}
     return [fee | line if isinstance(fee, dict) else fee for fee in fees if fee is not None]

@@ -63,6 +63,7 @@ def compose(versions: RecordVersions) -> bytes:
     header = msgspec.json.decode(versions.listed or versions.stored or b"{}", type=dict[str, msgspec.Raw])
     # A body may be an empty element. Then all there is to store is that it came.
     found = {name: msgspec.Raw(b'""') if bytes(body[name]) == b"null" else body[name] for name in _BODY if name in body}
+    # The header last: eBay documents some fields, such as ItemID, for headers only.
     return msgspec.json.encode(body | header | (found or {"Text": msgspec.Raw(b'""')}))
 
 
@@ -78,8 +79,10 @@ FAMILY = Family(
     tables=(MESSAGES,),
     window=WindowSpec(
         "receive_date",
+        # Messages expire after one year.
         furthest_reach=timedelta(days=365),
         overlap=timedelta(minutes=60),
+        # Read, flagged, replied and folder change without a new time.
         sweep=timedelta(days=90),
         widest=timedelta(days=90),
     ),

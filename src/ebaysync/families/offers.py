@@ -24,6 +24,7 @@ OFFERS = Table(
         Column("listing_status", path="listing.listingStatus"),
         Column("listing_on_hold", BOOL, "listing.listingOnHold"),
         Column("sold_quantity", INTEGER, "listing.soldQuantity"),
+        # Missing in a real answer, although eBay documents it.
         Column("available_quantity", INTEGER),
         Column("quantity_limit_per_buyer", INTEGER),
         *money("price", "pricingSummary.price"),
@@ -49,6 +50,7 @@ FAMILY = Family(
     source="inventory",
     calls="Inventory getOffers for each SKU",
     every_minutes=60,
+    # A call for each SKU. There is none for the offers of several.
     costs={"inventory": 30},
     cursor_type="snapshot",
     part_column="sku",

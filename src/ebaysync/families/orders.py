@@ -48,6 +48,7 @@ ORDERS = Table(
         Column("order_fulfillment_status"),
         Column("order_payment_status"),
         Column("seller_id"),
+        # Since September 2025 it may be an immutable id instead of a user name.
         Column("buyer_username", path="buyer.username", private=True),
         Column("buyer_checkout_notes", personal=True, private=True),
         Column("cancel_state", path="cancelStatus.cancelState"),
@@ -57,6 +58,7 @@ ORDERS = Table(
         *money("delivery_cost", "pricingSummary.deliveryCost"),
         *money("tax", "pricingSummary.tax"),
         *money("total", "pricingSummary.total"),
+        # Net of eBay's fees, unlike the total.
         *money("total_due_seller", "paymentSummary.totalDueSeller"),
         *money("total_fee_basis_amount"),
         *money("total_marketplace_fee"),
@@ -184,6 +186,7 @@ def keep_personal(stored: bytes, raw: bytes) -> bytes:
     requests, status = (old.get("cancelStatus") or {}).get("cancelRequests"), kept.get("cancelStatus")
     if requests and isinstance(status, dict) and not status.get("cancelRequests"):
         kept = {**kept, "cancelStatus": {**status, "cancelRequests": requests}}
+    # eBay's own bytes if nothing was kept: their digits and the order of fields stay.
     return raw if kept == new else msgspec.json.Encoder(decimal_format="number").encode(kept)
 
 
@@ -192,6 +195,7 @@ def _kept(old: Any, new: Any, way: Sequence[str], masks: set[str]) -> Any:
     if not way:
         return _contact(old, new, masks)
     name, rest = way[0], way[1:]
+    # A list that eBay leaves out now is hidden as a whole.
     if name == "*":
         if not new:
             return old
@@ -245,6 +249,7 @@ def _is_hidden(name: str, before: Any, now: Any, masks: set[str]) -> bool:
         return False
     if not isinstance(now, str):
         return not now
+    # A mask may be made of the letter x.
     if not any(sign.isalnum() and sign not in "xX" for sign in now) or ("*" in now and "*" not in str(before)):
         return True
     return now.strip() in masks or (name not in _PLACES and _has_lost_its_shape(before, now))
@@ -283,6 +288,7 @@ FAMILY = Family(
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),
     tables=(ORDERS, LINE_ITEMS),
+    # eBay reaches two years back. Nobody could verify whether an older order that changes now is listed.
     window=WindowSpec("last_modified_date", furthest_reach=timedelta(days=730)),
     detail=DetailSpec(needed=was_cancelled, is_current=same_version, refetch_on_change=had_requests),
     merge=MergeSpec(needs_stored=lambda order: True, compose=compose),

@@ -85,6 +85,7 @@ class Composition:
         known, earlier = _stored(versions.stored)
         listed = {self.listed: msgspec.Raw(versions.listed)} if versions.listed else {}
         answer = self._answer(versions.detail) if versions.detail else {}
+        # The last part with a name counts: what came now replaces what is stored.
         everything = {**earlier, **known, **listed, **answer}
         aside = self._aside(known, earlier, listed, answer) & everything.keys()
         document: dict[str, Any] = {name: raw for name, raw in everything.items() if name not in aside}
@@ -153,6 +154,7 @@ def family(composition: Composition, *, name: str, api: str, about: str, calls: 
         ),
         merge=MergeSpec(needs_stored=lambda row: True, compose=composition.compose),
         normal=normal,
+        # eBay's pages: "not supported in the Sandbox".
         absent_in=frozenset({"sandbox"}),
     )
 

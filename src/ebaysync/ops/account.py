@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -49,7 +49,6 @@ async def run_families(
     families: Sequence[Family],
     options: RunOptions,
     stop: Stop,
-    progress: Callable[[Summary], None] = lambda _: None,
 ) -> AsyncGenerator[Summary]:
     """Yields a summary per family. Close it (aclosing) before the database, or its last calls are not counted.
 
@@ -58,7 +57,7 @@ async def run_families(
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
         if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
-        context = RunContext(configured, db, api, account, stop, progress)
+        context = RunContext(configured, db, api, account, stop, options.on_progress)
         async with aclosing(run_sources(context, by_source(families), options)) as summaries:
             async for summary in summaries:
                 yield summary
@@ -79,8 +78,9 @@ def by_source(families: Sequence[Family]) -> list[list[Family]]:
 
 
 def main() -> None:
-    """Run in an account's process, right after the fork."""
+    """Run in an account's process, right after the fork. Raises ConfigError, SystemExit."""
     given = msgspec.json.decode(_first_line(), type=ProcessInput)
+    # A thread, not a task: a loop that hangs would not notice that the parent is gone.
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "PGPASSWORD" in given.environ:
         # For libpq. /proc/PID/environ shows the environment at the start, not this.
@@ -99,6 +99,7 @@ async def _main(configured: Settings, job: AccountJob) -> None:
     try:
         account = await accounts.by_id(db, job.account.id)
         families = [discover()[name] for name in job.families]
+        # Earlier than the limit, so that the last slice is stored and reported before the process is ended.
         deadline = time.monotonic() + job.time_limit * NO_NEW_SLICE if job.time_limit else None
         options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
         async with aclosing(run_families(configured, db, account, families, options, stop)) as summaries:
@@ -114,6 +115,7 @@ async def _main(configured: Settings, job: AccountJob) -> None:
 def _report(line: dict[str, Any]) -> None:
     data = msgspec.json.encode(line) + b"\n"
     while data:
+        # A pipe may take only a part of the line at once.
         data = data[os.write(RESULTS, data) :]
 
 
@@ -134,6 +136,7 @@ def _first_line() -> bytes:
 def _die_with_parent() -> None:
     while os.read(0, 4096):
         pass
+    # A thread cannot end the process by an exception.
     os._exit(1)
 
 

@@ -112,12 +112,14 @@ class Plan:
             for due in self.entries.values()
             if due.candidate.enabled and due.is_due(self.now) and chosen(due.candidate)
         ]
+        # A family that never ran comes before those of its urgency that did.
         ready.sort(key=lambda due: (due.candidate.urgency, due.at or self.now - timedelta(days=365)))
         spent: dict[Bucket, float] = defaultdict(float)
         taken: set[tuple[UUID, str]] = set()
         found = []
         for candidate in (due.candidate for due in ready):
             group = candidate.account_id, candidate.source
+            # Families that share a source are read by the same calls, so only the first of them is counted.
             if group in taken or not candidate.works or self._fits(candidate, spent):
                 taken.add(group)
                 found.append(candidate)
@@ -282,6 +284,7 @@ def _due(
     factor, api = stretch or (1.0, "")
     every: float | None = candidate.every * factor
     at = (
+        # 1e7 minutes are 19 years: a stretch without bound would overflow the date.
         candidate.last_run_at + timedelta(minutes=min(candidate.every * factor, 1e7)) if candidate.last_run_at else None
     )
     reason = f"stretched: the day's forecast of {api} is above {limits.TARGET_SHARE:.0%}" if factor >= 1.05 else None
@@ -293,6 +296,7 @@ def _due(
     if cooling:
         until, reason = max(cooling)
         return PlanEntry(candidate, every, until if at is None else max(at, until), reason, cools_down=True)
+    # Not compared with UNBOUNDED itself: a factor is a product, and found by halving.
     if factor >= UNBOUNDED / 10:
         every = None
     return PlanEntry(candidate, every, at, reason)

@@ -45,6 +45,7 @@ class Delegated:
         self.path = path
         ours = path / "ebaysync"
         ours.mkdir(exist_ok=True)
+        # Before controllers are handed on: the kernel refuses that for a group that holds processes.
         for pid in (path / "cgroup.procs").read_text().split():
             (ours / "cgroup.procs").write_text(pid)
         (path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(CONTROLLERS)))
@@ -60,7 +61,9 @@ class DelegatedCgroup:
         self.path = path
         path.mkdir(exist_ok=True)
         self._set("memory.max", str(memory_mb << 20))
+        # Otherwise an account over its limit would slow the host down by swapping.
         self._set("memory.swap.max", "0", may_lack=True)  # a kernel without swap accounting
+        # The kernel kills the whole group, not only the largest process of it.
         self._set("memory.oom.group", "1", may_lack=True)
         self._set("pids.max", str(PROCESSES))
 

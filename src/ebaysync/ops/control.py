@@ -68,6 +68,7 @@ async def switch(db: Database, *, on: bool, reason: str | None) -> bool:
 
     async def work(connection: Connection) -> bool:
         values = {"on": on, "reason": reason, "who": who()}
+        # FOR UPDATE: of two commands at the same time, the second one sees what the first one has done.
         before = await connection.scalar("SELECT workers_enabled FROM ebay_worker_global_config FOR UPDATE")
         await connection.execute(_SWITCH, values)
         await _record(connection, "resume" if on else "pause", reason=reason)
@@ -195,6 +196,7 @@ async def remove(
         # fails at once without the right to delete, before anything changes
         await connection.execute("DELETE FROM ebay_accounts WHERE false")
         await connection.execute(_ENABLE_ACCOUNT, {"id": account.id, "enabled": False})
+        # Before the first row goes: a run that goes on would store rows behind the deletion.
         await revoke_leases(connection, account.id, list(discover()))
         await _record(connection, "accounts remove", account=account, reason=reason)
 
@@ -203,6 +205,7 @@ async def remove(
     for table in await owned(db, account):
         if table == "ebay_lease":  # deleted with the account, at the end
             continue
+        # In batches: one DELETE of a large account would hold its locks, and keep vacuum away, for minutes.
         while count := await db.transact(lambda c, name=table: delete_of_account(c, name, account.id, ROWS)):  # type: ignore[misc]
             deleted[table] = deleted.get(table, 0) + count
             on_progress(sum(deleted.values()))

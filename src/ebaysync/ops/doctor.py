@@ -61,7 +61,7 @@ def failure(check: str, subject: str, error: EbaysyncError) -> Finding:
 
 @contextmanager
 def noting(found: list[Finding], check: str, subject: str) -> Iterator[None]:
-    """Turn an error into a finding. A signal and a lost database still end the command."""
+    """Turn an error into a finding. Raises Interrupted and DatabaseError: they still end the command."""
     try:
         yield
     except (Interrupted, DatabaseError):
@@ -189,6 +189,7 @@ SELECT current_user AS login, (SELECT bool_and(pg_has_role(relowner, 'USAGE')) F
 async def _host_clock(db: Database) -> Finding:
     before = datetime.now(UTC)
     [row] = await db.rows("SELECT clock_timestamp() AS now")
+    # Half of the query's duration: its clock was read somewhere between.
     return _clock("database", "the database's clock", row.now - before - (datetime.now(UTC) - before) / 2)
 
 

@@ -41,9 +41,12 @@ async def forget(db: Database, names: Collection[str], sleep: Callable[[float], 
     Raises UsageError as `checked` does.
     """
     names = sorted(await checked(db, names))
+    # First the note, so that runs which begin from now on do not store the person again.
     began = await erased_people.note(db, names)
     found: Counter[str] = Counter()
     for _ in range(WAITS):
+        # Asked before the pass: a run that ends during it may have stored the person behind it, so another pass
+        # follows.
         busy = bool(await db.rows(_BUSY, began=began))
         found.update(await _once(db, names))
         if not busy:
@@ -187,6 +190,7 @@ async def _clean_events(
     count = 0
     for row in rows:
         cleaned = {
+            # Our columns are in lower case, eBay's names are not.
             field: [ERASED, ERASED] if field in columns or not field.islower() else values
             for field, values in row.changes.items()
         }

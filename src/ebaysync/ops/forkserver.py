@@ -119,7 +119,9 @@ class _ForkLoop:
         self.woken, self.waking = os.pipe()
         os.set_blocking(self.woken, False)
         os.set_blocking(self.waking, False)
+        # A pipe, because a signal just before `select` would otherwise be noticed only after it.
         signal.set_wakeup_fd(self.waking, warn_on_full_buffer=False)
+        # Without a handler, Python writes nothing to the pipe.
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def work(self) -> None:
@@ -143,6 +145,7 @@ class _ForkLoop:
             return False
         request = msgspec.json.decode(message, type=ForkRequest)
         if request.kill:
+            # Once reaped, a pid may be that of a stranger.
             if request.kill in self.running:
                 _kill_group(request.kill, request.signum)
             return True
@@ -207,6 +210,7 @@ class _ForkLoop:
 def _ended() -> int | None:
     """The pid of a child that has ended and was not waited for yet."""
     try:
+        # WNOWAIT leaves it a zombie, so that its pid cannot be used again before its group is killed.
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return None
@@ -259,16 +263,19 @@ def _become(entry: Callable[[], None], request: ForkRequest, descriptors: list[i
         with suppress(OSError, ValueError, MemoryError):
             sys.stdout.flush()
             sys.stderr.flush()
+        # Not sys.exit: that would run the exit handlers and `finally` blocks of the forkserver in the fork.
         os._exit(code)
 
 
 def _set_up_process(request: ForkRequest, descriptors: list[int]) -> None:
     os.setsid()
+    # Inherited: its signals would wake the forkserver.
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
+    # Among the rest is the socket to the parent. Open here, it would hide that the forkserver has ended.
     os.closerange(len(descriptors), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_CPU, request.cpu_seconds)
@@ -276,6 +283,7 @@ def _set_up_process(request: ForkRequest, descriptors: list[int]) -> None:
     # counts all processes of the user, including those of other programs.
     _limit(resource.RLIMIT_DATA, request.memory_mb << 20)
     faulthandler.enable()
+    # The fork has copied the generator's state: all processes would draw the same numbers.
     random.seed()
 
 

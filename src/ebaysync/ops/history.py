@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -84,6 +85,7 @@ def _with_status(query: Select[Any], status: str | None) -> Select[Any]:
     if status is None:
         return query
     if status != "completed":
+        # A literal: for a parameter, PostgreSQL could not know that the partial index fits.
         query = query.where(WORKER_RUN.c.status != literal_column("'completed'"))
     return query.where(WORKER_RUN.c.status == status)
 
@@ -93,6 +95,7 @@ async def log(db: Database, run: str) -> dict[str, Any]:
     digits = run.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise UsageError(f"{run!r} is no run's id, nor the beginning of one", hint="see: ebaysync runs")
+    # A range of ids, which the primary key answers. Compared as texts, all runs would be read.
     first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
     found = await db.rows(_RUN, first=first, last=last)
     if not found:
@@ -113,20 +116,24 @@ WHERE r.id BETWEEN :first AND :last LIMIT 2
 _LINES = "SELECT at, kind, details FROM ebay_api_worker_log WHERE run_id = :run ORDER BY id"
 
 
-async def events(
-    db: Database,
-    accounts: Sequence[UUID],
-    family: str | None,
-    table: str | None,
-    key: str | None,
-    since: datetime | None,
-    limit: int,
-) -> list[dict[str, Any]]:
-    """The newest changes of records. No accounts means all."""
-    tables = _tables(family, table)
-    query = _EVENTS_OF_KEY if key else _EVENTS_OF_EACH if accounts or family or table else _EVENTS
-    ids = list(accounts) or await _all_accounts(db)
-    rows = await db.rows(query, accounts=ids, tables=tables, key=key, since=since, limit=limit)
+@dataclass(frozen=True)
+class EventFilter:
+    """Which changes of records are wanted. No accounts means all, and None as well."""
+
+    accounts: Sequence[UUID] = ()
+    family: str | None = None
+    table: str | None = None
+    key: str | None = None
+    since: datetime | None = None
+
+
+async def events(db: Database, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
+    """The newest changes of records. Raises UsageError if there is no such table."""
+    tables = _tables(wanted.family, wanted.table)
+    some = wanted.accounts or wanted.family or wanted.table
+    query = _EVENTS_OF_KEY if wanted.key else _EVENTS_OF_EACH if some else _EVENTS
+    ids = list(wanted.accounts) or await _all_accounts(db)
+    rows = await db.rows(query, accounts=ids, tables=tables, key=wanted.key, since=wanted.since, limit=limit)
     return [
         {
             "observed_at": iso(row.observed_at),

@@ -112,69 +112,65 @@ def exit_code(results: Sequence[AccountResult], stop: Stop, *, several: bool = T
     return 2 if nothing_done and set(codes) <= _SETTINGS else 3
 
 
-async def run_accounts(
-    settings: Settings,
-    db: Database,
-    job: Sequence[AccountJob],
-    jobs: int,
-    stop: Stop,
-    *,
-    verbose: bool = False,
-    quiet: bool = False,
-    on_result: Callable[[AccountResult], None] = lambda _: None,
-) -> list[AccountResult]:
-    """Run each account in a process of its own, at most `jobs` at once.
+class Pool:
+    """Runs accounts, each in a process of its own. They share the forkserver, the parent cgroup and the settings."""
 
-    `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
-    """
-    order = list(job)
-    random.SystemRandom().shuffle(order)
-    slots = asyncio.Semaphore(jobs)
-    pool = _Pool(settings, db, stop, verbose=verbose, quiet=quiet)
-
-    async def one(job: AccountJob) -> AccountResult | None:
-        async with slots:
-            if stop.signum is not None:
-                return None
-            try:
-                result = await _process(pool, job)
-            except Exception as error:  # a bug here must not affect the other accounts
-                log.error("%s: its process failed: %s", job.account.name, type(error).__name__, exc_info=error)
-                result = AccountResult(
-                    job.account.name, error=_process_error(f"{job.account.name}: {type(error).__name__}")
-                )
-            try:
-                await _store_failure(db, job, result)
-            except DatabaseError as error:
-                log.warning("%s: its failure could not be stored: %s", job.account.name, error)
-            on_result(result)
-            return result
-
-    try:
-        results = await asyncio.gather(*(one(job) for job in order))
-    finally:
-        await pool.server.close()
-    return sorted((result for result in results if result), key=lambda result: result.account)
-
-
-class _Pool:
-    """Shared by the processes of all accounts: the forkserver, the parent cgroup and the settings."""
-
-    def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool, quiet: bool) -> None:
+    def __init__(self, settings: Settings, db: Database, stop: Stop, *, verbose: bool = False, quiet: bool = False):
         self.stop = stop
         self.memory_mb = settings.account_memory_mb
         self.server = Forkserver(PROGRAM, {name: value for name, value in os.environ.items() if _is_passed_on(name)})
         self.cgroup = cgroup.delegated()
-        self._verbose, self._quiet = verbose, quiet
+        self._db, self._verbose, self._quiet = db, verbose, quiet
         self._environ = settings.as_environ() | {"EBAYSYNC_DATABASE_URL": db.url.reveal()}
         if password := os.environ.get("PGPASSWORD"):
+            # It goes through the pipe, like all settings, and not into the environment, which /proc shows.
             self._environ["PGPASSWORD"] = password
+
+    async def run(
+        self, jobs: Sequence[AccountJob], at_once: int, on_result: Callable[[AccountResult], None]
+    ) -> list[AccountResult]:
+        """Run every job, `at_once` at the same time. Call this once.
+
+        `on_result` is called when an account is done. Returns the results in the order of the accounts' names.
+        """
+        order = list(jobs)
+        # A run that is cut short must not leave out the same accounts every time.
+        random.SystemRandom().shuffle(order)
+        slots = asyncio.Semaphore(at_once)
+
+        async def one(job: AccountJob) -> AccountResult | None:
+            async with slots:
+                if self.stop.signum is not None:
+                    return None
+                result = await self._result(job)
+                on_result(result)
+                return result
+
+        try:
+            results = await asyncio.gather(*(one(job) for job in order))
+        finally:
+            await self.server.close()
+        return sorted((result for result in results if result), key=lambda result: result.account)
 
     def input(self, job: AccountJob) -> bytes:
         return msgspec.json.encode(ProcessInput(self._environ, job, self._verbose, self._quiet))
 
+    async def _result(self, job: AccountJob) -> AccountResult:
+        try:
+            result = await _process(self, job)
+        except Exception as error:  # a bug here must not affect the other accounts
+            log.error("%s: its process failed: %s", job.account.name, type(error).__name__, exc_info=error)
+            result = AccountResult(
+                job.account.name, error=_process_error(f"{job.account.name}: {type(error).__name__}")
+            )
+        try:
+            await _store_failure(self._db, job, result)
+        except DatabaseError as error:
+            log.warning("%s: its failure could not be stored: %s", job.account.name, error)
+        return result
 
-async def _process(pool: _Pool, job: AccountJob) -> AccountResult:
+
+async def _process(pool: Pool, job: AccountJob) -> AccountResult:
     """Start an account's process, wait for its end and say what it did."""
     result = AccountResult(job.account.name)
     reader = _ResultReader(result)
@@ -183,6 +179,7 @@ async def _process(pool: _Pool, job: AccountJob) -> AccountResult:
     process = None
     try:
         process = await pool.server.start(ProcessLimits(pool.memory_mb, limit), reader.line)
+        # Before it has its job, so that nothing it starts or allocates escapes the limit.
         group.add(process.pid)
         process.send_job(pool.input(job))
         in_time = await _wait_or_end(process, reader, job, pool.stop)
@@ -206,6 +203,7 @@ async def _process(pool: _Pool, job: AccountJob) -> AccountResult:
             process.kill(signal.SIGKILL)
             process.close()
         if pool.cgroup:
+            # It waits until the kernel has removed the processes, so not in the event loop.
             await asyncio.to_thread(group.end)
 
 
@@ -215,6 +213,7 @@ async def _wait_or_end(process: Process, reader: _ResultReader, job: AccountJob,
     try:
         waited: set[asyncio.Future[Any]] = {process.ended, stopping, results_ended}
         await asyncio.wait(waited, timeout=job.time_limit, return_when=asyncio.FIRST_COMPLETED)
+        # Asked before the process is ended below: afterwards it would always be true.
         in_time = process.ended.done() or stopping.done() or results_ended.done()
         if stopping.done():
             await _end(process, stop.signum or signal.SIGTERM, STOP_GRACE)
@@ -285,6 +284,7 @@ async def _store_failure(db: Database, job: AccountJob, result: AccountResult) -
     if result.error is None or job.walk != "live":
         return
     reported = {run["family"] for run in result.runs if run["status"] != "interrupted"}
+    # A process may fail after its last family. Then all of them count as failed.
     for family in set(job.families) - reported or job.families:
         await db.transact(partial(sync_state.ensure, account=job.account, families=[family]))
         if result.error["code"] not in _SETTINGS:

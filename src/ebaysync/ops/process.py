@@ -60,6 +60,7 @@ class Forkserver:
         self._program, self._environ = program, environ
         self._server: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
+        # Two tasks that find the forkserver gone must not start two.
         self._one_at_a_time = asyncio.Lock()
         self._number = 0
         self._starting: dict[int, asyncio.Future[tuple[int, asyncio.Future[ProcessExit]]]] = {}
@@ -67,6 +68,7 @@ class Forkserver:
 
     def launch(self) -> None:
         """Start it with exec, so that it inherits no descriptor, thread or lock."""
+        # Keeps the bounds of messages, and says when the other end is closed.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._server = subprocess.Popen(  # noqa: S603 - our own program
@@ -74,6 +76,7 @@ class Forkserver:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=dict(self._environ),
+                # Ctrl-C in the terminal reaches only this process, which ends the others in order.
                 start_new_session=True,
             )
         ours.setblocking(False)
@@ -101,6 +104,7 @@ class Forkserver:
         self._starting[self._number] = starting
         request = ForkRequest(self._number, limits.memory_mb, limits.cpu_seconds)
         try:
+            # Closed here once sent: while a copy of a pipe's far end is open, its end of file does not come.
             with process.far_ends() as descriptors:
                 self._send(request, descriptors)
             return await starting
@@ -109,6 +113,7 @@ class Forkserver:
 
     def kill(self, pid: int, signum: int) -> None:
         """Send a signal to the process's group, if the process still runs."""
+        # Only the forkserver sends signals: it alone knows whether the pid is still this process's.
         if pid in self._running and self._link is not None:
             with suppress(ForkserverGone):
                 self._send(ForkRequest(kill=pid, signum=signum), [])
@@ -137,6 +142,7 @@ class Forkserver:
                 if (waiting := self._starting.get(notice.number)) and not waiting.done():
                     waiting.set_exception(OSError("no process could be forked"))
             else:
+                # Registered at once: the notice that it has ended may follow before `start` gets to run.
                 ended = self._running[notice.pid] = asyncio.get_running_loop().create_future()
                 if (waiting := self._starting.get(notice.number)) and not waiting.done():
                     waiting.set_result((notice.pid, ended))
@@ -163,6 +169,7 @@ class Forkserver:
             self._link = None
         if self._server is not None:
             try:
+                # It ends by itself when its socket closes, after it has killed its processes.
                 await asyncio.to_thread(self._server.wait, DRAIN_SECONDS)
             except subprocess.TimeoutExpired:
                 self._server.kill()
@@ -277,6 +284,7 @@ class _LineReader(asyncio.Protocol):
         try:
             for line in lines:
                 self._result(line)
+            # A process that writes without a newline must not fill this one's memory.
             if len(self._rest) > LONGEST_LINE:
                 raise ValueError("too long a line")
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -56,6 +56,7 @@ PAUSE = 0.05  # seconds after a transaction that changed something
 SWEPT_DAYS = max(family.window.sweep.days for family in discover().values() if family.window.sweep)
 """Younger payloads are needed, because the sweep compares with them."""
 
+# Not a session lock: behind PgBouncer, the next transaction may have another session.
 _TURN = "SELECT pg_advisory_xact_lock(1700946298)"  # the next number after the lock of the migrations
 
 
@@ -151,6 +152,7 @@ def _old_runs(days: int, quiet_days: int) -> Select[Any]:
     """Runs older than `quiet_days`: whether each found nothing (`quiet`), and whether to delete it (`old`)."""
     run = WORKER_RUN.c
     quiet = (run.status == "completed") & run.summary_json.contains(_FOUND_NOTHING)
+    # A run that was killed stays "running" until another one takes its lease.
     abandoned = run.heartbeat_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 1)
     done = (run.status != "running") | abandoned
     old = done & (quiet | _older(run.started_at, days))
@@ -166,6 +168,7 @@ def _quiet_and_others(quiet: ColumnElement[Any]) -> Select[int, int]:
 def _prune_runs(runs: Select[Any], at: datetime, after: UUID) -> Select[Any]:
     """Look at the next ROWS runs and delete the old ones. Returns the last position and the numbers."""
     run = WORKER_RUN.c
+    # A row comparison, which an index answers. OFFSET would read the rows before it again at every step.
     next_ones = runs.where(tuple_(run.started_at, run.id) > tuple_(literal(at), literal(after)))
     step = next_ones.order_by(run.started_at, run.id).limit(ROWS).cte("step")
     gone = WORKER_RUN.delete().where(run.id == step.c.id, step.c.old).returning(step.c.quiet).cte("gone")
@@ -289,6 +292,7 @@ def _persons(keep: Keep) -> list[tuple[str, Aged]]:
 
 
 async def _walk_blocks(db: Database, aged: Aged, change: Callable[..., Any]) -> AsyncIterator[int]:
+    # Rows that are written meanwhile are left for the next night.
     end = await db.transact(lambda connection: age.blocks(connection, aged.table))
     for start in range(0, end, BLOCKS):
 

@@ -53,6 +53,8 @@ async def due(
         families += [name for name in discover() if (account_id, name) in ready]
     return found
 
+    # In the same transaction, and by the database's clock: hosts may disagree on what is due.
+
 
 async def _plan(connection: Connection, settings: Settings) -> Plan:
     rows = (await connection.execute(_STATES)).rows

@@ -21,6 +21,7 @@ def install(stop: Stop, *, patient: bool = False) -> None:
 
     def on_signal(signum: int) -> None:
         if stop.signum is not None and not patient:
+            # Not sys.exit: asyncio.run would first cancel all tasks and wait for them.
             os._exit(128 + signum)
         stop.request(signum)
 

@@ -201,6 +201,7 @@ async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) 
     # One INSERT ... ON CONFLICT must not contain a key twice, but a page may show a record in two versions.
     newest: dict[str, Record] = {}
     for record in records:
+        # The later one of two with the same version.
         if not _is_older(composer, record, newest.get(record.key)):
             newest[record.key] = record
     merged = await merge(writer, family.table, [composer.main_row(record.rows) for record in newest.values()])

@@ -26,9 +26,9 @@ from ebaysync.sync.state.sync_state import SYNC_STATE, default_of, mine, update
 
 LONGEST_MINUTES = LONGEST_BACKOFF / timedelta(minutes=1)  # a family with a longer interval waits for its interval
 EARLY = timedelta(minutes=2)  # run-all may begin a minute before its time
-JITTER = (0.8, 1.2)
+JITTER = (0.8, 1.2)  # families that failed together do not come back together
 UNREACHABLE, FAILED = "unreachable", "failed"  # values of retry_kind
-UNREACHABLE_JITTER = (0.8, 1.0)
+UNREACHABLE_JITTER = (0.8, 1.0)  # at most the interval: eBay's return is to be noticed soon
 WEIGHT = 0.3  # weight of the newest run in the average
 
 
@@ -42,6 +42,7 @@ async def failed(
     own = SYNC_STATE.c
     set_for_all = select(cast(default_of(family.name, "every_minutes"), Integer)).scalar_subquery()
     every = cast(func.coalesce(own.every_minutes, set_for_all, family.every_minutes), Float)
+    # 20: far beyond the longest wait, and a family that fails for years makes no overflow.
     doubled = every * func.power(2, func.least(own.failures, 20))
     longest = func.greatest(literal(LONGEST_MINUTES, Float), every)
     jitter = SystemRandom().uniform(*(UNREACHABLE_JITTER if unreachable else JITTER))
@@ -92,6 +93,7 @@ async def succeeded(
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:
     """An exponential moving average. The first run sets it."""
+    # A token is renewed for all families of the account, whichever asks first.
     ours = {api: calls for api, calls in spent.items() if not api.startswith("oauth.")}
     if not known:
         return {api: float(calls) for api, calls in ours.items()}

@@ -31,6 +31,8 @@ class RunOptions:
     accept_removals: bool = False
     deadline: float | None = None
     """time.monotonic() after which no new slice starts"""
+    on_progress: Callable[[Summary], None] = lambda _: None
+    """called after each stored slice"""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,17 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import SystemRandom
 from uuid import UUID
 
-from ebaysync.errors import BodyBroken, EbayError, EbaysyncError
+from ebaysync.errors import AccessDenied, BodyBroken, EbayError, EbaysyncError, QuotaSpent, SignatureRefused
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
-from ebaysync.store.merge import stored
+from ebaysync.store.merge import stored, unfinished
 from ebaysync.sync.batch import Batch, Composer, Record
-from ebaysync.sync.sources.calls import TOGETHER, Calls, Streak, ends_all
+from ebaysync.sync.sources.calls import Calls
+from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
 from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import drain
 
@@ -78,6 +80,7 @@ class Details:
         size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):
             await self._complete(batch, {key: waiting[key] for key in keys[start : start + size]})
+            # When no call may be made any more, the remaining records are stored as listed, all in this batch.
             if start + size < len(keys) and self._may_ask():
                 yield batch, False
                 batch = Batch(pending=self.pending)
@@ -92,6 +95,35 @@ class Details:
             batch = Batch(pending=self.pending)
             await self._complete(batch, await self._stored(keys[start : start + size]))
             yield batch, False
+
+    async def open_keys(self) -> list[str]:
+        """The keys of stored records that are not final, or whose detail is due. Raises DatabaseError."""
+        family = self.composer.family
+        detail = family.detail
+        if detail is None or self.calls.details is None:
+            return []
+        due = [key for key, pending in self.pending.items() if not pending.waits]
+        open_keys: list[str] = []
+        if column := detail.open_column:
+            table, account_id = family.table, self.account_id
+            open_keys = await self.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
+            # A run that eBay's limits cut short must not leave out the same records every time.
+            SystemRandom().shuffle(open_keys)
+        waiting = self.pending.keys() - set(due)
+        return [key for key in dict.fromkeys([*due, *open_keys]) if key not in self.tried | waiting]
+
+    def shortfall(self) -> str | None:
+        """Which details are missing, and why; None if none is. Raises the error that ended the fetching if a person has
+        to act on it."""
+        ended_by = self.ended_by
+        if not (self.lacking or ended_by):
+            return None
+        if ended_by and not (isinstance(ended_by, EbayError) and (ended_by.transient or _heals(ended_by))):
+            raise ended_by
+        named = sorted(self.lacking)[:5]
+        parts = [f"{len(self.lacking)} details are missing ({', '.join(named)}{', …' if named[4:] else ''})"]
+        parts += [ended_by.message] if ended_by else []
+        return "; ".join(parts)
 
     async def _stored(self, keys: Sequence[str]) -> dict[str, Record]:
         """The stored versions. A detail alone may not say which record it belongs to."""
@@ -127,6 +159,7 @@ class Details:
 
     async def _complete(self, batch: Batch, waiting: Mapping[str, Record]) -> None:
         """Fetch details, and add the records to the batch: with the detail, or as listed if it did not come."""
+        # Before any transaction: none may be open while eBay is asked.
         answers = await self._fetch(list(waiting))
         for key, record in waiting.items():
             answer = answers.get(key)
@@ -192,4 +225,10 @@ class Details:
             self._streak.succeeded()
             found.update({key: answers.get(key) or EbayError("eBay gave no detail of it") for key in keys})
         finally:
+            # An error is progress, too: details that fail for a while must not cost the run its lease.
             self.progressed()
+
+
+def _heals(error: EbayError) -> bool:
+    """Whether later runs may succeed although nobody does anything."""
+    return isinstance(error, QuotaSpent | AccessDenied) and not isinstance(error, SignatureRefused)

@@ -23,6 +23,7 @@ async def load(db: Database, version: int | None = None) -> ErasedPeople:
         version = (await db.rows(VERSION))[0].version
     known = _known.get(db)
     if known is None or known[0] != version:
+        # The version comes with the list: since the first query, more people may have been added.
         [row] = await db.rows(_LOAD, head=HEAD_BYTES)
         # The first 8 bytes of each digest, big-endian, sorted by PostgreSQL: one array, searched by bisection.
         heads = array("Q", bytes(row.heads))

@@ -11,17 +11,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from random import SystemRandom
 from typing import Any
 
 from sqlalchemy import text
 
-from ebaysync.errors import AccessDenied, EbayError, QuotaSpent, SignatureRefused
 from ebaysync.families.family import Family
 from ebaysync.families.personal_data import ErasedPeople
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
-from ebaysync.store.merge import Writer, unfinished
+from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
 from ebaysync.sync.batch import Batch, BatchCounts, Composer
 from ebaysync.sync.context import RunContext
@@ -30,7 +28,7 @@ from ebaysync.sync.inconsistency import Consistency
 from ebaysync.sync.move import Move
 from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.sources.calls import Calls
-from ebaysync.sync.state import pending_details, sync_state
+from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
@@ -72,6 +70,11 @@ class FamilyRun:
         composer, account_id = Composer(self.family, self.erased), self.context.account.id
         self._details = Details(self.context.db, composer, calls, account_id, self.sink.progressed, go_on, self.pending)
 
+    @property
+    def details(self) -> Details:
+        assert self._details, "open() comes first"
+        return self._details
+
     async def reason_to_stop(self, connection: Connection) -> str | None:
         """Why this family may not go on. None if it may."""
         asked = await sync_state.ask_permission(connection, self.context.account.id, self.family.name)
@@ -86,10 +89,6 @@ class FamilyRun:
         if reason and not self.stopped:
             self.stopped, self.summary.reason = True, reason
             log.info("%s %s stops: %s", self.context.account.name, self.family.name, reason)
-
-    def own_records(self, records: Sequence[bytes]) -> Sequence[bytes]:
-        """The records of the source that are this family's."""
-        return records if self.family.own_records is None else list(filter(self.family.own_records, records))
 
     def announce(self, span: Slice) -> None:
         """Write the window to the summary and to the run's log."""
@@ -115,61 +114,25 @@ class FamilyRun:
         move: Move | None = None,
         broken: Sequence[tuple[bytes, str]] = (),
     ) -> None:
-        """Store records in batches, as their details come, and commit `move` with the last batch.
+        """Store the family's own of these records in batches, as their details come, and commit
+        `move` with the last batch.
 
         Raises LeaseLost, StopRequested, DatabaseError. Stored batches stay.
         """
-        await self._store_all(self._opened.batches(self.own_records(records), broken), slice_, move)
-
-    @property
-    def waiting_parts(self) -> set[str]:
-        """Parts of a snapshot whose next try is not due."""
-        return {key for key, pending in self._opened.pending.items() if self.family.part_column and pending.waits}
-
-    async def note_parts(self, read: Sequence[str], failed: Mapping[str, str], unasked: Sequence[str]) -> None:
-        """Note which parts of a snapshot were read and which are due. Raises LeaseLost, DatabaseError."""
-        details = self._opened
-
-        async def work(connection: Connection) -> None:
-            writer, pending = self.writer(connection), details.pending
-            attempts = {part: pending[part].attempts + 1 if part in pending else 1 for part in failed}
-            await pending_details.arrived(writer, [part for part in read if part in pending])
-            await pending_details.failed(writer, {part: (attempts[part], reason) for part, reason in failed.items()})
-            await pending_details.due(writer, [part for part in unasked if part not in pending])
-
-        await self.sink.transact(work)
-        details.lacking.update(failed, unasked)
+        own = records if self.family.own_records is None else list(filter(self.family.own_records, records))
+        await self._store_all(self.details.batches(own, broken), slice_, move)
 
     async def refetch_open(self) -> None:
         """Fetch again, by id, stored records that are not final or lack their detail. Raises what `store` raises."""
-        detail, details = self.family.detail, self._opened
-        if detail is None or details.calls.details is None:
-            return
-        due = [key for key, pending in details.pending.items() if not pending.waits]
-        open_keys: list[str] = []
-        if column := detail.open_column:
-            table, account_id = self.family.table, self.context.account.id
-            open_keys = await self.context.db.transact(lambda c: unfinished(c, table, account_id, column, detail.final))
-            # A run that eBay's limits cut short must not leave out the same records every time.
-            SystemRandom().shuffle(open_keys)
-        waiting = details.pending.keys() - set(due)
-        wanted = [key for key in dict.fromkeys([*due, *open_keys]) if key not in details.tried | waiting]
-        if wanted:
-            await self._store_all(details.refetch(wanted))
+        if wanted := await self.details.open_keys():
+            await self._store_all(self.details.refetch(wanted))
 
     def settle_details(self) -> None:
         """Write to the summary which details are missing. Raises the error that ended the fetching if a person has to
         act on it."""
-        if (details := self._details) is None or not (details.lacking or details.ended_by):
-            return
-        ended_by = details.ended_by
-        if ended_by and not (isinstance(ended_by, EbayError) and (ended_by.transient or _heals(ended_by))):
-            raise ended_by
-        named = sorted(details.lacking)[:5]
-        parts = [f"{len(details.lacking)} details are missing ({', '.join(named)}{', …' if named[4:] else ''})"]
-        parts += [ended_by.message] if ended_by else []
-        self.summary.caught_up = False
-        self.summary.reason = self.summary.reason or f"{'; '.join(parts)}; later runs ask again"
+        if shortfall := self.details.shortfall():
+            self.summary.caught_up = False
+            self.summary.reason = self.summary.reason or f"{shortfall}; later runs ask again"
 
     async def enrich(self) -> None:
         """Fill the columns that come from other families' tables. Raises LeaseLost, DatabaseError."""
@@ -185,11 +148,6 @@ class FamilyRun:
     def writer(self, connection: Connection) -> Writer:
         """The writer that merges this family's rows inside a transaction."""
         return Writer(connection, self.context.account.id, self.family.name, self.sink.run_id)
-
-    @property
-    def _opened(self) -> Details:
-        assert self._details, "open() comes first"
-        return self._details
 
     async def _store_all(
         self, prepared: AsyncGenerator[tuple[Batch, bool]], slice_: Slice | None = None, move: Move | None = None
@@ -208,7 +166,7 @@ class FamilyRun:
 
         async def work(connection: Connection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
             writer = self.writer(connection)
-            composer = self._opened.composer
+            composer = self.details.composer
             counts = await batches.store(self.context.db, writer, composer, batch, one_by_one=one_by_one)
             if move:
                 await move.write(connection)
@@ -233,27 +191,10 @@ class FamilyRun:
         self._committed = time.monotonic()
         self.stop_for(reason)
         if move:
+            # After the commit only: a position that was rolled back must not be remembered.
             move.stored()
-        self._count(batch, counts)
+        self.summary.add(batch, counts)
         self.sink.progressed()
-
-    def _count(self, batch: Batch, counts: BatchCounts) -> None:
-        summary = self.summary
-        summary.fetched += batch.fetched
-        summary.stored += counts.stored
-        summary.unchanged += counts.unchanged
-        summary.quarantined += counts.quarantined
-        summary.notes.update(counts.notes)
-        if summary.full is not None:
-            summary.full += counts.full
-            summary.partial += counts.partial
-        if summary.incomplete is not None:
-            summary.incomplete += len(batch.incomplete)
-
-
-def _heals(error: EbayError) -> bool:
-    """Whether later runs may succeed although nobody does anything."""
-    return isinstance(error, QuotaSpent | AccessDenied) and not isinstance(error, SignatureRefused)
 
 
 def _page_facts(slice_: Slice | None, batch: Batch, counts: BatchCounts) -> Mapping[str, Any]:

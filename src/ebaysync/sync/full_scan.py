@@ -21,6 +21,7 @@ from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.snapshot import Seen, Settled
 from ebaysync.sync.source_run import SourceRun
+from ebaysync.sync.state import pending_details
 from ebaysync.sync.windows import cursor_to
 
 
@@ -62,6 +63,7 @@ async def scan(group: SourceRun) -> None:
         # The cursor becomes the time, by eBay's clock, at which the scan began, so that changes during the scan are
         # newer.
         began = plan.whole_seconds(clock.now() - timedelta(seconds=time.monotonic() - started))
+        # A row may have moved past the reader. Only what two readings miss is missing.
         if is_second or group.options.dry_run or not await _any_missing(group, results):
             break
     for family_run in list(group.active):
@@ -74,7 +76,7 @@ async def scan(group: SourceRun) -> None:
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
     """Whether everything was read."""
     assert group.calls.scan
-    waiting = {part for family_run in group.active for part in family_run.waiting_parts}
+    waiting = {part for family_run in group.active for part in _waiting_parts(family_run)}
     pages = group.calls.scan(list(results), waiting)
     async with aclosing(pages):
         while (found := await group.race(anext(pages, None))) is not None:
@@ -93,8 +95,34 @@ async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> 
     if found.records or broken:
         await family_run.store(found.records, broken=broken)
     if found.parts or found.failed or found.unasked:
-        await family_run.note_parts(found.parts, found.failed, found.unasked)
+        await _note_parts(family_run, found)
     result.add(found)
+
+
+def _waiting_parts(family_run: FamilyRun) -> set[str]:
+    """Parts of a snapshot whose next try is not due."""
+    pending = family_run.details.pending.items()
+    return {part for part, one in pending if one.waits} if family_run.family.part_column else set()
+
+
+async def _note_parts(family_run: FamilyRun, found: ScanPage) -> None:
+    """Note which parts of a snapshot were read and which are due."""
+    details = family_run.details
+    pending = details.pending
+
+    async def work(connection: Connection) -> None:
+        writer = family_run.writer(connection)
+        failed = {
+            part: (pending[part].attempts + 1 if part in pending else 1, reason)
+            for part, reason in found.failed.items()
+        }
+        await pending_details.arrived(writer, [part for part in found.parts if part in pending])
+        await pending_details.failed(writer, failed)
+        await pending_details.due(writer, [part for part in found.unasked if part not in pending])
+
+    await family_run.sink.transact(work)
+    # After the commit: the run's summary says that they are missing.
+    details.lacking.update(found.failed, found.unasked)
 
 
 async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool:

@@ -40,6 +40,7 @@ class PageGuard:
     """Counts the pages of one run since the last one that brought something."""
 
     def __init__(self) -> None:
+        # A dict, not a set: it keeps the order of arrival, so that the oldest keys are dropped first.
         self._seen: dict[str | bytes, None] = {}
         self._in_a_row = 0
         self._allowed = FRUITLESS

@@ -58,7 +58,9 @@ class Consistency:
         self.reason = done.inconsistent
         slice_ = self._known_as(done.slice)
         read = self._known[slice_] = read_again(self._known.get(slice_), keys, done.excess)
+        # A slice that the position has passed cannot hold it any more.
         if not (read.is_believed or self._is_usual(slice_, read) or (passed and slice_.end <= passed)):
+            # Later slices are stored too, but their positions would jump over this one.
             self.held = True
         return _joined(self._noted(slice_, done.inconsistent, read), None if self.held else move)
 

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LASTS = 120  # seconds
-BEAT = 30.0
+BEAT = 30.0  # seconds; three beats may fail before the lease runs out
 NO_PROGRESS = 900.0  # seconds without reading or storing anything, after which a run lets its lease expire
 
 Walk = Literal["live", "backfill"]
@@ -344,6 +344,7 @@ async def revoke_leases(connection: Connection, account_id: UUID, families: Sequ
         select(literal(account_id), family.c.value, walk.c.value, func.gen_random_uuid(), literal("accounts remove"))
         .add_columns(an_hour)
         .select_from(family.join(walk, true()))
+        # Locks are taken in one order, so that two of these statements cannot deadlock.
         .order_by(family.c.value, walk.c.value)
     )
     names = ["ebay_account_id", "api_family", "walk", "token", "holder", "lease_until"]

@@ -205,6 +205,7 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     if at is None or not isinstance(error, EbayUnreachable | EbayBusy):
         return error
     own = vars(error).get("hint")  # such as the proxy's
+    # A copy: the same error may stand in the summaries of other families, which wait for another time.
     told = copy.copy(error)
     now = f"ebaysync run-all --now --account {shlex.quote(account.name)}"
     told.hint = f"{own}; " if own else ""

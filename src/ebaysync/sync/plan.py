@@ -30,6 +30,7 @@ def live(settings: Settings, families: Sequence[tuple[Family, datetime | None]],
 def _start(settings: Settings, family: Family, cursor: datetime | None, now: datetime, end: datetime) -> datetime:
     if cursor is None:
         return now - (family.window.first_reach or timedelta(days=settings.initial_backfill_days))
+    # A cursor in the future, of a database that was restored from elsewhere, must not make the window empty for ever.
     return min(cursor, end) - (family.window.overlap or timedelta(minutes=settings.overlap_minutes))
 
 
@@ -56,8 +57,10 @@ def sweep(
         return Slice(whole_seconds(horizon), end), widest(settings, family)
     # Families of one source share the sweep's calls. The slowest one decides; the others skip what they have.
     furthest_behind = min(states, key=lambda state: state.sweep or horizon)
+    # The horizon moves on with time, and may have passed the position.
     start = max(horizon, furthest_behind.sweep or horizon)
     width = min(furthest_behind.sweep_width or widest(settings, family), widest(settings, family))
+    # At its end, the round begins again.
     return Slice(whole_seconds(start if start < end else horizon), end), width
 
 

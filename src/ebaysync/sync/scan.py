@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 
-PASSES = 4
+PASSES = 4  # readings of the whole list; its rows may move during each
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ async def numbered(
                 break
             seen |= came
             name = page.next
+        # A list without any total is complete when its last page was read.
         if incomplete or totals <= {len(seen)}:
             return
         if before == (seen, totals):

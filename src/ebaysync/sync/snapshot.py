@@ -49,6 +49,7 @@ class Seen:
 
 
 def digest(key: str) -> bytes:
+    # Two keys of one digest can only keep a record that is gone, never remove one that is there.
     return blake2b(key.encode(), digest_size=8).digest()
 
 
@@ -99,6 +100,7 @@ async def settle(
     counts = {each: min(before.missing.get(each, 0) + 1, SCANS_THAT_CONVINCE) for each in missed}
     gone = [key for each, key in missed.items() if counts[each] == SCANS_THAT_CONVINCE]
     await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, seen or b"", counts))
+    # Three scans must agree on most of it. A list that is cut at another place each time never does.
     if too_many and len(gone) * 2 <= len(unseen):
         return Settled(
             0,

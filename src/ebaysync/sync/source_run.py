@@ -18,7 +18,7 @@ from ebaysync.sync.guard import PageGuard, check_filter
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, read
+from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, read
 from ebaysync.sync.windows import Window, edges
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class SourceRun:
             await self.guarded(family_run, work)
 
     async def guarded(self, family_run: FamilyRun, work: Callable[[FamilyRun], Awaitable[None]]) -> None:
-        """Call `work` for one family, like `each`."""
+        """Call `work` for one family. Raises LeaseLost if no family is left, and what else `work` raises."""
         try:
             await work(family_run)
         except LeaseLost as lost:
@@ -80,9 +80,8 @@ class SourceRun:
         self.guard.expect(window.span, window.width)
         for family_run in self.active:
             family_run.consistency.begin()
-        slices = read(
-            self.reader, window.span, window.width, self.go_on, window.first_page, window.ahead, edges(self.active)
-        )
+        slicing = Slicing(window.span, window.width, edges(self.active), window.first_page, window.ahead)
+        slices = read(self.reader, slicing, self.go_on)
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices):
             while (read_slice := await self.race(anext(slices, None))) is not None:

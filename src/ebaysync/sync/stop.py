@@ -52,6 +52,7 @@ class Stop:
         self._stop(StopRequested())
 
     def _stop(self, cause: Interrupted | StopRequested) -> None:
+        # A signal outranks every other reason: it ends the process, a pause only a run.
         if self._cause is None or (isinstance(cause, Interrupted) and self.signum is None):
             self._cause = cause
         self._requested.set()
@@ -67,6 +68,7 @@ class Stop:
         # asyncio.wait does not cancel its tasks, so do it here, whether we leave by a signal or by cancellation.
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            # Both may be done at once. Then the result counts: it may say what was stored.
             if task.done():
                 return task.result()
         finally:

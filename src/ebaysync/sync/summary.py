@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ebaysync.errors import EbaysyncError
+from ebaysync.sync.batch import Batch, BatchCounts
 from ebaysync.sync.state import field_notes
 from ebaysync.sync.state.sync_state import iso
 
@@ -56,6 +57,19 @@ class Summary:
         if not (self.window_from and self.window_to and self.reached and self.window_to > self.window_from):
             return 0.0
         return (self.reached - self.window_from) / (self.window_to - self.window_from)
+
+    def add(self, batch: Batch, counts: BatchCounts) -> None:
+        """Count a stored batch."""
+        self.fetched += batch.fetched
+        self.stored += counts.stored
+        self.unchanged += counts.unchanged
+        self.quarantined += counts.quarantined
+        self.notes.update(counts.notes)
+        if self.full is not None:
+            self.full += counts.full
+            self.partial += counts.partial
+        if self.incomplete is not None:
+            self.incomplete += len(batch.incomplete)
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -41,6 +41,7 @@ def assigned(table: Table, rows: Sequence[Row], known: Mapping[Key, Row]) -> lis
     assert table.twins
     for plain, group in groups.items():
         suffixed = {index: _suffixed(table, table.twins, rows[index]) for index in group}
+        # A record that is stored under its suffix keeps it, whatever else comes.
         free = [index for index in group if suffixed[index] not in known or suffixed[index] == plain]
         first = _first(table.twins, [rows[index] for index in free], known.get(plain))
         for index in group:
@@ -54,10 +55,12 @@ def _first(twins: Twins, rows: Sequence[Row], stored: Row | None) -> Row | None:
     it."""
     same = [row for row in rows if stored is None or not _differ(row, stored, twins.always)]
     alike = [row for row in same if stored is not None and not _differ(row, stored, twins.columns)]
+    # None cannot be compared with a value, so each column is preceded by whether it is None.
     return min(alike or same, key=lambda row: [(row[name] is None, row[name]) for name in twins.columns], default=None)
 
 
 def _differ(one: Row, other: Row, names: Sequence[str]) -> bool:
+    # A value that is missing differs from nothing: eBay may fill it in later.
     return any(None not in (one[name], other[name]) and one[name] != other[name] for name in names)
 
 
@@ -82,6 +85,7 @@ def losers(table: Table, rows: Sequence[Row]) -> set[int]:
     for group in groups.values():
         if len(group) > 1:
             contents = {index: _content(table, rows[index]) for index in group}
+            # Chosen by content: the same record stays in every run, in whatever order they come.
             stays = max(contents.values())
             found |= {index for index, content in contents.items() if content != stays}
     return found

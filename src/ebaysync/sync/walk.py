@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 4
 FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
-PASSES = 12
-COUNT_RETRIES = 3
+PASSES = 12  # forwards and backwards in turn
+COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 MOST_PARTS = 1000  # of one cut; a total may be absurd
@@ -143,6 +143,7 @@ class _Repeats:
         keys = frozenset(map(self._reader.key, page.records))
         if not keys:
             return
+        # Taken out and put in again: the dict is in the order of last use, and the oldest is dropped.
         slices = [known for known in self._slices.pop(keys, ()) if not known.contains(slice_)]
         slices = [*slices, slice_][-4:]
         self._slices[keys] = slices
@@ -150,6 +151,18 @@ class _Repeats:
             del self._slices[next(iter(self._slices))]
         if len(slices) > 2 and not all(one.touches(other) for one in slices for other in slices):
             raise FilterIgnored(f"eBay answers every window with the same {len(keys)} records: the filter does nothing")
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How a span is cut: into slices no wider than `widest`, none across one of the `edges`, `ahead` of them requested
+    at once. `first_page` is the answer for the first slice, if there is one already."""
+
+    span: Slice
+    widest: timedelta
+    edges: Sequence[datetime] = ()
+    first_page: Page | None = None
+    ahead: int = IN_FLIGHT
 
 
 class _Query:
@@ -170,6 +183,7 @@ class _Query:
         if self.task is None or not self.task.done() or self._checked:
             return None
         self._checked = True
+        # Its error is raised by `answer`, in the order of time.
         return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
     async def answer(self) -> Page | BodyBroken:
@@ -182,71 +196,103 @@ class _Query:
         return self.page
 
 
+class _Queue:
+    """The slices to read next, in order of time. The first ones are asked for at once; `width` is how wide the next
+    new one may be."""
+
+    def __init__(self, reader: PageReader, slicing: Slicing) -> None:
+        self.width = slicing.widest
+        self._reader, self._slicing = reader, slicing
+        self._position = slicing.span.start
+        self._line: deque[_Query] = deque()
+        self._repeats = _Repeats(reader)
+        if slicing.first_page is not None:
+            self._append(slicing.first_page)
+
+    def fill(self, go_on: Callable[[], bool]) -> bool:
+        """Add slices of the span, as many as are requested at once. Whether there is one to read."""
+        while go_on() and self._position < self._slicing.span.end and len(self._line) < self._slicing.ahead:
+            self._append()
+        return bool(self._line) and go_on()
+
+    async def take(self) -> tuple[Slice, Page | BodyBroken]:
+        """Take the first slice, when its answer has come. Raises EbayError."""
+        for query in list(self._line)[: self._slicing.ahead]:
+            query.start(self._reader)
+        page = await self._line[0].answer()
+        for query in self._line:
+            if (found := query.unchecked()) is not None:
+                self._repeats.check(query.slice, found)
+        return self._line.popleft().slice, page
+
+    def put_back(self, slices: Sequence[Slice]) -> None:
+        """Read these first: the parts of the slice that was taken last."""
+        # extendleft puts its last element first.
+        self._line.extendleft(map(_Query, reversed(slices)))
+
+    def cut(self, slice_: Slice, total: int) -> None:
+        """Put the parts of a slice back that has more than a page, cut by its density."""
+        pages = math.ceil(total / (self._reader.page_size * FULL))
+        parts = slice_.cut(min(MOST_PARTS, max(2, pages)))
+        self.width = min(self.width, max(FINEST, parts[0].width))
+        self.put_back(parts)
+
+    def widen(self, done: Slice, page: Page) -> None:
+        """Double the width while slices are less than half as full as they may be."""
+        if done.width >= self.width and page.total * 2 < self._reader.page_size * FULL:
+            self.width = min(self.width * 2, self._slicing.widest)
+
+    async def close(self) -> None:
+        await cancel(*(query.task for query in self._line if query.task))
+
+    def _append(self, page: Page | None = None) -> None:
+        slicing = self._slicing
+        self._line.append(_Query(first(Slice(self._position, slicing.span.end), self.width, slicing.edges), page))
+        self._position = self._line[-1].slice.end
+
+
 async def read(
-    reader: PageReader,
-    span: Slice,
-    clamp: timedelta,
-    go_on: Callable[[], bool] = lambda: True,
-    known: Page | None = None,
-    ahead: int = IN_FLIGHT,
-    edges: Sequence[datetime] = (),
+    reader: PageReader, slicing: Slicing, go_on: Callable[[], bool] = lambda: True
 ) -> AsyncGenerator[SliceRecords]:
     """Yields the span's slices with their records, in order of time. Stops asking when `go_on` returns false.
 
-    `known` is the answer for the span's first slice, if there is one already. `ahead` is how many slices are requested
-    at once. No slice goes across one of the `edges`. Raises EbayError. Slices delivered before stay valid.
+    Raises EbayError. Slices delivered before stay valid.
     """
-    line: deque[_Query] = deque()
-    position, width, unreadable, inconsistent = span.start, clamp, 0, 0
-    repeats = _Repeats(reader)
-    if known is not None:
-        head = first(span, clamp, edges)
-        line.append(_Query(head, known))
-        position = head.end
+    queue = _Queue(reader, slicing)
+    unreadable = inconsistent = 0
     try:
-        while True:
-            while go_on() and position < span.end and len(line) < ahead:
-                line.append(_Query(first(Slice(position, span.end), width, edges)))
-                position = line[-1].slice.end
-            if not line or not go_on():
-                return
-            for query in list(line)[:ahead]:
-                query.start(reader)
-            page = await line[0].answer()
-            for query in line:
-                if (found := query.unchecked()) is not None:
-                    repeats.check(query.slice, found)
-            done = line.popleft()
+        while queue.fill(go_on):
+            slice_, page = await queue.take()
             if isinstance(page, BodyBroken):
                 unreadable += 1
-                halves = _around_broken(page, done.slice, unreadable)
-                line.extendleft(map(_Query, reversed(halves)))
+                halves = _around_broken(page, slice_, unreadable)
+                queue.put_back(halves)
                 if not halves:
-                    yield SliceRecords(done.slice, (), width, ((page.document or b"", page.message),))
-                continue
-            if page.partial:
-                yield SliceRecords(done.slice, page.records, width, page.broken, page.partial, page.note)
+                    yield SliceRecords(slice_, (), queue.width, ((page.document or b"", page.message),))
+            elif page.partial:
+                # The end: no position may pass this slice, so later ones would be read in vain.
+                yield SliceRecords(slice_, page.records, queue.width, page.broken, page.partial, page.note)
                 return
-            if page.lacks(reader.page_size):
+            elif page.lacks(reader.page_size):
                 inconsistent += 1
+                # If eBay's totals are wrong everywhere, halving every slice would cost hundreds of calls.
                 wide = inconsistent > WIDELY_INCONSISTENT
-                for slice_, part in [(done.slice, page)] if wide else await _narrowed(reader, done.slice, page):
-                    reason = _inconsistency(reader, slice_, part)
+                for share, part in [(slice_, page)] if wide else await _narrowed(reader, slice_, page):
+                    reason = _inconsistency(reader, share, part)
                     excess = part.total - part.came if reason else 0
-                    yield SliceRecords(slice_, part.records, width, part.broken, None, part.note, reason, excess)
+                    yield SliceRecords(share, part.records, queue.width, part.broken, None, part.note, reason, excess)
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
-                width = _wider(done.slice, page, reader, width, clamp)
-                yield SliceRecords(done.slice, page.records, width, page.broken, note=page.note)
-            elif done.slice.width > FINEST:
-                parts = done.slice.cut(min(MOST_PARTS, max(2, math.ceil(page.total / (reader.page_size * FULL)))))
-                width = min(width, max(FINEST, parts[0].width))
-                line.extendleft(_Query(share) for share in reversed(parts))
+                queue.widen(slice_, page)
+                yield SliceRecords(slice_, page.records, queue.width, page.broken, note=page.note)
+            elif slice_.width > FINEST:
+                queue.cut(slice_, page.total)
             else:
-                records, broken, moving = await _dense(reader, done.slice)
-                yield SliceRecords(done.slice, records, width, broken, note=page.note, inconsistent=moving)
+                records, broken, moving = await _dense(reader, slice_)
+                yield SliceRecords(slice_, records, queue.width, broken, note=page.note, inconsistent=moving)
     finally:
-        await cancel(*(query.task for query in line if query.task))
+        # The caller may stop reading at any slice. Nobody else would end the calls that are ahead.
+        await queue.close()
 
 
 def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Slice]:
@@ -264,13 +310,6 @@ def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Sl
 def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:
     """The span's first slice, up to the next edge."""
     return Slice(span.start, min(span.start + clamp, span.end, *(edge for edge in edges if edge > span.start)))
-
-
-def _wider(done: Slice, page: Page, reader: PageReader, width: timedelta, clamp: timedelta) -> timedelta:
-    """The next width: doubled while slices are less than half as full as they may be."""
-    if done.width >= width and page.total * 2 < reader.page_size * FULL:
-        return min(width * 2, clamp)
-    return width
 
 
 async def _whole(reader: PageReader, slice_: Slice) -> Page:
@@ -293,6 +332,7 @@ async def _narrowed(reader: PageReader, slice_: Slice, page: Page) -> list[tuple
     return [
         each
         for half, is_good in zip(halves, good, strict=True)
+        # In order of time: positions are committed one after the other.
         for each in ([half] if is_good else await _narrowed(reader, *half))
     ]
 

@@ -175,6 +175,7 @@ async def backfill(
     ]
     # An unfinished backfill continues where it stopped, but eBay's reach has moved meanwhile.
     span = Slice(max(min(one.position for one in kept), fresh.start), max(one.end for one in kept))
+    # The page is the answer for the start of the fresh span, so it is of no use to another one.
     return Backfill(context, span, width, page if span == fresh else None)
 
 

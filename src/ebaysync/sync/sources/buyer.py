@@ -8,12 +8,12 @@ from functools import partial
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
+from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_lists import TradingPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
-from ebaysync.sync.sources.messages import looks_full
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
@@ -21,10 +21,13 @@ NO_PAGE: tuple[TradingPage, tuple[BrokenRecord, ...]] = (TradingPage((), 0, None
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
+
     async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[TradingPage, tuple[BrokenRecord, ...]]]:
         try:
             pages = await trading_lists.my_ebay_buying(api, names, page)
             return {name: (part, ()) for name, part in pages.items()}
+        # One list may be shorter or broken. Asked alone, it does not cost the others their page.
         except (XmlBroken, PageOutOfRange):
             return {name: await alone(name, page) for name in names}
         except ListMissing:
@@ -53,13 +56,13 @@ def open_source(api: Api) -> Calls:
         page = 1
         while lists:
             pages = await lists_of(lists, page)
-            lists = [name for name, (part, some) in pages.items() if has_more(page, part, len(some), found[name])]
+            lists = [name for name, (part, some) in pages.items() if _has_more(page, part, len(some), found[name])]
             for name, (part, some) in pages.items():
                 found[name] += part.records
                 broken += some
                 counts[name] += max(len(part.records), part.length) + len(some)
                 incomplete = incomplete or part.partial
-                inconsistent = inconsistent or is_short(name, part.entries, counts[name], name in lists)
+                inconsistent = inconsistent or _is_short(name, part.entries, counts[name], name in lists)
             page += 1
         yield {
             "buyer": ScanPage(
@@ -67,15 +70,17 @@ def open_source(api: Api) -> Calls:
             )
         }
 
-    def is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
-        """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
-        if goes_on or came >= (entries or 0):
-            return None
-        return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
-
-    def has_more(page: int, part: TradingPage, broken: int, before: Sequence[bytes]) -> bool:
-        if part.pages is not None:
-            return page < part.pages
-        return looks_full(part.length + broken) and not set(part.records) <= set(before)
-
     return Calls(scan=scan)
+
+
+def _is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
+    """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
+    if goes_on or came >= (entries or 0):
+        return None
+    return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
+
+
+def _has_more(page: int, part: TradingPage, broken: int, before: Sequence[bytes]) -> bool:
+    if part.pages is not None:
+        return page < part.pages
+    return looks_full(part.length + broken) and not set(part.records) <= set(before)

@@ -7,17 +7,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ebaysync.ebay.transport import IN_FLIGHT
-from ebaysync.errors import (
-    AccessDenied,
-    AnswerNotUnderstood,
-    BodyBroken,
-    EbayBusy,
-    EbayError,
-    QuotaSpent,
-    SignatureRefused,
-    Unauthorized,
-)
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.walk import Page, Slice
 
@@ -43,38 +32,6 @@ class Calls:
     in_future: int | None = None
 
 
-def ends_all(error: EbayError) -> bool:
-    """Whether the error of a call for one record says that no other such call can succeed now: a dead token, a missing
-    signature, a limit. Any other error is taken for the record's own."""
-    if isinstance(error, Unauthorized | SignatureRefused | QuotaSpent):
-        return True
-    if isinstance(error, BodyBroken) and not error.by_a_record:
-        return True
-    return isinstance(error, EbayBusy) and error.status == 429
-
-
-TOGETHER = IN_FLIGHT  # calls for single records at the same time
-FAILURES_IN_A_ROW = 5
-
-
-class Streak:
-    """Errors in a row of calls for single records, if they may be eBay's state. `ended_by` is the last of
-    FAILURES_IN_A_ROW of them: then eBay is the cause, not the records."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self.ended_by: EbayError | None = None
-
-    def failed(self, error: EbayError) -> None:
-        odd = isinstance(error, AnswerNotUnderstood) and not isinstance(error, BodyBroken)
-        self._failures += error.transient or odd or isinstance(error, AccessDenied)
-        if self._failures >= FAILURES_IN_A_ROW:
-            self.ended_by = error
-
-    def succeeded(self) -> None:
-        self._failures = 0
-
-
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:
     """Details from a call that returns one record."""
 
@@ -82,6 +39,21 @@ def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[
         return {key: await detail(key) for key in keys}
 
     return details
+
+
+def id_reader(field: str) -> Callable[[bytes], str | None]:
+    """A function that reads a record's id from this field; None if there is no readable one."""
+    # A struct of one field: everything else of the record is skipped, not built.
+    decoder = msgspec.json.Decoder(msgspec.defstruct("WithId", [("id", str, msgspec.field(name=field))]))
+
+    def read(record: bytes) -> str | None:
+        try:
+            found: str = msgspec.structs.astuple(decoder.decode(record))[0]
+        except (ValueError, RecursionError):
+            return None
+        return found
+
+    return read
 
 
 def as_bytes(records: Sequence[msgspec.Raw] | None) -> tuple[bytes, ...]:

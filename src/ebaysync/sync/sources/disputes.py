@@ -10,6 +10,8 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
+
     async def ask(window: Slice, offset: int) -> Page:
         page = await disputes.disputes(api, window.start, window.end, offset)
         return rest_list.page(page, page.payment_dispute_summaries, offset, disputes.PAGE)

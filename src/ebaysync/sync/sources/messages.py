@@ -5,26 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from ebaysync.ebay import trading, trading_messages
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.xml_repair import trimmed
+from ebaysync.ebay.trading import looks_full
+from ebaysync.ebay.trading_messages import my_messages_headers
 from ebaysync.errors import (
     AccessDenied,
     AnswerNotUnderstood,
     EbayError,
     EbayRejected,
-    PageOutOfRange,
     Unauthorized,
-    XmlBroken,
 )
-from ebaysync.sync.sources.calls import Calls
+from ebaysync.sync.sources.calls import Calls, id_reader
 from ebaysync.sync.walk import FINEST, Page, Slice
 
 log = logging.getLogger(__name__)
 
-CAP = 25  # every reported page size is a multiple of it
+_message_id = id_reader("MessageID")
 
 
 def open_source(api: Api) -> Calls:
@@ -36,6 +33,7 @@ def open_source(api: Api) -> Calls:
     refused: dict[str, EbayError] = {"": AnswerNotUnderstood("GetMyMessages: a folder has no FolderID")}
 
     async def ask(window: Slice, offset: int) -> Page:
+        # Once in a run: every window would cost another call.
         if not folders:
             folders[:] = await trading_messages.my_messages_summary(api)
         records: dict[str | bytes, bytes] = {}
@@ -44,7 +42,7 @@ def open_source(api: Api) -> Calls:
             if folder in refused:
                 continue
             try:
-                page = await _headers(api, folder, window)
+                page = await my_messages_headers(api, folder, window.start, window.end)
             except (Unauthorized, AccessDenied):
                 raise
             except EbayRejected as error:
@@ -58,6 +56,7 @@ def open_source(api: Api) -> Calls:
                 more = True
             partial = partial or page.partial
             records |= found
+        # Some folders that are refused do not stop the others. All of them are an error, not an empty window.
         left_out = [folder for folder in folders if folder in refused]
         if len(left_out) == len(folders):
             raise refused[folders[0]]
@@ -65,28 +64,11 @@ def open_source(api: Api) -> Calls:
         return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial, note=note or None)
 
     async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:
-        try:
-            found = await trading_messages.my_messages_bodies(api, ids)
-        except XmlBroken as error:
-            raise trimmed(error) from None
+        found = await trading_messages.my_messages_bodies(api, ids)
         return {key: record for record in found if (key := _message_id(record)) in ids and key}
 
     most = trading_messages.MOST_BODIES
     return Calls(ask, page_size=trading.PAGE, details=bodies, details_per_call=most, details_at_once=most)
-
-
-async def _headers(api: Api, folder: str, window: Slice, page: int = 1) -> trading_messages.HeaderPage:
-    try:
-        return await trading_messages.my_messages_headers(api, folder, window.start, window.end, page)
-    except PageOutOfRange:
-        return trading_messages.HeaderPage((), None)
-    except XmlBroken as error:
-        raise trimmed(error) from None
-
-
-def looks_full(records: int) -> bool:
-    """Whether a page may have been cut, given that the answer has no total."""
-    return records > 0 and records % CAP == 0
 
 
 async def _behind(
@@ -97,21 +79,10 @@ async def _behind(
     number = 1
     while looks_full(len(page.records)):
         number += 1
-        page = await _headers(api, folder, window, number)
+        page = await my_messages_headers(api, folder, window.start, window.end, number)
         new = {_message_id(record) or record: record for record in page.records}
         # After the last page eBay may send an empty page, an error, or the last page again.
         if not new.keys() - known.keys() - found.keys():
             break
         found |= new
     return found
-
-
-class _MessageId(msgspec.Struct):
-    id: str = msgspec.field(name="MessageID")
-
-
-def _message_id(record: bytes) -> str | None:
-    try:
-        return msgspec.json.decode(record, type=_MessageId).id
-    except (ValueError, RecursionError):
-        return None

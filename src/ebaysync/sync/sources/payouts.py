@@ -10,6 +10,8 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def open_source(api: Api) -> Calls:
+    """Reading raises EbayError."""
+
     async def ask(window: Slice, offset: int) -> Page:
         page = await finances.payouts(api, window.start, window.end, offset)
         return rest_list.page(page, page.payouts, offset, finances.PAGE)

@@ -12,7 +12,7 @@ from ebaysync.sync.walk import Page, Slice
 
 
 def search(api: Api, resource: PostOrderResource) -> Calls:
-    """The search of one resource by creation, and its call by id if it has one."""
+    """The search of one resource by creation, and its call by id if it has one. Reading raises EbayError."""
     listed: set[str | None] = set()  # returns whose summary the search of this run has shown
 
     async def ask(window: Slice, offset: int) -> Page:
@@ -30,6 +30,7 @@ def search(api: Api, resource: PostOrderResource) -> Calls:
             partial = partial or page.partial
             is_cut = is_cut or page.is_cut
         if resource is postorder.RETURNS:
+            # A detail may come without the summary; the search's spares a second call.
             listed.update(map(postorder.return_key, records))
         return Page(total, tuple(records), more=is_cut, partial=partial, broken=tuple(broken))
 

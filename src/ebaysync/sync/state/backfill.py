@@ -52,6 +52,7 @@ async def open_backfill(
         set_={
             "days": new.days,
             "span_to": new.span_to,
+            # In SET, a column of the table is its value before the update.
             "span_from": case((unfinished, own.span_from), else_=new.span_from),
             "position": case((unfinished, own.position), else_=new.position),
             "started_at": func.clock_timestamp(),

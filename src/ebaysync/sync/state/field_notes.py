@@ -42,6 +42,7 @@ async def add(writer: Writer, notes: Counts) -> None:
     # In order, so that a backfill beside the live run cannot deadlock with it.
     rows = [own | {"field": name, "reason": why, "count": count} for (name, why), count in sorted(notes.items())]
     statement = insert(FIELD_NOTES).values(rows)
+    # A sum, which a repeat would spoil: after a lost answer to COMMIT, the lease's mark tells whether to repeat.
     counted = FIELD_NOTES.c["count"] + statement.excluded["count"]
     new = {"count": counted, "last_at": func.clock_timestamp()}
     await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new))

@@ -56,6 +56,7 @@ def digest(keys: Iterable[str | bytes]) -> bytes:
     """The same for the same keys in any order."""
     found = blake2b(digest_size=16)
     for key in sorted(key.encode() if isinstance(key, str) else key for key in keys):
+        # With each length: otherwise the keys "ab", "c" and "a", "bc" had the same digest.
         found.update(len(key).to_bytes(8, "big") + key)
     return found.digest()
 
@@ -107,6 +108,7 @@ async def settle(connection: Connection, account_id: UUID, family: str, slices: 
     own = INCONSISTENT_READ.c
     for slice_ in slices:
         mine = (own.ebay_account_id == account_id, own.api_family == family)
+        # Not deleted: the role that runs may not.
         bounds = (own.slice_from == slice_.start, own.slice_to == slice_.end)
         await connection.send(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
 

@@ -49,6 +49,7 @@ def _counts(stored: bytes) -> dict[bytes, int]:
 
 async def save(connection: Connection, account_id: UUID, family: str, missed: MissedBefore) -> None:
     """Replace what is stored."""
+    # A byte is enough: a count ends at SCANS_THAT_CONVINCE.
     packed = b"".join(digest + bytes([count]) for digest, count in sorted(missed.missing.items()))
     statement = insert(DOUBTED_SCAN).values(
         ebay_account_id=account_id, api_family=family, scans=missed.scans, seen=missed.seen, missing=packed

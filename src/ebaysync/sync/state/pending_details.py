@@ -67,6 +67,7 @@ async def arrived(writer: Writer, keys: Sequence[str]) -> None:
     if keys:
         own = PENDING_DETAIL.c
         mine = (own.ebay_account_id == writer.account_id, own.api_family == writer.family)
+        # Not deleted: the role that runs may insert and update, but not delete.
         done = {"attempts": 0, "next_at": None, "reason": None}
         await writer.connection.send(
             PENDING_DETAIL.update().where(*mine, own.entity_key == any_(cast(list(keys), ARRAY(Text)))).values(done)

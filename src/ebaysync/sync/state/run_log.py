@@ -65,6 +65,7 @@ async def end_run(connection: Connection, run_id: UUID, status: str, summary: Ma
     now = func.clock_timestamp()
     await connection.send(
         WORKER_RUN.update()
+        # Another run may have taken over and closed this row.
         .where(WORKER_RUN.c.id == run_id, WORKER_RUN.c.status == "running")
         .values(status=status, finished_at=now, heartbeat_at=now, summary_json=_json(summary))
     )

@@ -198,6 +198,7 @@ def _permission(family: str | ColumnElement[Any]) -> Sequence[ColumnElement[Any]
 
 def halted(row: Any, *, force: bool) -> str | None:
     """Why a family of an account may not run, or may not go on; None if it may. `force` ignores that it is disabled."""
+    # From an outer join: without an account, its columns are NULL.
     if row.is_active is None:
         return "the account was removed"
     if not row.workers_enabled:

@@ -1,0 +1,99 @@
+"""The offers of inventory items (Inventory getOffers): one list per SKU, for the source `inventory`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ebaysync.ebay import inventory
+from ebaysync.ebay.json_repair import field_of
+from ebaysync.ebay.rest import Api, ListPage
+from ebaysync.ebay.xml_repair import BrokenRecord
+from ebaysync.errors import AnswerNotUnderstood, EbayError
+from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.sources.calls import as_bytes
+from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
+from ebaysync.tasks import drain
+
+
+class Offers:
+    """Reads the offers of SKUs, of each once in a run. One SKU that eBay refuses does not cost the others theirs."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._asked: set[str] = set()  # a second scan in the same run would get the same answers
+        self._streak = Streak()
+
+    async def read(self, skus: Collection[str], waiting: Collection[str]) -> ScanPage:
+        """The offers of these SKUs, except for those that were read before or wait for their next try.
+
+        Raises EbayError if no call can succeed now.
+        """
+        found = _Found()
+        new = set(skus) - self._asked
+        self._asked |= new
+        queue = deque(sorted(new - set(waiting)))
+        await drain(queue, lambda sku: self._ask(sku, found), TOGETHER, lambda: self._streak.ended_by is None)
+        unasked = [*queue, *(new & set(waiting))]
+        return ScanPage(
+            found.records,
+            found.broken,
+            self._streak.ended_by,
+            parts=found.parts,
+            failed=found.failed,
+            unasked=unasked,
+        )
+
+    async def _ask(self, sku: str, found: _Found) -> None:
+        try:
+            page = await self._of(sku)
+        except EbayError as error:
+            if ends_all(error):
+                raise
+            self._streak.failed(error)
+            found.failed[sku] = error.message
+        else:
+            self._streak.succeeded()
+            found.records += page.records
+            found.broken += page.broken
+            if page.incomplete:
+                found.failed[sku] = page.incomplete.message
+            else:
+                found.parts.append(sku)
+
+    async def _of(self, sku: str) -> ScanPage:
+        found: list[bytes] = []
+        broken: list[BrokenRecord] = []
+        incomplete: EbayError | None = None
+        offset: str | None = "0"
+        seen: set[str] = set()
+        while offset is not None:
+            # eBay may count pages or records in `offset`. If its `next` leads back, it would never end.
+            if offset in seen:
+                raise AnswerNotUnderstood(f"the offers' page {offset} comes a second time")
+            seen.add(offset)
+            page = await inventory.offers(self._api, sku, offset)
+            found += as_bytes(page.offers)
+            broken += broken_in(page, "offerId")
+            incomplete = incomplete or page.partial
+            offset = inventory.next_offset(page)
+        if (came := len(set(found)) + len(broken)) < (page.total or 0):
+            short = AnswerNotUnderstood(f"getOffers counts {page.total} offers of a SKU and sends {came}")
+            incomplete = incomplete or short
+        return ScanPage(found, broken, incomplete)
+
+
+@dataclass
+class _Found:
+    """The answers of the SKUs' calls; `parts` are the SKUs whose offers are complete."""
+
+    records: list[bytes] = field(default_factory=list)
+    broken: list[BrokenRecord] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def broken_in(page: ListPage, key: str) -> tuple[BrokenRecord, ...]:
+    """The page's undecodable records, with their keys as far as they can be read."""
+    return tuple(BrokenRecord(document, reason, field_of(document, key)) for document, reason in page.broken)
