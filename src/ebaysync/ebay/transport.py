@@ -16,7 +16,7 @@ import ssl
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,8 +114,10 @@ class Answer:
 class CallMeter(Protocol):
     """Counts an application's calls against its quotas (accounts/usage)."""
 
-    def admit(self, api: str, share: float) -> None:
-        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used."""
+    def admit(self, api: str, share: float, spent: Mapping[str, int], most_sharers: float) -> None:
+        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used, ShareSpent if
+        the run, which has `spent` these calls, has used up its part of what is left. At most `most_sharers` share it.
+        """
 
     def cooling(self, apis: Iterable[str], share: float) -> str | None:
         """Why no call of one of these APIs may be made now; None if calls may be made."""
@@ -150,7 +152,7 @@ class Transport:
         self.calls = 0
         self.spent: Counter[str] = Counter()
         self.meter: CallMeter | None = None
-        self.share = 1.0
+        self.share, self.most_sharers = 1.0, 1.0
         self._must_sign: set[str] = set()  # shared by all views: APIs that refused an unsigned call
         self._allowed = hosts.names()
         self._sleep = sleep
@@ -166,11 +168,12 @@ class Transport:
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
         )
 
-    def counted(self, share: float = 1.0) -> Transport:
+    def counted(self, share: float = 1.0, most_sharers: float = 1.0) -> Transport:
         """A view with the same pool, clock and meter and a count of its own, for one of several runs at the same time.
-        It may use up to this share of a quota."""
+        It may use up to this share of a quota, but no more than its part of what is left, if other accounts wait. At
+        most `most_sharers` share it."""
         view = copy.copy(self)
-        view.calls, view.spent, view.share = 0, Counter(), share
+        view.calls, view.spent, view.share, view.most_sharers = 0, Counter(), share, most_sharers
         return view
 
     def cooling(self, apis: Iterable[str]) -> str | None:
@@ -285,7 +288,7 @@ class Transport:
         signature = await self._signature(request)
         api = _api(request)
         if self.meter:
-            self.meter.admit(api, self.share)
+            self.meter.admit(api, self.share, self.spent, self.most_sharers)
         self.calls += 1
         self.spent[api] += 1
         started = time.monotonic()

@@ -20,6 +20,7 @@ Nothing is marked as removed without a complete scan.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -48,7 +49,8 @@ async def run(context: RunContext, families: Sequence[Family], options: RunOptio
     """Bring the families of one source of one account up to date. Errors and bugs end up in the summaries."""
     started = time.monotonic()
     share = limits.usable_share(min(family.every_minutes for family in families))
-    context = replace(context, api=context.api.counted(share), stop=context.stop.derived())
+    sharers = math.inf if families[0].cursor_type == "window" else limits.MOST_SHARERS_OF_SCAN
+    context = replace(context, api=context.api.counted(share, sharers), stop=context.stop.derived())
     summaries: list[Summary] = []
     admitted: list[FamilyRun] = []
     for family in families:
