@@ -71,7 +71,7 @@ async def pending(db: Database) -> list[Migration]:
     """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
     async def read(connection: AsyncConnection) -> list[Migration]:
-        await _check_version(db, connection)
+        await _check_server(db, connection)
         return await _pending(db, connection)
 
     return await db.transact(read)
@@ -130,7 +130,7 @@ SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON
 
 
 async def _apply_next(db: Database, connection: AsyncConnection) -> Migration | None:
-    await _check_version(db, connection)
+    await _check_server(db, connection)
     await connection.execute(text(_LOCK))
     await connection.execute(text(_RECORD))
     missing = await _pending(db, connection)
@@ -164,7 +164,14 @@ async def _pending(db: Database, connection: AsyncConnection) -> list[Migration]
     return [m for m in known if m.version not in done]
 
 
-async def _check_version(db: Database, connection: AsyncConnection) -> None:
-    number = int(await connection.scalar(text("SHOW server_version_num")) or 0)
+async def _check_server(db: Database, connection: AsyncConnection) -> None:
+    number, path, is_closed = (await connection.execute(text(_SERVER))).one()
     if number < OLDEST * 10_000:
         raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")
+    if is_closed:  # PostgreSQL shows no table of such a schema, as if none had been created
+        raise PermissionRefused(f"{db.where}: this login has no USAGE on any schema of its search_path ({path})")
+
+
+_SERVER = """
+SELECT CAST(current_setting('server_version_num') AS integer), current_setting('search_path'), current_schema() IS NULL
+"""
