@@ -19,6 +19,7 @@
     │   ├── EbayBusy             13   transient: 500, 502, 503, 504, Trading's system errors
     │   │   └── RateLimited      13   transient: 429, Trading's 21919144: too many calls at once
     │   ├── QuotaSpent           13   the day's calls are used up (Trading 518, some 429)
+    │   │   └── ShareSpent       13   a run's part of what is left is used up
     │   ├── EbayRejected         13   eBay says that the request is wrong
     │   │   ├── Unauthorized     13   401, or Trading's codes for it: the access token is not accepted
     │   │   ├── AccessDenied     13   403
@@ -193,6 +194,10 @@ class RateLimited(EbayBusy):
 class QuotaSpent(EbayError):
     code = "quota"
     hint = "the quota is the keyset's, of all accounts together, and comes back with the next day"
+
+
+class ShareSpent(QuotaSpent):
+    """The run has used up its part of what is left of a quota, because the rest is for other accounts."""
 
 
 class EbayRejected(EbayError):

@@ -161,6 +161,22 @@ def test_the_other_commands_answer_in_json_too(program: Any, names: list[str]) -
     assert [account["name"] for account in program("accounts", "list", "--json").json["accounts"]] == names
 
 
+def test_status_names_missing_details_and_answers_that_contradict_themselves(
+    program: Any, names: list[str], query: Query
+) -> None:
+    assert program("run", "returns", "--account", names[0]).code == 0
+    assert "missing" not in program("status").out
+    query("UPDATE ebay_sync_state SET incomplete_since = '2026-09-01 10:30Z'")
+    query(
+        "INSERT INTO ebay_pending_detail (ebay_account_id, api_family, entity_key, attempts, next_at)"
+        " SELECT ebay_account_id, 'returns', n::text, 1, now() FROM ebay_sync_state, generate_series(1, 3) AS n"
+    )
+    shown = program("status").out
+    assert f"{names[0]} returns: 3 details are missing; later runs ask again\n" in shown
+    since = "since 2026-09-01 10:30Z eBay's answers contradict themselves, so records may be missing"
+    assert f"{names[0]} returns: {since}\n" in shown
+
+
 def test_a_reader_that_closes_the_pipe_is_no_bug(program: Any, names: list[str]) -> None:
     process = program.start("status", "--json")
     process.stdout.close()

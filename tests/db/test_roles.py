@@ -214,6 +214,20 @@ async def test_a_login_that_may_not_grant_is_told_so_in_one_line(granted: str, l
     await writer.close()
 
 
+async def test_a_login_that_may_not_look_into_the_schema_is_told_that_and_not_to_migrate(
+    granted: str, db: Database, login: Callable[[str], str]
+) -> None:
+    await db.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC, ebaysync_writer")
+    writer = Database(Secret(login(WRITER)))
+    for work in (migrate.require_current, migrate.migrate):
+        with pytest.raises(PermissionRefused, match="no USAGE on any schema of its search_path") as caught:
+            await work(writer)
+        assert "ebaysync migrate --grants; then GRANT ebaysync_writer TO this login" in str(caught.value.hint)
+    await migrate.grant(db)
+    await migrate.require_current(writer)
+    await writer.close()
+
+
 async def test_the_daily_commands_run_with_the_writers_rights(
     granted: str, login: Callable[[str], str], program: Any, simulator: Any
 ) -> None:

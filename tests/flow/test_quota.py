@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from ebaysync.ebay import analytics, keymanagement, limits
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import ATTEMPTS, IN_FLIGHT, Transport
-from ebaysync.errors import AccessDenied
+from ebaysync.errors import AccessDenied, ShareSpent
 from ebaysync.families import discover
 from ebaysync.log import Secret
 from ebaysync.ops import schedule
@@ -110,6 +111,68 @@ async def test_a_429_of_a_spent_quota_keeps_what_was_stored_and_the_cursor(small
     summary = await b.run(account)
     assert (summary.status, summary.caught_up) == ("completed", True)
     assert query("SELECT count(*) FROM ebay_orders") == [(60,)]
+
+
+@pytest.mark.parametrize("walk", ["live", "backfill"])
+async def test_a_huge_import_leaves_the_other_accounts_of_its_keyset_their_part(
+    small: Any, query: Query, walk: str
+) -> None:
+    # In slices of an hour, 90 days are 2,160 calls.
+    b = small({"sell.fulfillment.order": 240}, sellers=2, orders_per_seller=10).with_settings(max_window_hours=1)
+    huge, other = await b.add(0), await b.add(1)
+    await usage.ask_hourly(b.settings, b.db, "simulator", b.sleep)
+    asks = {"walk": "backfill", "days": 90} if walk == "backfill" else {}
+    first = await b.run(huge, **asks)
+    usable = int(240 * limits.usable_share(5))
+    assert (first.status, first.failure, first.caught_up) == ("completed", None, False)
+    assert "part of what is left today for 2 accounts; it goes on at its next turn" in (first.reason or "")
+    assert asked(b, ORDERS) == first.calls == usable // 2 == 117
+    position = {"live": "SELECT cursor_value FROM ebay_sync_state", "backfill": "SELECT position FROM ebay_backfill"}
+    [(reached,)] = query(f"{position[walk]} WHERE ebay_account_id = %s", huge.id)
+    assert reached
+    assert (await b.with_settings(max_window_hours=720).run(other)).caught_up, "its calls are still there"
+    left = usable - asked(b, ORDERS)
+    second = await b.run(huge, **asks)
+    assert (second.calls, second.caught_up) == (left // 2, False)
+    [(further,)] = query(f"{position[walk]} WHERE ebay_account_id = %s", huge.id)
+    assert further > reached, "it went on from where it was"
+    query("UPDATE ebay_accounts SET is_active = false WHERE id = %s", other.id)
+    last = await b.run(huge, **asks)
+    assert asked(b, ORDERS) == usable, "nobody else waits"
+    assert "the rest is kept back" in (last.reason or "")
+
+
+async def test_a_scan_may_use_a_quarter_of_what_is_left_because_it_cannot_go_on_later(small: Any, query: Query) -> None:
+    b = small({"sell.inventory": 400}, sellers=1, orders_per_seller=1, things={"inventory_item": 150})
+    account = await b.add()
+    query(
+        "INSERT INTO ebay_accounts (name, environment, ebay_user_id)"
+        " SELECT n::text, 'simulator', n::text FROM generate_series(1, 99) AS n"
+    )
+    await usage.ask_hourly(b.settings, b.db, "simulator", b.sleep)
+    summary = await b.run(account, "offers")
+    assert "part of what is left today for 100 accounts" in (summary.reason or "")
+    assert asked(b, "/sell/inventory") == 400 * limits.usable_share(60) / 4 == 93
+
+
+async def test_a_run_may_always_make_fifty_calls_and_those_of_all_trading_calls_are_one_sum(
+    small: Any, query: Query
+) -> None:
+    b = small({}, sellers=1, orders_per_seller=1)
+    query(
+        "INSERT INTO ebay_accounts (name, environment, ebay_user_id, is_active)"
+        " SELECT n::text, 'simulator', n::text, n > 100 FROM generate_series(1, 300) AS n"
+    )
+    keyset, keys = b.settings.keyset("simulator"), vault.load(b.settings, may_create=True)
+    async with Transport(hosts(b.settings, "simulator")) as transport, metered(b.db, keys, keyset, transport) as meter:
+        meter.admit("trading.GetSellerList", 1.0, {"trading.GetMyMessages": 49, "finances": 50}, math.inf)
+        spent = {"trading.GetMyMessages": 49, "trading.GetSellerList": 1}
+        with pytest.raises(ShareSpent, match="for 200 accounts"):
+            meter.admit("trading.GetSellerList", 1.0, spent, math.inf)
+        meter.admit("trading.GetSellerList", 1.0, spent, 1)
+        meter.admit("finances", 1.0, {"finances": 74}, math.inf)
+        with pytest.raises(ShareSpent, match=r"75 calls of finances"):
+            meter.admit("finances", 1.0, {"finances": 75}, math.inf)
 
 
 async def test_a_burst_is_asked_again_and_stays_an_error_when_it_lasts(small: Any, query: Query) -> None:
@@ -302,13 +365,13 @@ async def test_a_process_stores_its_calls_while_it_runs_and_sees_those_of_others
         metered(b.db, keys, keyset, two) as second,
     ):
         for _ in range(usage.MOST_UNSTORED):
-            first.admit("finances", 1.0)
+            first.admit("finances", 1.0, {}, 1)
         for _ in range(200):
             await b.sleep(0)
             if query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED,)]:
                 break
         assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED,)]
-        second.admit("finances", 1.0)
+        second.admit("finances", 1.0, {}, 1)
         await second.store()
         assert second.budget("finances").used == usage.MOST_UNSTORED + 1
 
@@ -323,10 +386,10 @@ async def test_calls_sent_while_the_last_ones_are_being_stored_are_stored_too(
         async with Transport(hosts(b.settings, "simulator")) as transport, metered(b.db, keys, keyset, transport) as m:
             other.execute("LOCK TABLE ebay_api_usage IN EXCLUSIVE MODE")
             for _ in range(usage.MOST_UNSTORED):
-                m.admit("finances", 1.0)
+                m.admit("finances", 1.0, {}, 1)
             while query(waiting) == [(0,)]:
                 await b.sleep(0)
-            m.admit("finances", 1.0)
+            m.admit("finances", 1.0, {}, 1)
             other.commit()
     assert query("SELECT sum(calls) FROM ebay_api_usage") == [(usage.MOST_UNSTORED + 1,)]
 

@@ -160,7 +160,7 @@ class Meter:
     def __init__(self) -> None:
         self.judgements = 0
 
-    def admit(self, api: str, share: float) -> None:
+    def admit(self, api: str, share: float, spent: object, most_sharers: float) -> None:
         if self.judgements:
             raise QuotaSpent("spent")
 

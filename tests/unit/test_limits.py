@@ -179,7 +179,7 @@ class Spent:
     def __init__(self, *, allows: bool) -> None:
         self.allows, self.told = allows, list[str]()
 
-    def admit(self, api: str, share: float) -> None:
+    def admit(self, api: str, share: float, spent: object, most_sharers: float) -> None:
         self.told.append(api)
         if not self.allows:
             raise QuotaSpent("spent")

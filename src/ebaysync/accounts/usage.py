@@ -32,7 +32,7 @@ from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.request import Answer
 from ebaysync.ebay.transport import LONGEST_WAIT, Transport
-from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent
+from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, ShareSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
@@ -74,11 +74,17 @@ class UsageMeter:
         own = {api: calls for (day, api), calls in self._unstored.items() if day == today}
         return self._usage.budget(api, self.now, own)
 
-    def admit(self, api: str, share: float) -> None:
-        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used."""
+    def admit(self, api: str, share: float, spent: Mapping[str, int], most_sharers: float) -> None:
+        """Count a request that is about to be sent (ebay/transport.CallMeter). Raises QuotaSpent, ShareSpent."""
         budget = self.budget(api)
         if cool_down := budget.cool_down(share, self.now):
             raise QuotaSpent(cool_down[1])
+        own = sum(calls for name, calls in spent.items() if self._usage.bucket(name) == budget.api)
+        if own + 1 > budget.allowance(share, own, max(1.0, min(self._usage.accounts, most_sharers))):
+            raise ShareSpent(
+                f"{own} calls of {budget.api} are this run's part of what is left today for"
+                f" {self._usage.accounts} accounts; it goes on at its next turn"
+            )
         key = limits.quota_day(self.now), api
         self._unstored[key] += 1
         # The less is left, the sooner a call is stored: other processes decide by the stored counts.
@@ -178,7 +184,7 @@ class UsageMeter:
     # ---- the stored counts
 
     async def load(self) -> None:
-        self._usage = (await load(self._db, [self.name], limits.quota_day(self.now))).get(self.name, Usage())
+        self._usage = (await load(self._db, [self.name], limits.quota_day(self.now)))[self.name]
 
     async def store(self) -> None:
         """Store the calls that are not stored yet, and read what other processes have stored."""
@@ -191,9 +197,11 @@ class UsageMeter:
                 ]
                 values = {"rows": msgspec.json.encode(rows).decode(), "resets": limits.resets_at(self.now)}
                 await self._db.execute(_ADD, keyset=self.name, **values)
+            try:
+                await self.load()
+            finally:  # not before, or requests in the meantime would find these calls in neither count
                 # Subtracted, not cleared: while the database answered, more calls may have been sent.
                 self._unstored -= reason
-            await self.load()
 
     async def keep(self) -> None:
         """Store from time to time. A database error does not stop the work: the calls are stored later."""
@@ -271,14 +279,13 @@ async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usa
 async def read(connection: Connection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
     rows = (await connection.execute(_READ, {"keysets": list(keysets), "day": day})).rows
     known = (await connection.execute(_KNOWN, {"keysets": list(keysets)})).rows
-    reported = {row.keyset: row.limits for row in known}
-    counts: dict[str, dict[str, ApiCount]] = {keyset: {} for keyset in {*reported, *(row.keyset for row in rows)}}
+    counts: dict[str, dict[str, ApiCount]] = {row.keyset: {} for row in known}
     for row in rows:
         before, count = counts[row.keyset].get(row.api), _count(row, day)
         if before and before.cools_down_until and not count.cools_down_until:  # yesterday's cool-down lasts into today
             count = replace(count, cools_down_until=before.cools_down_until, reason=before.reason)
         counts[row.keyset][row.api] = count
-    return {keyset: Usage(of, reported.get(keyset, {})) for keyset, of in counts.items()}
+    return {row.keyset: Usage(counts[row.keyset], row.limits, row.accounts) for row in known}
 
 
 def _count(row: Any, day: date) -> ApiCount:
@@ -313,7 +320,13 @@ FROM ebay_api_usage WHERE keyset = ANY(:keysets)
     AND (quota_day = :day OR (quota_day = CAST(:day AS date) - 1 AND resting_until IS NOT NULL))
 ORDER BY quota_day
 """
-_KNOWN = "SELECT keyset, limits FROM ebay_keysets WHERE keyset = ANY(:keysets)"
+_KNOWN = """
+SELECT keyset, coalesce(k.limits, '{}') AS limits, (
+    SELECT count(*) FROM ebay_accounts a
+    WHERE a.environment = split_part(keyset, ':', 1) AND a.is_active AND NOT a.needs_consent
+) AS accounts
+FROM unnest(CAST(:keysets AS text[])) AS keyset LEFT JOIN ebay_keysets k USING (keyset)
+"""
 # A sum, unlike most writes: every process adds its own calls. In order, so that two of them cannot deadlock.
 _ADD = """
 INSERT INTO ebay_api_usage AS u (keyset, api, quota_day, calls, quota, resets_at)

@@ -114,12 +114,22 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
                 if family["refused_since"]:
                     error += f" (since {short(family['refused_since'])}, asked again at {short(family['next_due_at'])})"
                 errors.setdefault(error, []).append(family["family"])
-            if family["field_notes"]:
-                notes.append(f"{account['account']} {family['family']}: {shown(family['field_notes'])}")
+            notes += [f"{account['account']} {family['family']}: {lack}" for lack in _lacks(family)]
         for error, families in errors.items():
             which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
             notes.append(f"{account['account']} {which}: {error}")
     return Group(table, Text(), tokens, *(Text(note) for note in notes))
+
+
+def _lacks(family: dict[str, Any]) -> list[str]:
+    """What a family's rows may lack although its runs succeed."""
+    lacks = []
+    if since := family["incomplete_since"]:
+        lacks.append(f"since {short(since)} eBay's answers contradict themselves, so records may be missing")
+    if due := family["details_due"]:
+        missing = "1 detail is missing" if due == 1 else f"{due} details are missing"
+        lacks.append(f"{missing}; later runs ask again")
+    return [*lacks, shown(family["field_notes"])] if family["field_notes"] else lacks
 
 
 def _left(moment: str | None) -> str:

@@ -30,6 +30,12 @@ TARGET_SHARE = 0.80  # the share of a quota that a day's forecast should stay wi
 USABLE_SHARES = ((5, 0.98), (15, 0.96), (30, 0.95), (60, 0.93))
 LEAST_USABLE_SHARE = 0.90
 
+# A run may always make this many calls. To cut 90 days down to one second takes about fifty, so each turn gets further.
+LEAST_ALLOWANCE = 50
+# A scan cannot go on where it ended, so it may use a quarter of what is left, however many accounts share it. A quarter
+# of Trading's 5,000 calls lists 250,000 items.
+MOST_SHARERS_OF_SCAN = 4
+
 
 @cache
 def quotas() -> Mapping[str, Quota]:
@@ -129,6 +135,10 @@ class Budget:
         """The calls until this share of the quota is used; infinite if no quota is known."""
         return float("inf") if self.quota is None else self.quota * share - self.used
 
+    def allowance(self, share: float, spent: int, sharers: float) -> float:
+        """The calls that a run may make in all. `spent` of them are made; `sharers` share what is left."""
+        return max(LEAST_ALLOWANCE, (self.remaining(share) + spent) / sharers)
+
     def cool_down(self, share: float, now: datetime) -> tuple[datetime, str] | None:
         """Until when no call may be made, and why; None if calls may be made."""
         if self.cools_down_until and self.cools_down_until > now:
@@ -145,10 +155,11 @@ def _minute(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """One keyset's quota day: the counts by API, and the quotas that eBay has reported."""
+    """One keyset's quota day: counts by API, quotas that eBay has reported, and how many accounts share them."""
 
     counts: Mapping[str, ApiCount] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    accounts: int = 1
 
     def bucket(self, api: str) -> str:
         """The API whose quota a call of `api` uses up."""

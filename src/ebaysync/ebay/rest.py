@@ -180,9 +180,9 @@ class Api:
         self.marketplace_id = marketplace_id
         self._doubt = doubt or Doubt()
 
-    def counted(self, share: float = 1.0) -> Api:
-        """A view of the same account with a count of its own, which may use up to this share of a quota."""
-        return Api(self.transport.counted(share), self.credentials, self.marketplace_id, self._doubt)
+    def counted(self, share: float = 1.0, most_sharers: float = 1.0) -> Api:
+        """A view of the same account with a count and limits of its own (Transport.counted)."""
+        return Api(self.transport.counted(share, most_sharers), self.credentials, self.marketplace_id, self._doubt)
 
     async def send(self, make: Callable[[Secret], Request], check: Callable[[Answer], T]) -> T:
         """Send the request that `make` builds with the access token. If the token may be the reason for a refusal,

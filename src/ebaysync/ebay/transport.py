@@ -16,7 +16,7 @@ import ssl
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from random import SystemRandom
@@ -69,8 +69,10 @@ IN_FLIGHT = 6  # requests of one account at the same time
 class CallMeter(Protocol):
     """Counts an application's calls against its quotas (accounts/usage)."""
 
-    def admit(self, api: str, share: float) -> None:
-        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used."""
+    def admit(self, api: str, share: float, spent: Mapping[str, int], most_sharers: float) -> None:
+        """Count a request that is about to be sent. Raises QuotaSpent if `share` of the quota is used, ShareSpent if
+        the run, which has `spent` these calls, has used up its part of what is left. At most `most_sharers` share it.
+        """
 
     def cooling(self, apis: Iterable[str], share: float) -> str | None:
         """Why no call of one of these APIs may be made now; None if calls may be made."""
@@ -102,7 +104,7 @@ class Transport:
         self.calls = 0
         self.spent: Counter[str] = Counter()
         self.meter: CallMeter | None = None
-        self.share = 1.0
+        self.share, self.most_sharers = 1.0, 1.0
         self._allowed = hosts.names()
         self._sleep = sleep
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)  # shared by all views, by API
@@ -120,12 +122,13 @@ class Transport:
             headers={"Accept-Encoding": "gzip", "User-Agent": "ebaysync"},
         )
 
-    def counted(self, share: float = 1.0) -> Transport:
+    def counted(self, share: float = 1.0, most_sharers: float = 1.0) -> Transport:
         """A view with the same pool, clock and meter and a count of its own, for one of several runs at the same time.
-        It may use up to this share of a quota."""
+        It may use up to this share of a quota, but no more than its part of what is left, if other accounts wait. At
+        most `most_sharers` share it."""
         # Shallow: pool, clock, gates, slots and signatures are the same objects in all views.
         view = copy.copy(self)
-        view.calls, view.spent, view.share = 0, Counter(), share
+        view.calls, view.spent, view.share, view.most_sharers = 0, Counter(), share, most_sharers
         return view
 
     def cooling(self, apis: Iterable[str]) -> str | None:
@@ -233,7 +236,7 @@ class Transport:
         signature = await self.signing.headers(request, self.clock.now())
         if self.meter:
             # Counted before it is sent: eBay counts a call whose answer is lost, too.
-            self.meter.admit(request.api, self.share)
+            self.meter.admit(request.api, self.share, self.spent, self.most_sharers)
         self.calls += 1
         self.spent[request.api] += 1
         started = time.monotonic()

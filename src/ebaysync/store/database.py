@@ -55,7 +55,12 @@ class TransientDatabaseError(DatabaseError):
 
 
 class PermissionRefused(DatabaseError):
-    """SQLSTATE 42501."""
+    """This login lacks a right (SQLSTATE 42501)."""
+
+    hint = (
+        "the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login; "
+        "what deletes takes the owner's own from EBAYSYNC_ADMIN_DATABASE_URL"
+    )
 
 
 class RowRefused(DatabaseError):
@@ -190,11 +195,7 @@ class Database:
                 hint="check user and password in EBAYSYNC_DATABASE_URL",
             )
         if state == "42501":
-            return PermissionRefused(
-                f"{self.where}: permission denied ({state})",
-                hint="the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login; "
-                "what deletes takes the owner's own from EBAYSYNC_ADMIN_DATABASE_URL",
-            )
+            return PermissionRefused(f"{self.where}: permission denied ({state})")
         return DatabaseError(message, hint="see the server's log")
 
 

@@ -69,7 +69,7 @@ async def pending(db: Database) -> list[Migration]:
     """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
     async def read(connection: Connection) -> list[Migration]:
-        await _check_version(db, connection)
+        await _check_server(db, connection)
         return await _pending(db, connection)
 
     return await db.transact(read)
@@ -128,7 +128,7 @@ SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON
 
 
 async def _apply_next(db: Database, connection: Connection) -> Migration | None:
-    await _check_version(db, connection)
+    await _check_server(db, connection)
     await connection.execute(_LOCK)
     await connection.execute(_RECORD)
     missing = await _pending(db, connection)
@@ -162,7 +162,14 @@ async def _pending(db: Database, connection: Connection) -> list[Migration]:
     return [m for m in known if m.version not in done]
 
 
-async def _check_version(db: Database, connection: Connection) -> None:
-    number = int(await connection.scalar("SHOW server_version_num") or 0)
+async def _check_server(db: Database, connection: Connection) -> None:
+    number, path, is_closed = (await connection.execute(_SERVER)).one()
     if number < OLDEST * 10_000:
         raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")
+    if is_closed:  # PostgreSQL shows no table of such a schema, as if none had been created
+        raise PermissionRefused(f"{db.where}: this login has no USAGE on any schema of its search_path ({path})")
+
+
+_SERVER = """
+SELECT CAST(current_setting('server_version_num') AS integer), current_setting('search_path'), current_schema() IS NULL
+"""

@@ -31,6 +31,7 @@ from ebaysync.errors import (
     NothingNew,
     OutOfMemory,
     QuotaSpent,
+    ShareSpent,
     TokenRefused,
     is_denied,
 )
@@ -81,10 +82,12 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
 
 
 def _quota_spent(family_runs: Sequence[FamilyRun], spent: QuotaSpent) -> None:
-    """The quota is spent, which is no failure. Stored data and the cursor stay."""
+    """The quota is spent, or the run's part of it, which is no failure. Stored data and the cursor stay."""
     for summary in (family_run.summary for family_run in family_runs if family_run.summary.failure is None):
         moved = summary.window_from and summary.reached and summary.reached > summary.window_from
-        summary.status = "completed" if summary.fetched or moved else "skipped"
+        # A run that has spent its part waits for its next turn, whatever it has reached.
+        ran = summary.fetched or moved or isinstance(spent, ShareSpent)
+        summary.status = "completed" if ran else "skipped"
         summary.reason = spent.message
 
 

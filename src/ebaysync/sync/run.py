@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -85,7 +86,8 @@ async def run_sources(
 def _family_runs(context: RunContext, families: Sequence[Family], options: RunOptions) -> list[FamilyRun]:
     """The runs of one source's families. They share a count of calls, and a stop."""
     share = limits.usable_share(min(family.every_minutes for family in families))
-    own = replace(context, api=context.api.counted(share), stop=context.stop.derived())
+    sharers = math.inf if families[0].cursor_type == "window" else limits.MOST_SHARERS_OF_SCAN
+    own = replace(context, api=context.api.counted(share, sharers), stop=context.stop.derived())
     return [FamilyRun(own, family, force=options.force) for family in families]
 
 
