@@ -14,9 +14,8 @@ from sqlalchemy.sql import ClauseElement
 from ebaysync.accounts import accounts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
-from ebaysync.ops import history, schedule, status
+from ebaysync.ops import history, status
 from ebaysync.ops.history import EventFilter
-from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 
 Query = Callable[..., list[Any]]
@@ -114,7 +113,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[Any]]] = {
 
 
 async def _status(db: Database) -> Any:
-    return await status.collect(db, await accounts.every(db), await schedule.plan(Settings(), db))
+    await db.rows(status._STATES, accounts=[account.id for account in await accounts.every(db)])
 
 
 async def _of_account(db: Database, family: str | None, state: str | None) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from ebaysync.families import discover
-from ebaysync.ops import forget, schedule, status
+from ebaysync.ops import forget, status
 from ebaysync.sim.clock import stamp
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
@@ -77,8 +77,7 @@ class Desk:
         return [*rows, *(self.query(f"SELECT count(*) FROM {n}") for n in ("ebay_events", "ebay_quarantine"))]
 
     async def notes(self, family: str) -> list[Json]:
-        plan = await schedule.plan(self.bench.settings, self.bench.db)
-        found = await status.collect(self.bench.db, [self.account], plan)
+        found = (await status.look(self.bench.settings, self.bench.db, [self.account])).found
         [shown] = [each for each in found["accounts"][0]["families"] if each["family"] == family]
         notes: list[Json] = shown["field_notes"]
         return notes

@@ -18,11 +18,16 @@ async def note(db: Database, account: Account, transport: Transport) -> None:
     if not transport.clock.known:
         return
     try:
-        await db.execute(_DUE, id=account.id, seconds=transport.clock.age)
+        if await db.rows(_WAITING, id=account.id):  # almost never
+            await db.execute(_DUE, id=account.id, seconds=transport.clock.age)
     except DatabaseError as error:
         log.warning("%s: that eBay answers again could not be stored: %s", account.name, error)
 
 
+_WAITING = """
+SELECT FROM ebay_sync_state
+WHERE ebay_account_id = :id AND retry_kind = 'unreachable' AND retry_at > clock_timestamp() LIMIT 1
+"""
 # `updated_at` of a family that waits is the time of its failure.
 _DUE = """
 UPDATE ebay_sync_state SET retry_at = clock_timestamp(), updated_at = clock_timestamp()

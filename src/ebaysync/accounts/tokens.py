@@ -25,7 +25,7 @@ from uuid import UUID
 
 from ebaysync.accounts import reachability, signing
 from ebaysync.accounts import vault as vaults
-from ebaysync.accounts.accounts import Account, connect_command, has_tokens
+from ebaysync.accounts.accounts import Account, connect_command
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
@@ -99,7 +99,7 @@ class Tokens:
             refused = None
             if force:
                 # Read without the lock: if another process renews the token meanwhile, its new one is taken.
-                row = await self._db.transact(lambda connection: self._row(connection, _READ, force=True))
+                row = await self._db.read(lambda connection: self._row(connection, _READ, force=True))
                 refused = self._opened(row, "access_token")
             self._access = await self._obtain(SOON, self._trigger, refused=refused, force=force)
             return self._access
@@ -119,13 +119,13 @@ class Tokens:
             await connection.send("SET LOCAL lock_timeout = '100s'")  # its holder may be waiting for eBay
             # OF t: the account's row stays free for the commands that disable it or look at it.
             row = await self._row(connection, f"{_READ} FOR UPDATE OF t", force=force)
-            token = self._opened(row, "access_token")
-            lasts = row.left and row.left > margin and not row.needs_consent
-            if token and lasts and token != refused:
-                return _access(token, row.access_expires_at, row.left, refreshed=False)
-            return await self._ask(connection, row, trigger)
+            return self._lasting(row, margin, refused) or await self._ask(connection, row, trigger)
 
         async def once() -> Access:
+            # Almost always the stored token lasts. Then nothing needs to be locked.
+            row = await self._db.read(lambda connection: self._row(connection, _READ, force=force))
+            if lasting := self._lasting(row, margin, refused):
+                return lasting
             outcome = await self._db.transact(work)
             # Raised only now: inside the transaction, it would roll back the log entry.
             if isinstance(outcome, EbaysyncError):
@@ -137,6 +137,14 @@ class Tokens:
         except (KeysetRejected, ConsentNeeded) as error:
             self._hopeless = error
             raise
+
+    def _lasting(self, row: Any, margin: timedelta, refused: Secret | None) -> Access | None:
+        """The stored access token, if it is to be used."""
+        token = self._opened(row, "access_token")
+        lasts = row.left and row.left > margin and not row.needs_consent
+        if token and lasts and token != refused:
+            return _access(token, row.access_expires_at, row.left, refreshed=False)
+        return None
 
     def give_up(self, error: EbaysyncError) -> None:
         """Refuse further calls of this account: everybody who asks for a token gets this error."""
@@ -311,7 +319,7 @@ async def open_api(
 ) -> AsyncIterator[tuple[Api, Tokens]]:
     """Open an account's connection to eBay. Raises ConfigError if its keyset, hosts or key are not set."""
     keyset = settings.keyset(account.environment)
-    vault = vaults.load(settings, may_create=not await has_tokens(db))
+    vault = vaults.load(settings, may_create=False)  # the account's tokens are stored
     places = hosts(settings, account.environment)
     find_signer = partial(signing.signer, db, vault, keyset)
     async with (

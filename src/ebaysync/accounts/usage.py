@@ -24,7 +24,6 @@ import msgspec
 
 from ebaysync.accounts import application
 from ebaysync.accounts import vault as vaults
-from ebaysync.accounts.accounts import has_tokens
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import analytics, limits
 from ebaysync.ebay.analytics import Report
@@ -198,7 +197,8 @@ class UsageMeter:
                 values = {"rows": msgspec.json.encode(rows).decode(), "resets": limits.resets_at(self.now)}
                 await self._db.execute(_ADD, keyset=self.name, **values)
             try:
-                await self.load()
+                if not self._ended:
+                    await self.load()
             finally:  # not before, or requests in the meantime would find these calls in neither count
                 # Subtracted, not cleared: while the database answered, more calls may have been sent.
                 self._unstored -= reason
@@ -258,7 +258,7 @@ async def ask_hourly(
     keyset = settings.keyset(environment)
     if await db.rows(_ASKED, keyset=application.keyset_name(keyset), seconds=ASK_HOURLY):
         return False
-    vault = vaults.load(settings, may_create=not await has_tokens(db))
+    vault = vaults.load(settings, may_create=False)  # an account at work has tokens
     async with (
         Transport(hosts(settings, environment), sleep=sleep) as transport,
         metered(db, vault, keyset, transport) as meter,
@@ -273,12 +273,13 @@ async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usa
     async def work(connection: Connection) -> dict[str, Usage]:
         return await read(connection, keysets, day)
 
-    return await db.transact(work)
+    return await db.read(work)
 
 
 async def read(connection: Connection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
-    rows = (await connection.execute(_READ, {"keysets": list(keysets), "day": day})).rows
+    counted = await connection.send(_READ, {"keysets": list(keysets), "day": day})
     known = (await connection.execute(_KNOWN, {"keysets": list(keysets)})).rows
+    rows = (await counted.result()).rows
     counts: dict[str, dict[str, ApiCount]] = {row.keyset: {} for row in known}
     for row in rows:
         before, count = counts[row.keyset].get(row.api), _count(row, day)

@@ -161,7 +161,7 @@ def _enable_account(context: typer.Context, name: str, *, enabled: bool, reason:
 async def _try_consent(session: Session, db: Database, account: Account, stop: Stop) -> EbaysyncError | None:
     """Try the refresh token of an account that needs consent, unless everything is paused. Returns the error."""
     try:
-        if reason := await db.transact(paused):
+        if reason := await db.read(paused):
             return ConsentNeeded(f"{account.name}: the consent was not tried: {reason}")
         async with open_api(session.settings, db, account, "accounts enable", stop.sleep) as (_, tokens):
             await stop.race(tokens.refresh(force=True))

@@ -86,7 +86,7 @@ async def _refresh(
         "failure": None,
     }
     try:
-        if reason := reason or await db.transact(paused):
+        if reason := reason or await db.read(paused):
             return result | {"reason": reason}
         async with open_api(session.settings, db, account, "refresh-tokens", stop.sleep) as (_, tokens):
             access = await stop.race(tokens.refresh(force=force))

@@ -98,7 +98,7 @@ async def _ask_limits(
         state = states.get(one.id)
         return one.at_work and (state is None or state.fits(keyset_of(session.settings, one.environment)))
 
-    if await db.transact(paused):
+    if await db.read(paused):
         return False
     asked = False
     for environment in sorted({each.environment for each in chosen if works(each)}):

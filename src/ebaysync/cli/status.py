@@ -18,7 +18,6 @@ from ebaysync.cli.format import ago, console, display, lasting, short
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
-from ebaysync.ops import schedule
 from ebaysync.ops import status as statuses
 from ebaysync.store.database import Database
 from ebaysync.sync.state.field_notes import shown
@@ -45,10 +44,9 @@ def status(
         raise UsageError("--watch and --json exclude each other; a script repeats --json")
 
     async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], Aside]:
-        plan = await schedule.plan(session.settings, db)
-        pause = await statuses.pause(db)
-        notes = [*([pause] if pause else ()), *statuses.cool_downs(chosen, plan)]
-        return await statuses.collect(db, chosen, plan), Aside(notes, statuses.unreachable(chosen, plan))
+        seen = await statuses.look(session.settings, db, chosen)
+        notes = [*([seen.pause] if seen.pause else ()), *statuses.cool_downs(chosen, seen.plan)]
+        return seen.found, Aside(notes, statuses.unreachable(chosen, seen.plan))
 
     async def work(stop: Stop) -> tuple[dict[str, Any], Aside]:
         async with session.database() as db:

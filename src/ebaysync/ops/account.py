@@ -55,7 +55,7 @@ async def run_families(
     Raises ConfigError before the first if the account's settings are incomplete.
     """
     async with open_api(configured, db, account, options.trigger, stop.sleep) as (api, _):
-        if not families and not await db.transact(sync_state.paused):  # none is due, but the token ends soon
+        if not families and not await db.read(sync_state.paused):  # none is due, but the token ends soon
             await stop.race(api.credentials.access_token())
         context = RunContext(configured, db, api, account, stop, options.on_progress)
         async with aclosing(run_sources(context, by_source(families), options)) as summaries:

@@ -180,7 +180,7 @@ UPDATE ebay_accounts SET is_active = :enabled, updated_at = clock_timestamp() WH
 
 async def owned(db: Database, account: Account) -> dict[str, int]:
     """How many rows of an account each table has."""
-    return await db.transact(lambda connection: account_tables(connection, account.id))
+    return await db.read(lambda connection: account_tables(connection, account.id))
 
 
 async def remove(
@@ -224,7 +224,7 @@ async def overview(db: Database) -> dict[str, Any]:
     [row] = await db.rows("SELECT defaults FROM ebay_worker_global_config")
     exceptions = await db.rows(_EXCEPTIONS)
     return {
-        "paused": await db.transact(sync_state.paused) is not None,
+        "paused": await db.read(sync_state.paused) is not None,
         "families": [
             {
                 **_default(family, row.defaults),
@@ -258,7 +258,7 @@ async def of_account(db: Database, account: Account) -> dict[str, Any]:
             }
         )
     return {
-        "paused": await db.transact(sync_state.paused) is not None,
+        "paused": await db.read(sync_state.paused) is not None,
         "account": account.name,
         "active": account.is_active,
         "families": found,

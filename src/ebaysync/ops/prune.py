@@ -83,7 +83,7 @@ async def counted(db: Database, keep: Keep) -> dict[str, int]:
             [row] = await db.rows(select(func.count().label("old")).select_from(one.table).where(one.old))
             found[one.name] = row.old
     for name, aged in [*_payloads(keep), *_persons(keep)]:
-        number = await db.transact(lambda connection, a=aged: age.count(connection, a))  # type: ignore[misc]
+        number = await db.read(lambda connection, a=aged: age.count(connection, a))  # type: ignore[misc]
         found[name] = found.get(name, 0) + number
     return found
 
@@ -293,7 +293,7 @@ def _persons(keep: Keep) -> list[tuple[str, Aged]]:
 
 async def _walk_blocks(db: Database, aged: Aged, change: Callable[..., Any]) -> AsyncIterator[int]:
     # Rows that are written meanwhile are left for the next night.
-    end = await db.transact(lambda connection: age.blocks(connection, aged.table))
+    end = await db.read(lambda connection: age.blocks(connection, aged.table))
     for start in range(0, end, BLOCKS):
 
         async def work(connection: Connection, start: int = start) -> int:

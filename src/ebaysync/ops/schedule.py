@@ -34,7 +34,7 @@ class Defaults:
 
 async def plan(settings: Settings, db: Database) -> Plan:
     """Make the plan for all accounts, with the database's clock."""
-    return await db.transact(lambda connection: _plan(connection, settings))
+    return await db.read(lambda connection: read_plan(connection, settings))
 
 
 async def due(
@@ -56,9 +56,11 @@ async def due(
     # In the same transaction, and by the database's clock: hosts may disagree on what is due.
 
 
-async def _plan(connection: Connection, settings: Settings) -> Plan:
-    rows = (await connection.execute(_STATES)).rows
+async def read_plan(connection: Connection, settings: Settings) -> Plan:
+    """The same inside the caller's transaction."""
+    states = await connection.send(_STATES)
     common = (await connection.execute(_COMMON)).one()
+    rows = (await states.result()).rows
     keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
     usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))
     defaults = _defaults(common.defaults)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking
@@ -12,39 +14,69 @@ from ebaysync.families import discover
 from ebaysync.families.family import Family
 from ebaysync.ops import schedule
 from ebaysync.ops.budget import Plan, PlanEntry
+from ebaysync.settings import Settings
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
-from ebaysync.sync.state import field_notes, sync_state
+from ebaysync.sync.state import field_notes
 from ebaysync.sync.state.sync_state import iso
 
 
-async def collect(db: Database, accounts: Sequence[Account], plan: Plan) -> dict[str, Any]:
-    """The object that `status --json` prints (INTERFACE: Commands)."""
-    ids = [account.id for account in accounts]
-    tokens = {row.ebay_account_id: row for row in await db.rows(_TOKENS, accounts=ids)}
-    rows = {(row.ebay_account_id, row.api_family): row for row in await db.rows(_STATES, accounts=ids)}
-    notes = await field_notes.load(db, ids)
+@dataclass(frozen=True)
+class Seen:
+    """What `status` shows: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom and
+    why everything is paused."""
+
+    found: dict[str, Any]
+    plan: Plan
+    pause: str | None
+
+
+async def look(settings: Settings, db: Database, accounts: Sequence[Account]) -> Seen:
+    """Read it with two round trips, for any number of accounts. Raises DatabaseError."""
+    ids = {"accounts": [account.id for account in accounts]}
+
+    async def read(connection: Connection) -> Seen:
+        tokens, states = await connection.send(_TOKENS, ids), await connection.send(_STATES, ids)
+        noted, config = await field_notes.ask(connection, ids["accounts"]), await connection.send(_PAUSE)
+        plan = await schedule.read_plan(connection, settings)
+        by_account = {row.ebay_account_id: row for row in await tokens.result()}
+        rows = {(row.ebay_account_id, row.api_family): row for row in await states.result()}
+        notes, paused = field_notes.by_place((await noted.result()).rows), _pause((await config.result()).one())
+        found = {
+            "paused": paused is not None,
+            "accounts": [_account(account, by_account.get(account.id), rows, plan, notes) for account in accounts],
+        }
+        return Seen(found, plan, paused)
+
+    return await db.read(read)
+
+
+def _account(
+    account: Account,
+    token: Any,
+    rows: Mapping[tuple[UUID, str], Any],
+    plan: Plan,
+    notes: Mapping[tuple[UUID, str], list[dict[str, Any]]],
+) -> dict[str, Any]:
+    places = [(family, (account.id, family.name)) for family in discover().values()]
     return {
-        "paused": await db.transact(sync_state.paused) is not None,
-        "accounts": [
-            {
-                "account": account.name,
-                "environment": account.environment,
-                "active": account.is_active,
-                "token": _token(account, tokens.get(account.id)),
-                "families": [
-                    _family(family, rows.get((account.id, family.name)), plan.entries.get((account.id, family.name)))
-                    | {"field_notes": notes.get((account.id, family.name), [])}
-                    for family in discover().values()
-                ],
-            }
-            for account in accounts
+        "account": account.name,
+        "environment": account.environment,
+        "active": account.is_active,
+        "token": _token(account, token),
+        "families": [
+            _family(family, rows.get(place), plan.entries.get(place)) | {"field_notes": notes.get(place, [])}
+            for family, place in places
         ],
     }
 
 
 async def pause(db: Database) -> str | None:
     """Since when everything is paused, by whom and why. None if it is not."""
-    [row] = await db.rows("SELECT workers_enabled, reason, changed_by, changed_at FROM ebay_worker_global_config")
+    return _pause((await db.rows(_PAUSE))[0])
+
+
+def _pause(row: Any) -> str | None:
     if row.workers_enabled:
         return None
     since = f" since {row.changed_at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if row.changed_at else ""
@@ -122,6 +154,7 @@ def unwell(found: dict[str, Any]) -> list[str]:
     return why
 
 
+_PAUSE = "SELECT workers_enabled, reason, changed_by, changed_at FROM ebay_worker_global_config"
 _TOKENS = """
 SELECT t.ebay_account_id, t.access_expires_at, t.refresh_expires_at, a.scopes
 FROM ebay_tokens t LEFT JOIN ebay_authorizations a USING (ebay_account_id) WHERE t.ebay_account_id = ANY(:accounts)

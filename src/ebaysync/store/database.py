@@ -54,6 +54,10 @@ class TransientDatabaseError(DatabaseError):
     """The whole transaction may be retried."""
 
 
+class SchemaDiffers(DatabaseError):
+    """A table or column is missing."""
+
+
 class PermissionRefused(DatabaseError):
     """This login lacks a right (SQLSTATE 42501)."""
 
@@ -145,6 +149,11 @@ class Database:
                 await (await connecting).close()
             raise
 
+    async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work`, which only reads. Without BEGIN and COMMIT, what it sends together costs one round trip. Raises
+        DatabaseError."""
+        return await self._attempts(work, begin=False)
+
     async def execute(self, statement: Statement, **values: Any) -> int:
         """Run a statement in a transaction of its own; return the number of rows it changed. Raises DatabaseError."""
         return (await self._attempts(lambda connection: connection.execute(statement, values), begin=False)).rowcount
@@ -168,7 +177,7 @@ class Database:
         kind = type(error).__name__
         if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName):
             missing = error.diag.message_primary or "something is missing"
-            return DatabaseError(f"{self.where}: the schema is not as expected: {missing} ({state})", hint=_DIFFERS)
+            return SchemaDiffers(f"{self.where}: the schema is not as expected: {missing} ({state})", hint=_DIFFERS)
         if state[:2] in ("22", "23", "54"):
             diag = error.diag if isinstance(error, psycopg.Error) else None
             at = ".".join(x for x in (diag and diag.table_name, diag and diag.column_name) if x)

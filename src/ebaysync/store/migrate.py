@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from ebaysync.errors import DatabaseError, SchemaBehind
 from ebaysync.store.connection import Connection
-from ebaysync.store.database import OLDEST, Database, PermissionRefused
+from ebaysync.store.database import OLDEST, Database, PermissionRefused, SchemaDiffers
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +70,17 @@ def available() -> list[Migration]:
 async def pending(db: Database) -> list[Migration]:
     """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
-    async def read(connection: Connection) -> list[Migration]:
-        await _check_server(db, connection)
-        return await _pending(db, connection)
+    async def read(connection: Connection) -> tuple[Any, Sequence[Any]]:
+        server = await connection.send(_SERVER)
+        applied = await connection.execute(_APPLIED)
+        return (await server.result()).one(), applied.rows
 
-    return await db.transact(read)
+    try:
+        server, applied = await db.read(read)
+    except SchemaDiffers:  # nothing was ever applied
+        [server], applied = await db.rows(_SERVER), ()
+    _check_server(db, server)
+    return _missing(db, applied)
 
 
 async def require_current(db: Database) -> None:
@@ -128,10 +136,10 @@ SELECT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON
 
 
 async def _apply_next(db: Database, connection: Connection) -> Migration | None:
-    await _check_server(db, connection)
+    _check_server(db, (await connection.execute(_SERVER)).one())
     await connection.execute(_LOCK)
     await connection.execute(_RECORD)
-    missing = await _pending(db, connection)
+    missing = _missing(db, (await connection.execute(_APPLIED)).rows)
     if not missing:
         return None
     await connection.send("SET LOCAL statement_timeout = 0")
@@ -143,10 +151,8 @@ async def _apply_next(db: Database, connection: Connection) -> Migration | None:
     return missing[0]
 
 
-async def _pending(db: Database, connection: Connection) -> list[Migration]:
-    exists = await connection.scalar("SELECT to_regclass('ebaysync_schema') IS NOT NULL")
-    rows = (await connection.execute("SELECT version, checksum FROM ebaysync_schema")).rows if exists else []
-    done = {row.version: row.checksum for row in rows}
+def _missing(db: Database, applied: Sequence[Any]) -> list[Migration]:
+    done = {row.version: row.checksum for row in applied}
     known = available()
     if newer := sorted(set(done) - {m.version for m in known}):
         raise DatabaseError(
@@ -162,14 +168,15 @@ async def _pending(db: Database, connection: Connection) -> list[Migration]:
     return [m for m in known if m.version not in done]
 
 
-async def _check_server(db: Database, connection: Connection) -> None:
-    number, path, is_closed = (await connection.execute(_SERVER)).one()
+def _check_server(db: Database, server: Any) -> None:
+    number, path, is_closed = server
     if number < OLDEST * 10_000:
         raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")
     if is_closed:  # PostgreSQL shows no table of such a schema, as if none had been created
         raise PermissionRefused(f"{db.where}: this login has no USAGE on any schema of its search_path ({path})")
 
 
+_APPLIED = "SELECT version, checksum FROM ebaysync_schema"
 _SERVER = """
 SELECT CAST(current_setting('server_version_num') AS integer), current_setting('search_path'), current_schema() IS NULL
 """

@@ -137,7 +137,7 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
             missing = partial(
                 snapshot.missing, account_id=account_id, family=family, seen=result.seen, unread=result.unread
             )
-            if (await db.transact(missing))[0]:
+            if (await db.read(missing))[0]:
                 return True
     return False
 

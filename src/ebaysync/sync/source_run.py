@@ -61,7 +61,7 @@ class SourceRun:
             await work(family_run)
         except LeaseLost as lost:
             # `accounts remove` revokes leases too. Then the reason says so.
-            family_run.stop_for(await self.context.db.transact(family_run.reason_to_stop))
+            family_run.stop_for(await self.context.db.read(family_run.reason_to_stop))
             if not family_run.stopped:
                 outcome.fail(family_run.summary, lost)
             self._leave(family_run)

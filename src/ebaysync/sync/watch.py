@@ -33,7 +33,7 @@ async def _poll(db: Database, family_runs: Sequence[FamilyRun]) -> None:
     while going := [family_run for family_run in family_runs if not family_run.stopped]:
         await asyncio.sleep(LOOK)
         try:
-            await db.transact(partial(_look, going), commit=False)
+            await db.read(partial(_look, going))
         except DatabaseError as error:  # the run itself notices a database that stays unreachable
             log.warning("could not ask whether the run may go on: %s", error)
         for stop in {family_run.context.stop for family_run in going}:

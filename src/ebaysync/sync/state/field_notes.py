@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Table, Text, Uuid, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from ebaysync.store.database import CONTROL, Database
+from ebaysync.store.connection import Connection, Sent
+from ebaysync.store.database import CONTROL
 from ebaysync.store.merge import Writer
 
 SHOWN_DAYS = 90
@@ -48,14 +49,18 @@ async def add(writer: Writer, notes: Counts) -> None:
     await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new))
 
 
-async def load(db: Database, account_ids: Sequence[UUID]) -> dict[tuple[UUID, str], list[dict[str, Any]]]:
-    """The notes of the last SHOWN_DAYS days by account and family, most frequent first, as `status --json` prints
-    them."""
+async def ask(connection: Connection, account_ids: Sequence[UUID]) -> Sent:
+    """Read the notes of the last SHOWN_DAYS days of some accounts. See `by_place`."""
     own = FIELD_NOTES.c
     recent = own.last_at > func.clock_timestamp() - func.make_interval(0, 0, 0, SHOWN_DAYS)
     query = select(FIELD_NOTES).where(own.ebay_account_id == any_(cast(list(account_ids), ARRAY(Uuid))), recent)
+    return await connection.send(query.order_by(own["count"].desc(), own.field, own.reason))
+
+
+def by_place(rows: Sequence[Any]) -> dict[tuple[UUID, str], list[dict[str, Any]]]:
+    """The notes by account and family, most frequent first, as `status --json` prints them."""
     found: dict[tuple[UUID, str], list[dict[str, Any]]] = {}
-    for row in await db.rows(query.order_by(own["count"].desc(), own.field, own.reason)):
+    for row in rows:
         place = found.setdefault((row.ebay_account_id, row.api_family), [])
         place.append({"field": row.field, "reason": row.reason, "count": row.count})
     return found
