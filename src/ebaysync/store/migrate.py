@@ -178,5 +178,6 @@ def _check_server(db: Database, server: Any) -> None:
 
 _APPLIED = "SELECT version, checksum FROM ebaysync_schema"
 _SERVER = """
-SELECT CAST(current_setting('server_version_num') AS integer), current_setting('search_path'), current_schema() IS NULL
+SELECT CAST(current_setting('server_version_num') AS integer) AS number, current_setting('search_path') AS path,
+    current_schema() IS NULL AS is_closed
 """
