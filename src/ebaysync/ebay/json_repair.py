@@ -145,7 +145,7 @@ def _closes_page(text: bytes, start: int) -> bool:
 
 
 def _closed_at(text: bytes, start: int, opened: bytes = b"") -> int | None:
-    """Where the object closes that begins here, or in which `start` lies. None if another bracket closes first."""
+    """Find the end of the object that begins at `start`, or lies around it. None if another bracket closes first."""
     closers = bytearray(opened)
     for token in _TOKEN.finditer(text, start):
         if (kind := token[0]) in _CLOSERS:
