@@ -189,6 +189,15 @@ async def test_a_field_that_is_null_or_left_out_is_no_change(store: Store, query
     assert (len(merged.updated), query("SELECT changes FROM ebay_events")) == (1, [({"inner": [{"a": 1}, {"a": 2}]},)])
 
 
+async def test_a_list_that_is_empty_or_left_out_makes_no_event(store: Store, query: Query) -> None:
+    await store(thing(inner={"a": 1, "b": []}, some=[]))
+    await store(thing(inner={"a": 1}))
+    await store(thing(inner={"a": 1, "b": None}, some=None))
+    assert query("SELECT changes FROM ebay_events") == []
+    await store(thing(inner={"a": 1}, some=[{}]))
+    assert query("SELECT changes FROM ebay_events") == [({"some": [None, [{}]]},)]
+
+
 PARTS = Table(
     "parts",
     key=("id",),

@@ -62,7 +62,6 @@ KINDS: Sequence[Kind] = (
             rest if what == "digits" else lambda place: True,
         )
         for what in faults_answers.RECORDS
-        if what != "broken"  # of a list that no bracket closes, nobody can say where its records end
     ),
     *(
         Kind("a refused detail", f"detail {status}", "detail", "detail", options, neighbour=False)

@@ -103,7 +103,7 @@ async def test_a_return_whose_detail_cannot_be_decoded_is_stored_as_listed(
     assert query("SELECT entity_key FROM ebay_pending_detail") == [(ids[1],)]
 
 
-@pytest.mark.parametrize("what", sorted(set(SPOILERS) - {"missing"}))
+@pytest.mark.parametrize("what", sorted(SPOILERS))
 async def test_whatever_is_in_one_order_the_others_are_stored_and_the_cursor_moves(
     bench: Benches, query: Query, what: str
 ) -> None:
@@ -122,16 +122,6 @@ async def test_whatever_is_in_one_order_the_others_are_stored_and_the_cursor_mov
         assert SPOILERS[what] in payload
     again = await b.run(account)
     assert (again.status, again.stored, again.failure) == ("completed", 0, None)
-
-
-async def test_a_record_without_its_end_is_a_page_that_was_cut(bench: Benches) -> None:
-    b = bench(sellers=1, orders_per_seller=10, clock=ManualClock(NOON), days=0.01).with_settings(
-        initial_backfill_days=1
-    )
-    account = await b.add()
-    b.sim.faults.add("json_spoil", path="/order$", what="missing", row=3, times=2)
-    summary = await b.run(account)  # asked again twice, and then whole
-    assert (summary.status, summary.stored, summary.quarantined, summary.calls) == ("completed", 10, 0, 3)
 
 
 async def test_a_deeply_nested_order_that_changes_stops_no_other(bench: Benches, query: Query) -> None:

@@ -120,7 +120,7 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
 
 
 def _lacks(family: dict[str, Any]) -> list[str]:
-    """What a family's rows may lack although its runs succeed."""
+    """Name what may be missing in a family's rows although its runs succeed."""
     lacks = []
     if since := family["incomplete_since"]:
         lacks.append(f"since {short(since)} eBay's answers contradict themselves, so records may be missing")

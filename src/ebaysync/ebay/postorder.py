@@ -59,6 +59,10 @@ class SearchPage(ListPage, frozen=True):
         return max((number for number in named if number is not None), default=None)
 
     @property
+    def counts(self) -> tuple[int | None, int | None]:
+        return self.counted, self.pagination_output.limit if self.pagination_output else None
+
+    @property
     def is_cut(self) -> bool:
         """Whether the page is full although more are counted, or nothing is counted."""
         limit = (self.pagination_output and self.pagination_output.limit) or PAGE

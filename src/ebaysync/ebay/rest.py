@@ -42,6 +42,7 @@ from ebaysync.errors import (
 from ebaysync.log import Secret
 
 T = TypeVar("T")
+P = TypeVar("P", bound="ListPage")
 INVALID_TOKEN = (1001, 1002)
 INSUFFICIENT_PERMISSIONS = 1100
 TOO_MANY_REQUESTS = 2001
@@ -95,6 +96,18 @@ class ListPage(Answered, frozen=True):
         names = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
         lists = (getattr(self, field) for name, field in names if name in self.LISTS)
         return next((found for found in lists if found is not None), None)
+
+    @property
+    def counts(self) -> tuple[int | None, int | None]:
+        """How many records there are in all, and at most on a page."""
+        return self.total, self.limit
+
+    def may_have(self, records: int) -> bool:
+        """Whether the page's counts allow this number: all records, a full page, or what is left for the last page."""
+        total, limit = self.counts
+        if records in (total, limit):
+            return True
+        return bool(total and limit and records < limit and (total - records) % limit == 0)
 
     def missing(self) -> str | None:
         """Name what the answer lacks; None if it is a page. A page is a list, or a total of 0."""
@@ -291,6 +304,8 @@ def decoded(answer: Answer, kind: type[T]) -> T:
         return _of_shape(answer, body, kind)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if reason != CUT and issubclass(kind, ListPage) and (page := _resynchronized(answer, kind)):
+        return page
     if not json_repair.is_whole(answer.body):
         raise EbayUnreachable(f"{answer.request}: the JSON is damaged: {reason}", status=answer.status)
     broken = f"{answer.request}: the JSON is broken: {reason}"
@@ -304,6 +319,25 @@ def decoded(answer: Answer, kind: type[T]) -> T:
     if isinstance(found, ListPage):
         force_setattr(found, "broken", split.broken)
     return found
+
+
+CUT = "Input data was truncated"  # msgspec's words for JSON that ends too soon and has no other fault
+
+
+def _resynchronized(answer: Answer, kind: type[P]) -> P | None:
+    """A page without its damaged records. None if the number of records is not what the page says: it may have been
+    cut, and a neighbour of a damaged record may be missing."""
+    best: P | None = None
+    for split in json_repair.splits_at_names(answer.body, kind.LISTS):
+        try:
+            found = msgspec.json.decode(split.body, type=kind)
+        except (ValueError, RecursionError):
+            continue
+        good, broken = len(found.rows or ()), len(split.broken)
+        if found.may_have(good + broken) and broken <= max(1, good) and (not best or good > len(best.rows or ())):
+            force_setattr(found, "broken", split.broken)
+            best = found
+    return best
 
 
 def _of_shape(answer: Answer, body: bytes, kind: type[T]) -> T:

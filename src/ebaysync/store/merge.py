@@ -22,7 +22,7 @@ import msgspec
 from ebaysync.store import statements
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
-from ebaysync.store.payload import without_nulls
+from ebaysync.store.payload import without_empty
 from ebaysync.store.table import Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
@@ -178,11 +178,11 @@ def changes(table: Table, old: dict[str, Any], new: dict[str, Any]) -> dict[str,
 
 
 def steady(table: Table, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload without its volatile values, and without fields that are null."""
+    """The payload without its volatile values, and without fields that are null or an empty list."""
     found: Any = payload
     for path in table.volatile:
         found = _without(found, path)
-    steady: dict[str, Any] = without_nulls(found)
+    steady: dict[str, Any] = without_empty(found)
     return steady
 
 

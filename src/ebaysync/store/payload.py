@@ -40,6 +40,13 @@ def without_nulls(node: Any) -> Any:
     return [without_nulls(each) for each in node] if isinstance(node, list) else node
 
 
+def without_empty(node: Any) -> Any:
+    """A decoded document without fields that are null or an empty list: eBay sends either, or leaves them out."""
+    if isinstance(node, dict):
+        return {name: without_empty(value) for name, value in node.items() if value is not None and value != []}
+    return [without_empty(each) for each in node] if isinstance(node, list) else node
+
+
 def _short(number: str) -> None:
     """Refuse a number that is too long. The search before may also have matched a long string of digits."""
     if len(number) > LONGEST_NUMBER or re.search("[eE][+-]?[0-9]{3}", number):

@@ -130,7 +130,7 @@ def _impersonal(table: Table, document: Composable) -> Composable:
 
 
 def _steady(table: Table, document: Composable) -> Composable:
-    """A payload as `merge.steady` leaves it: whether a field is null or missing is no difference."""
+    """A payload as `merge.steady` leaves it, but with empty lists: a row is stored as eBay sends it."""
     for path in table.volatile:
         form = "ebay_without({}, {})" if "*" in path else "{} #- {}"
         document = SQL(form).format(document, Literal(list(path)))
