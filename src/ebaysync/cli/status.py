@@ -114,6 +114,11 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
                 if family["refused_since"]:
                     error += f" (since {short(family['refused_since'])}, asked again at {short(family['next_due_at'])})"
                 errors.setdefault(error, []).append(family["family"])
+            if family["incomplete_since"]:
+                since = short(family["incomplete_since"])
+                notes.append(f"{account['account']} {family['family']}: eBay's answers are not complete since {since}")
+            if family["details_due"]:
+                notes.append(f"{account['account']} {family['family']}: details due: {family['details_due']}")
             if family["field_notes"]:
                 notes.append(f"{account['account']} {family['family']}: {shown(family['field_notes'])}")
         for error, families in errors.items():
