@@ -360,6 +360,30 @@ async def test_a_folder_that_is_refused_does_not_stop_the_mailbox(folder: int, c
     assert player.value("SELECT count(*) FROM ebay_messages") == "6"
 
 
+UNANSWERED = {
+    "a system error": refusal_of("GetMyMessages", 10007),
+    "a success without its list": trading("GetMyMessages"),
+    "500": Reply(500),
+    "a page of maintenance": Reply(200, b"<html/>", "text/html"),
+}
+
+
+@pytest.mark.parametrize("odd", UNANSWERED)
+async def test_a_folder_that_is_not_answered_does_not_stop_the_mailbox_and_keeps_the_cursor(
+    odd: str, player: Player
+) -> None:
+    mailbox = Mailbox(player, 0, 1, 7)
+    mailbox.odd = lambda request, asked: UNANSWERED[odd] if asked == 1 else None
+    summary = await player.one("messages")
+    assert (exit_code(summary), summary.cursor) == (13, None)
+    assert "folder 1" in (summary.reason or "")
+    assert player.query("SELECT folder_id, count(*) FROM ebay_messages GROUP BY 1 ORDER BY 1") == [("0", 2), ("7", 2)]
+    assert len(mailbox.headers) <= 10
+    mailbox.odd = lambda request, asked: None
+    assert exit_code(await player.one("messages")) == 0
+    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+
+
 async def test_the_folder_of_the_report_is_refused(player: Player, body: Callable[[str], bytes]) -> None:
     mailbox = Mailbox(player, 0, 1, 7)
     mailbox.odd = lambda request, asked: xml(body("m2-folder-refused.xml")) if asked == 7 else None

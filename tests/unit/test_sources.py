@@ -16,7 +16,14 @@ from pytest_httpx import HTTPXMock
 from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import AccessDenied, AnswerNotUnderstood, ConfigError, EbayBusy, EbayRejected, XmlBroken
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    ConfigError,
+    EbayBusy,
+    EbayRejected,
+    XmlBroken,
+)
 from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
@@ -433,21 +440,40 @@ async def test_a_folder_without_an_id_does_not_stop_the_mailbox(api: Api, httpx_
 
 
 @pytest.mark.parametrize(
-    ("answer", "raised"),
+    ("answer", "kind"),
     [
         (xml("GetMyMessages", ""), AnswerNotUnderstood),
         (xml("GetMyeBaySelling", "<ActiveList/>"), AnswerNotUnderstood),
-        (httpx.Response(403), AccessDenied),
         (xml("GetMyMessages", error(10007), "Failure"), EbayBusy),
     ],
-    ids=["without a list", "another call", "denied", "busy"],
+    ids=["without a list", "another call", "busy"],
 )
-async def test_a_folder_that_is_not_refused_and_not_read_either_is_an_error(
-    api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, raised: type[Exception]
+async def test_a_folder_that_is_not_refused_and_not_read_either_makes_the_page_partial(
+    api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, kind: type[Exception]
 ) -> None:
     ask = discover()["messages"](api).ask
     assert ask
     httpx_mock.add_callback(mailbox({"3": answer}, folders("3", "7")), is_reusable=True)
+    for _ in range(2):
+        page = await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+        assert re.findall(r"m\d", str(page.records)) == ["m0", "m1", "m7"]
+        assert isinstance(page.partial, kind)
+
+
+@pytest.mark.parametrize(
+    ("pages", "raised"),
+    [
+        ({"3": httpx.Response(403)}, AccessDenied),
+        (dict.fromkeys(["3", "7"], xml("GetMyMessages", error(10007), "Failure")), EbayBusy),
+    ],
+    ids=["denied", "two folders"],
+)
+async def test_an_error_that_concerns_more_than_one_folder_is_raised(
+    api: Api, httpx_mock: HTTPXMock, pages: dict[str, httpx.Response], raised: type[Exception]
+) -> None:
+    ask = discover()["messages"](api).ask
+    assert ask
+    httpx_mock.add_callback(mailbox(pages, folders("3", "7")), is_reusable=True)
     with pytest.raises(raised):
         await ask(Slice(NOON - timedelta(days=3), NOON), 0)
 

@@ -16,6 +16,9 @@ in turn from either end, until two passes in a row bring nothing new.
 An answer with fewer records than its own total is inconsistent. If it stays so, the slice is halved as long as one half
 is consistent, so that the rest of the window is not affected, and delivered with the reason (sync/inconsistency decides
 when it is believed). Three separate windows that bring the same records prove that eBay ignores the filter.
+
+A slice that eBay does not answer is halved in the same way, as long as it answers for one half: what is left costs
+itself, and the later slices are read. If it answers for neither half of several slices, eBay is the cause.
 """
 
 from __future__ import annotations
@@ -28,7 +31,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    BodyBroken,
+    EbayBusy,
+    EbayError,
+    EbayRejected,
+    EbayUnreachable,
+    Unauthorized,
+)
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -41,6 +53,7 @@ COUNT_RETRIES = 3
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 MOST_PARTS = 1000  # of one cut; a total may be absurd
+MOST_FAILED = 2  # slices per walk that eBay does not answer at all; with more, eBay is the cause
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -107,7 +120,8 @@ class PageReader:
 @dataclass(frozen=True)
 class SliceRecords:
     """A slice with all of its records. `broken` are records that cannot be decoded, and answers that cannot be read
-    even for one second, each with the reason. `width` is how wide the next slice may be. `note`: see Page.
+    even for one second, each with the reason. `width` is how wide the next slice may be. `partial`: the error that eBay
+    states beside the records, or instead of them: the position stays before this slice. `note`: see Page.
     `inconsistent`: why these may not be all records."""
 
     slice: Slice
@@ -155,7 +169,7 @@ class _Repeats:
 class _Query:
     """A slice in the queue, with the task that asks for it once it is near the front."""
 
-    def __init__(self, slice_: Slice, page: Page | None = None) -> None:
+    def __init__(self, slice_: Slice, page: Page | EbayError | None = None) -> None:
         self.slice = slice_
         self.page = page
         self.task: asyncio.Task[Page] | None = None
@@ -172,14 +186,31 @@ class _Query:
         self._checked = True
         return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
-    async def answer(self) -> Page | BodyBroken:
+    async def answer(self) -> Page | EbayError:
+        """The answer, or the error if only this slice may be its cause. Raises any other EbayError."""
         if self.page is None:
             assert self.task is not None
-            try:
-                self.page = await self.task
-            except BodyBroken as error:
-                return error
+            self.page = await tried(self.task)
         return self.page
+
+
+async def tried(asked: Awaitable[Page]) -> Page | EbayError:
+    """The answer, or the error if only its slice may be the cause. Raises any other EbayError."""
+    try:
+        return await asked
+    except EbayError as error:
+        if not may_be_of_its_slice(error):
+            raise
+        return error
+
+
+def may_be_of_its_slice(error: EbayError) -> bool:
+    """Whether eBay may answer for another span: what it says is not about the token, a limit, or the way to it."""
+    if isinstance(error, Unauthorized | AccessDenied | FilterIgnored):
+        return False
+    if isinstance(error, EbayBusy | EbayUnreachable):
+        return error.status is not None and error.status != 429
+    return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
 async def read(
@@ -187,7 +218,7 @@ async def read(
     span: Slice,
     clamp: timedelta,
     go_on: Callable[[], bool] = lambda: True,
-    known: Page | None = None,
+    known: Page | EbayError | None = None,
     ahead: int = IN_FLIGHT,
     edges: Sequence[datetime] = (),
 ) -> AsyncGenerator[SliceRecords]:
@@ -197,7 +228,7 @@ async def read(
     at once. No slice goes across one of the `edges`. Raises EbayError. Slices delivered before stay valid.
     """
     line: deque[_Query] = deque()
-    position, width, unreadable, inconsistent = span.start, clamp, 0, 0
+    position, width, unreadable, inconsistent, failed = span.start, clamp, 0, 0, 0
     repeats = _Repeats(reader)
     if known is not None:
         head = first(span, clamp, edges)
@@ -217,16 +248,25 @@ async def read(
                 if (found := query.unchecked()) is not None:
                     repeats.check(query.slice, found)
             done = line.popleft()
-            if isinstance(page, BodyBroken):
+            if isinstance(page, BodyBroken) and page.by_a_record:
                 unreadable += 1
                 halves = _around_broken(page, done.slice, unreadable)
                 line.extendleft(map(_Query, reversed(halves)))
                 if not halves:
                     yield SliceRecords(done.slice, (), width, ((page.document or b"", page.message),))
                 continue
+            if isinstance(page, EbayError):
+                around = await _around_failed(reader, done.slice)
+                line.extendleft(reversed(around))
+                failed += not around
+                if failed > MOST_FAILED:
+                    raise page
+                if not around:
+                    yield SliceRecords(done.slice, (), width, partial=page)
+                continue
             if page.partial:
                 yield SliceRecords(done.slice, page.records, width, page.broken, page.partial, page.note)
-                return
+                continue
             if page.lacks(reader.page_size):
                 inconsistent += 1
                 wide = inconsistent > WIDELY_INCONSISTENT
@@ -252,13 +292,18 @@ async def read(
 def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Slice]:
     """The halves to ask for around a record that breaks its answer; none if the slice cannot be halved. Raises
     BodyBroken if no record can be the cause."""
-    if not error.by_a_record:
-        raise error
     if slice_.width > FINEST and unreadable <= UNREADABLE:
         return slice_.cut(2)
     if error.document is None or slice_.width > FINEST:
         raise error
     return []
+
+
+async def _around_failed(reader: PageReader, slice_: Slice) -> list[_Query]:
+    """The halves of a slice that eBay does not answer, with their answers; none if it answers for neither."""
+    halves = slice_.cut(2) if slice_.width > NARROWEST else []
+    found = [_Query(half, await tried(_whole(reader, half))) for half in halves]
+    return [] if all(isinstance(query.page, EbayError) for query in found) else found
 
 
 def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:
