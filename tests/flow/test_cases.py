@@ -259,7 +259,7 @@ async def test_a_limit_among_the_details_costs_no_row_and_is_hit_once(path: str,
 
 
 @pytest.mark.parametrize("path", FAMILIES)
-@pytest.mark.parametrize("odd", ["control", "truncated", "other", "404", "403", "500"])
+@pytest.mark.parametrize("odd", ["control", "truncated", "other", "404", "403", "401", "429", "500"])
 async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, request: Any) -> None:
     """Three records are listed, two have their detail; the third is asked for ever more seldom, and heals."""
     family = FAMILIES[path]
@@ -284,8 +284,9 @@ async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, 
 
     ebay.refuse = refuse
     for _ in range(6):
-        await player.one(family)
+        assert exit_code(await player.one(family)) == 0
         player.later(minutes=30)
+    assert player.value("SELECT attempts > 1 FROM ebay_pending_detail WHERE next_at IS NOT NULL") == "True"
     assert player.value(f"SELECT count(*) FROM ebay_{family}") == "3"
     assert with_detail(player, family) == 2
     assert sorted(set(ebay.details)) == ["5000", "5002"]

@@ -22,6 +22,7 @@ from ebaysync.errors import (
     ConfigError,
     EbayBusy,
     EbayRejected,
+    RateLimited,
     XmlBroken,
 )
 from ebaysync.families import discover as families
@@ -484,3 +485,54 @@ async def test_a_mailbox_without_any_folder_is_an_error(api: Api, httpx_mock: HT
     httpx_mock.add_callback(mailbox(dict.fromkeys(["0", "1", "3"], REFUSED), folders("3")), is_reusable=True)
     with pytest.raises(EbayRejected):
         await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+
+
+async def test_a_limit_on_the_offers_of_one_sku_costs_no_item_and_no_offers_that_came(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked, headers = request.url.params, {"content-type": "application/json"}
+        if request.url.path.endswith("inventory_item"):
+            item, following = ("a", ', "next": "/x?offset=1"') if asked["offset"] == "0" else ("b", "")
+            return httpx.Response(
+                200, text=f'{{"total": 2, "inventoryItems": [{{"sku": "{item}"}}]{following}}}', headers=headers
+            )
+        if asked["sku"] == "b":
+            return httpx.Response(429, text='{"errors": [{"errorId": 2001}]}', headers=headers)
+        return httpx.Response(200, text='{"total": 1, "offers": [{"offerId": "1"}]}', headers=headers)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan = discover()["inventory"](api).scan
+    assert scan
+    pages = [each async for found in scan(["inventory", "offers"], ()) for each in found.items()]
+    items = [record for name, page in pages if name == "inventory" for record in page.records]
+    assert items == [b'{"sku": "a"}', b'{"sku": "b"}']
+    [offers] = [page for name, page in pages if name == "offers"]
+    assert list(offers.records) == [b'{"offerId": "1"}']
+    assert (offers.parts, list(offers.failed)) == (["a"], ["b"])
+    assert isinstance(offers.incomplete, RateLimited)
+
+
+async def test_items_that_cannot_be_listed_to_their_end_do_not_cost_the_others_their_offers(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        headers = {"content-type": "application/json"}
+        if "sku" in request.url.params:
+            return httpx.Response(200, text='{"total": 1, "offers": [{"offerId": "1"}]}', headers=headers)
+        if request.url.params["offset"] == "0":
+            text = '{"total": 2, "inventoryItems": [{"sku": "a"}], "next": "/x?offset=1"}'
+            return httpx.Response(200, text=text, headers=headers)
+        return httpx.Response(200, text="{}", headers=headers)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan, found = discover()["inventory"](api).scan, []
+    assert scan
+
+    async def everything() -> None:
+        async for pages in scan(["inventory", "offers"], ()):
+            found.extend(record for page in pages.values() for record in page.records)
+
+    with pytest.raises(AnswerNotUnderstood):
+        await everything()
+    assert found == [b'{"sku": "a"}', b'{"offerId": "1"}']

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ebaysync.ebay.rest import Api, ListPage
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
-from ebaysync.sync.sources.calls import TOGETHER, Calls, Scanned, Streak, as_bytes, ends_all
+from ebaysync.sync.sources.calls import TOGETHER, Calls, Scanned, Streak, as_bytes
 from ebaysync.tasks import drain
 
 
@@ -53,9 +53,9 @@ def open_source(api: Api) -> Calls:
             incomplete = incomplete or short
         return ScanPage(found, broken, incomplete)
 
-    async def offers_of(records: Sequence[bytes], waiting: Collection[str]) -> ScanPage:
+    async def offers_of(skus: Collection[str], waiting: Collection[str]) -> ScanPage:
         found = _Offers(streak)
-        new = {sku for record in records if (sku := _sku(record)) is not None} - asked
+        new = set(skus) - asked
         asked.update(new)
         queue = deque(sorted(new - set(waiting)))
         await drain(queue, lambda sku: found.ask(offers, sku), TOGETHER, lambda: streak.ended_by is None)
@@ -70,12 +70,26 @@ def open_source(api: Api) -> Calls:
         )
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
-        async with aclosing(numbered(items, _sku, "0")) as pages:
-            async for found in pages:
-                yield {"inventory": found}
-                if "offers" in wanted:
-                    # A SKU that the list did not show may have offers.
-                    yield {"offers": replace(await offers_of(found.records, waiting), inconsistent=found.inconsistent)}
+        skus: dict[str, None] = {}
+        failure: EbayError | None = None
+        inconsistent: str | None = None
+        # All items come first: a limit on getOffers would close the way to their further pages, too.
+        try:
+            async with aclosing(numbered(items, _sku, "0")) as pages:
+                async for found in pages:
+                    yield {"inventory": found}
+                    inconsistent = found.inconsistent
+                    skus.update(dict.fromkeys(sku for record in found.records if (sku := _sku(record)) is not None))
+        except EbayError as error:  # the offers of the items that came can be read
+            failure = error
+        known = list(skus)
+        for start in range(0, len(known) if "offers" in wanted else 0, inventory.PAGE):
+            yield {"offers": await offers_of(known[start : start + inventory.PAGE], waiting)}
+        if failure:
+            raise failure
+        if inconsistent and "offers" in wanted:
+            # A SKU that the list did not show may have offers.
+            yield {"offers": ScanPage([], inconsistent=inconsistent)}
 
     return Calls(scan=scan)
 
@@ -94,8 +108,6 @@ class _Offers:
         try:
             page = await offers(sku)
         except EbayError as error:
-            if ends_all(error):
-                raise
             self.streak.failed(error)
             self.failed[sku] = error.message
         else:
