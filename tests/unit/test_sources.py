@@ -536,3 +536,58 @@ async def test_items_that_cannot_be_listed_to_their_end_do_not_cost_the_others_t
     with pytest.raises(AnswerNotUnderstood):
         await everything()
     assert found == [b'{"sku": "a"}', b'{"offerId": "1"}']
+
+
+MANY = "<PaginationResult><TotalNumberOfPages>99999</TotalNumberOfPages></PaginationResult>"
+
+
+def as_json(text: str) -> httpx.Response:
+    return httpx.Response(200, text=text, headers={"content-type": "application/json"})
+
+
+def endless_items(request: httpx.Request, number: int) -> httpx.Response:
+    item = '{"sku": "a"}' if request.url.params["offset"] == "0" else ""
+    return as_json(f'{{"total": 1, "inventoryItems": [{item}], "next": "/x?offset={number}"}}')
+
+
+def endless_offers(request: httpx.Request, number: int) -> httpx.Response:
+    if "sku" not in request.url.params:
+        return as_json('{"total": 1, "inventoryItems": [{"sku": "a"}]}')
+    return as_json(f'{{"total": 1, "offers": [{{"offerId": "1"}}], "next": "/x?offset={number}"}}')
+
+
+def endless_listings(request: httpx.Request, number: int) -> httpx.Response:
+    item = "<Item><ItemID>1</ItemID></Item>" if b"<PageNumber>1<" in request.content else ""
+    return xml("GetMyeBaySelling", f"<ActiveList><ItemArray>{item}</ItemArray>{MANY}</ActiveList>")
+
+
+def endless_bids(request: httpx.Request, number: int) -> httpx.Response:
+    item = f"<Item><ItemID>1</ItemID><TimeLeft>PT{number}S</TimeLeft></Item>"
+    return xml("GetMyeBayBuying", f"<BidList><ItemArray>{item}</ItemArray>{MANY}</BidList>")
+
+
+ENDLESS = {
+    "inventory": endless_items,
+    "offers": endless_offers,
+    "active_inventory": endless_listings,
+    "buyer": endless_bids,
+}
+
+
+@pytest.mark.parametrize("family", ENDLESS)
+async def test_a_list_that_announces_pages_for_ever_ends_after_a_few(
+    api: Api, httpx_mock: HTTPXMock, family: str
+) -> None:
+    calls = 0
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        return ENDLESS[family](request, calls) if calls < 50 else httpx.Response(403)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan = discover()["inventory" if family == "offers" else family](api).scan
+    assert scan
+    pages = [pages[family] async for pages in scan([family], ()) if family in pages]
+    assert pages[0].records
+    assert calls < 20

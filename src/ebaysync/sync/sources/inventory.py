@@ -44,6 +44,8 @@ def open_source(api: Api) -> Calls:
                 raise AnswerNotUnderstood(f"the offers' page {offset} comes a second time")
             seen.add(offset)
             page = await inventory.offers(api, sku, offset)
+            if offset != "0" and not page.broken and set(as_bytes(page.offers)) <= set(found):
+                break  # an endless list
             found += as_bytes(page.offers)
             broken += _broken(page, "offerId")
             incomplete = incomplete or page.partial
