@@ -259,7 +259,7 @@ async def test_a_limit_among_the_details_costs_no_row_and_is_hit_once(path: str,
 
 
 @pytest.mark.parametrize("path", FAMILIES)
-@pytest.mark.parametrize("odd", ["control", "truncated", "other", "404", "403", "500"])
+@pytest.mark.parametrize("odd", ["control", "truncated", "other", "404", "403", "401", "429", "500"])
 async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, request: Any) -> None:
     """Three records are listed, two have their detail; the third is asked for ever more seldom, and heals."""
     family = FAMILIES[path]
@@ -284,8 +284,9 @@ async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, 
 
     ebay.refuse = refuse
     for _ in range(6):
-        await player.one(family)
+        assert exit_code(await player.one(family)) == 0
         player.later(minutes=30)
+    assert player.value("SELECT attempts > 1 FROM ebay_pending_detail WHERE next_at IS NOT NULL") == "True"
     assert player.value(f"SELECT count(*) FROM ebay_{family}") == "3"
     assert with_detail(player, family) == 2
     assert sorted(set(ebay.details)) == ["5000", "5002"]
@@ -356,6 +357,30 @@ async def test_a_folder_that_is_refused_does_not_stop_the_mailbox(folder: int, c
     assert stored == [(str(each), 2) for each in others]
     mailbox.odd = lambda request, asked: None
     player.later(hours=25)
+    assert exit_code(await player.one("messages")) == 0
+    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+
+
+UNANSWERED = {
+    "a system error": refusal_of("GetMyMessages", 10007),
+    "a success without its list": trading("GetMyMessages"),
+    "500": Reply(500),
+    "a page of maintenance": Reply(200, b"<html/>", "text/html"),
+}
+
+
+@pytest.mark.parametrize("odd", UNANSWERED)
+async def test_a_folder_that_is_not_answered_does_not_stop_the_mailbox_and_keeps_the_cursor(
+    odd: str, player: Player
+) -> None:
+    mailbox = Mailbox(player, 0, 1, 7)
+    mailbox.odd = lambda request, asked: UNANSWERED[odd] if asked == 1 else None
+    summary = await player.one("messages")
+    assert (exit_code(summary), summary.cursor) == (13, None)
+    assert "folder 1" in (summary.reason or "")
+    assert player.query("SELECT folder_id, count(*) FROM ebay_messages GROUP BY 1 ORDER BY 1") == [("0", 2), ("7", 2)]
+    assert len(mailbox.headers) <= 10
+    mailbox.odd = lambda request, asked: None
     assert exit_code(await player.one("messages")) == 0
     assert player.value("SELECT count(*) FROM ebay_messages") == "6"
 

@@ -438,9 +438,16 @@ async def test_a_user_of_no_marketplace_of_ebays_is_an_error(api: Api, httpx_moc
 async def test_a_record_of_a_year_that_utc_does_not_have_is_outside_the_window(api: Api, httpx_mock: HTTPXMock) -> None:
     for moment in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
         httpx_mock.reset()
-        answers(httpx_mock, {"members": [{"caseId": 1, "creationDate": {"value": moment}}]})
+        answers(httpx_mock, {"members": [{"caseId": number, "creationDate": {"value": moment}} for number in (1, 2)]})
         with pytest.raises(AnswerNotUnderstood, match="does not know the filter"):
             await REST["cases"].ask(api)
+
+
+async def test_one_record_with_an_odd_time_does_not_prove_that_the_filter_does_nothing(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    answers(httpx_mock, {"members": [{"caseId": 1, "creationDate": {"value": "2019-01-01T00:00:00.000Z"}}]})
+    assert len((await REST["cases"].ask(api)).rows) == 1
 
 
 # ---- Trading

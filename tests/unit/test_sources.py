@@ -16,7 +16,15 @@ from pytest_httpx import HTTPXMock
 from ebaysync.ebay.hosts import Hosts
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import AccessDenied, AnswerNotUnderstood, ConfigError, EbayBusy, EbayRejected, XmlBroken
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    ConfigError,
+    EbayBusy,
+    EbayRejected,
+    RateLimited,
+    XmlBroken,
+)
 from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
@@ -433,21 +441,40 @@ async def test_a_folder_without_an_id_does_not_stop_the_mailbox(api: Api, httpx_
 
 
 @pytest.mark.parametrize(
-    ("answer", "raised"),
+    ("answer", "kind"),
     [
         (xml("GetMyMessages", ""), AnswerNotUnderstood),
         (xml("GetMyeBaySelling", "<ActiveList/>"), AnswerNotUnderstood),
-        (httpx.Response(403), AccessDenied),
         (xml("GetMyMessages", error(10007), "Failure"), EbayBusy),
     ],
-    ids=["without a list", "another call", "denied", "busy"],
+    ids=["without a list", "another call", "busy"],
 )
-async def test_a_folder_that_is_not_refused_and_not_read_either_is_an_error(
-    api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, raised: type[Exception]
+async def test_a_folder_that_is_not_refused_and_not_read_either_makes_the_page_partial(
+    api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, kind: type[Exception]
 ) -> None:
     ask = discover()["messages"](api).ask
     assert ask
     httpx_mock.add_callback(mailbox({"3": answer}, folders("3", "7")), is_reusable=True)
+    for _ in range(2):
+        page = await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+        assert re.findall(r"m\d", str(page.records)) == ["m0", "m1", "m7"]
+        assert isinstance(page.partial, kind)
+
+
+@pytest.mark.parametrize(
+    ("pages", "raised"),
+    [
+        ({"3": httpx.Response(403)}, AccessDenied),
+        (dict.fromkeys(["3", "7"], xml("GetMyMessages", error(10007), "Failure")), EbayBusy),
+    ],
+    ids=["denied", "two folders"],
+)
+async def test_an_error_that_concerns_more_than_one_folder_is_raised(
+    api: Api, httpx_mock: HTTPXMock, pages: dict[str, httpx.Response], raised: type[Exception]
+) -> None:
+    ask = discover()["messages"](api).ask
+    assert ask
+    httpx_mock.add_callback(mailbox(pages, folders("3", "7")), is_reusable=True)
     with pytest.raises(raised):
         await ask(Slice(NOON - timedelta(days=3), NOON), 0)
 
@@ -458,3 +485,109 @@ async def test_a_mailbox_without_any_folder_is_an_error(api: Api, httpx_mock: HT
     httpx_mock.add_callback(mailbox(dict.fromkeys(["0", "1", "3"], REFUSED), folders("3")), is_reusable=True)
     with pytest.raises(EbayRejected):
         await ask(Slice(NOON - timedelta(days=3), NOON), 0)
+
+
+async def test_a_limit_on_the_offers_of_one_sku_costs_no_item_and_no_offers_that_came(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked, headers = request.url.params, {"content-type": "application/json"}
+        if request.url.path.endswith("inventory_item"):
+            item, following = ("a", ', "next": "/x?offset=1"') if asked["offset"] == "0" else ("b", "")
+            return httpx.Response(
+                200, text=f'{{"total": 2, "inventoryItems": [{{"sku": "{item}"}}]{following}}}', headers=headers
+            )
+        if asked["sku"] == "b":
+            return httpx.Response(429, text='{"errors": [{"errorId": 2001}]}', headers=headers)
+        return httpx.Response(200, text='{"total": 1, "offers": [{"offerId": "1"}]}', headers=headers)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan = discover()["inventory"](api).scan
+    assert scan
+    pages = [each async for found in scan(["inventory", "offers"], ()) for each in found.items()]
+    items = [record for name, page in pages if name == "inventory" for record in page.records]
+    assert items == [b'{"sku": "a"}', b'{"sku": "b"}']
+    [offers] = [page for name, page in pages if name == "offers"]
+    assert list(offers.records) == [b'{"offerId": "1"}']
+    assert (offers.parts, list(offers.failed)) == (["a"], ["b"])
+    assert isinstance(offers.incomplete, RateLimited)
+
+
+async def test_items_that_cannot_be_listed_to_their_end_do_not_cost_the_others_their_offers(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        headers = {"content-type": "application/json"}
+        if "sku" in request.url.params:
+            return httpx.Response(200, text='{"total": 1, "offers": [{"offerId": "1"}]}', headers=headers)
+        if request.url.params["offset"] == "0":
+            text = '{"total": 2, "inventoryItems": [{"sku": "a"}], "next": "/x?offset=1"}'
+            return httpx.Response(200, text=text, headers=headers)
+        return httpx.Response(200, text="{}", headers=headers)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan, found = discover()["inventory"](api).scan, []
+    assert scan
+
+    async def everything() -> None:
+        async for pages in scan(["inventory", "offers"], ()):
+            found.extend(record for page in pages.values() for record in page.records)
+
+    with pytest.raises(AnswerNotUnderstood):
+        await everything()
+    assert found == [b'{"sku": "a"}', b'{"offerId": "1"}']
+
+
+MANY = "<PaginationResult><TotalNumberOfPages>99999</TotalNumberOfPages></PaginationResult>"
+
+
+def as_json(text: str) -> httpx.Response:
+    return httpx.Response(200, text=text, headers={"content-type": "application/json"})
+
+
+def endless_items(request: httpx.Request, number: int) -> httpx.Response:
+    item = '{"sku": "a"}' if request.url.params["offset"] == "0" else ""
+    return as_json(f'{{"total": 1, "inventoryItems": [{item}], "next": "/x?offset={number}"}}')
+
+
+def endless_offers(request: httpx.Request, number: int) -> httpx.Response:
+    if "sku" not in request.url.params:
+        return as_json('{"total": 1, "inventoryItems": [{"sku": "a"}]}')
+    return as_json(f'{{"total": 1, "offers": [{{"offerId": "1"}}], "next": "/x?offset={number}"}}')
+
+
+def endless_listings(request: httpx.Request, number: int) -> httpx.Response:
+    item = "<Item><ItemID>1</ItemID></Item>" if b"<PageNumber>1<" in request.content else ""
+    return xml("GetMyeBaySelling", f"<ActiveList><ItemArray>{item}</ItemArray>{MANY}</ActiveList>")
+
+
+def endless_bids(request: httpx.Request, number: int) -> httpx.Response:
+    item = f"<Item><ItemID>1</ItemID><TimeLeft>PT{number}S</TimeLeft></Item>"
+    return xml("GetMyeBayBuying", f"<BidList><ItemArray>{item}</ItemArray>{MANY}</BidList>")
+
+
+ENDLESS = {
+    "inventory": endless_items,
+    "offers": endless_offers,
+    "active_inventory": endless_listings,
+    "buyer": endless_bids,
+}
+
+
+@pytest.mark.parametrize("family", ENDLESS)
+async def test_a_list_that_announces_pages_for_ever_ends_after_a_few(
+    api: Api, httpx_mock: HTTPXMock, family: str
+) -> None:
+    calls = 0
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        return ENDLESS[family](request, calls) if calls < 50 else httpx.Response(403)
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    scan = discover()["inventory" if family == "offers" else family](api).scan
+    assert scan
+    pages = [pages[family] async for pages in scan([family], ()) if family in pages]
+    assert pages[0].records
+    assert calls < 20

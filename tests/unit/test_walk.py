@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from ebaysync.errors import AnswerNotUnderstood
+from ebaysync.errors import AnswerNotUnderstood, EbayBusy, EbayError, EbayRejected, Unauthorized
 from ebaysync.sync.walk import FilterIgnored, Page, PageReader, Slice, SliceRecords, Slicing, read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -218,17 +218,49 @@ async def test_the_walk_stops_between_slices_when_it_is_told_to() -> None:
     assert len(index.asked) <= 5 + 4
 
 
-async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None:
-    async def ask(window: Slice, offset: int) -> Page:
-        if window.start >= START + 3 * DAY:
-            raise AnswerNotUnderstood("no")
-        return Page(0, (), more=False)
+def refusing(index: Index, odd: Callable[[Slice], bool], error: EbayError) -> PageReader:
+    """An eBay that answers some windows with an error, always."""
 
-    walk = read(PageReader(ask, lambda r: r, 20), Slicing(Slice(START, START + 9 * DAY), DAY))
+    async def ask(window: Slice, offset: int) -> Page:
+        page = await index.ask(window, offset)
+        if odd(window):
+            raise error
+        return page
+
+    return PageReader(ask, lambda record: record, index.page_size)
+
+
+async def test_an_error_of_a_later_slice_leaves_the_earlier_ones_valid() -> None:
+    index = Index({})
+    reader = refusing(index, lambda window: window.end > START + 3 * DAY, Unauthorized("no"))
+    walk = read(reader, Slicing(Slice(START, START + 9 * DAY), DAY))
     seen = [await anext(walk) for _ in range(3)]
     assert seen[-1].slice.end == START + 3 * DAY
-    with pytest.raises(AnswerNotUnderstood):
+    with pytest.raises(Unauthorized):
         await anext(walk)
+
+
+@pytest.mark.parametrize("error", [EbayBusy("500", status=500), EbayRejected("400"), AnswerNotUnderstood("{}")])
+async def test_a_window_that_ebay_never_answers_costs_its_minute_alone(error: EbayError) -> None:
+    rows = {f"{number}": START + number * timedelta(hours=5, seconds=7) for number in range(20)}
+    index, bad = Index(rows), rows["7"]
+    reader = refusing(index, lambda window: window.start <= bad <= window.end, error)
+    portions = [p async for p in read(reader, Slicing(Slice(START, START + 5 * DAY), DAY))]
+    assert keys(portions) == rows.keys() - {"7"}
+    [partial] = [portion for portion in portions if portion.partial]
+    assert partial.partial is error
+    assert partial.slice.width <= timedelta(minutes=1)
+    assert partial.slice.start <= bad <= partial.slice.end
+    assert all(a.slice.end == b.slice.start for a, b in pairwise(portions))
+    assert len(index.asked) < 35
+
+
+async def test_an_ebay_that_answers_no_window_is_given_up_after_a_few() -> None:
+    index = Index({})
+    reader = refusing(index, lambda window: True, EbayBusy("500", status=500))
+    with pytest.raises(EbayBusy):
+        [p async for p in read(reader, Slicing(Slice(START, START + 90 * DAY), DAY))]
+    assert len(index.asked) <= 12
 
 
 async def test_an_answer_that_is_known_already_is_not_asked_for_again() -> None:

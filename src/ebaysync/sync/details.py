@@ -210,11 +210,15 @@ class Details:
         try:
             answers = await self.calls.details(keys)
         except EbaysyncError as error:
-            if not isinstance(error, EbayError) or ends_all(error):
+            if not isinstance(error, EbayError):
                 self.ended_by = self.ended_by or error
                 return
+            ended_before = self.ended_by is not None
             self._streak.failed(error)
             self.ended_by = self.ended_by or self._streak.ended_by
+            # The first call that a limit refuses may have met it because of its record; the others only followed.
+            if ends_all(error) and (ended_before or len(keys) > 1):
+                return
             if len(keys) == 1:
                 found[keys[0]] = error
                 return

@@ -21,7 +21,7 @@ RECHECKS = 3  # slices per run
 
 class Consistency:
     """The inconsistent slices of one family of one account. `reason` is what this run noted last; `held`:
-    the current window's position stays before one."""
+    the current window's position stays before one, or before a slice that eBay did not answer completely."""
 
     def __init__(self, account_id: UUID, family: str, known: Mapping[Slice, Inconsistent]) -> None:
         self._account_id, self._family = account_id, family
@@ -52,6 +52,8 @@ class Consistency:
         """A note, and `move` unless the position is held, to commit with the records of a slice. `passed` is
         the position so far."""
         self.reason = done.note or self.reason
+        if done.partial:
+            return None if self.held else move
         if done.inconsistent is None:
             consistent = [slice_ for slice_ in self._known if done.slice.contains(slice_)]
             return _joined(self._settled(consistent), None if self.held else move)

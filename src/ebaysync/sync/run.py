@@ -148,6 +148,8 @@ async def _read(group: SourceRun) -> None:
             family_run.settle_details()
         except EbaysyncError as error:
             await outcome.settle(group.context, [family_run], error)
+    if group.failure:
+        raise group.failure
     if (signum := group.context.stop.signum) is not None:
         raise Interrupted(signum)
 

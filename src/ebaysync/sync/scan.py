@@ -14,6 +14,7 @@ from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 
 PASSES = 4  # readings of the whole list; its rows may move during each
+MOST_EMPTY = 3  # pages without a record in a row, although another one is announced
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ async def numbered(
         incomplete: EbayError | None = None
         name: str | None = first
         names: set[str] = set()
+        empty = 0
         while name is not None:
             page = await ask(name)
             totals |= set() if page.total is None else {page.total}
@@ -84,9 +86,10 @@ async def numbered(
                 unlikely=page.unlikely,
             )
             came = fresh.keys() | broken.keys()
-            # An endless list: its next page was read already, or brings only known records.
-            if page.next in names or (came and came <= seen):
-                totals.add(-1)  # a page that leads back or repeats earlier records: this pass does not count
+            empty = 0 if came else empty + 1
+            # An endless list: its next page was read already, or its pages bring only known records, or none.
+            if page.next in names or (came and came <= seen) or empty > MOST_EMPTY:
+                totals.add(-1)  # this pass does not count
                 break
             seen |= came
             name = page.next

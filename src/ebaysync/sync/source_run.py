@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from ebaysync.errors import LeaseLost
+from ebaysync.errors import EbayError, LeaseLost
 from ebaysync.sync import outcome
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 
 class SourceRun:
-    """`active` are the families that go on. `reader` asks for windows; None: eBay has none here, so there is a scan."""
+    """`active` are the families that go on. `reader` asks for windows; None: eBay has none here, so there is a scan.
+    `failure`: why eBay did not answer for a slice, or not completely; the run goes on, and ends with it."""
 
     def __init__(self, context: RunContext, family_runs: Sequence[FamilyRun], options: RunOptions) -> None:
         self.context, self.options = context, options
@@ -33,6 +34,7 @@ class SourceRun:
         self.family = family_runs[0].family  # families of one source declare the same value
         self.calls: Calls = open_source(self.family, context.api)
         self.guard = PageGuard()
+        self.failure: EbayError | None = None
         self.reader = self._windows()
 
     async def race(self, work: Awaitable[T]) -> T:
@@ -98,14 +100,14 @@ class SourceRun:
         keys = [self.reader.key(record) for record in read_slice.records] if read_slice.inconsistent else []
 
         async def store(family_run: FamilyRun) -> None:
-            move = None if read_slice.partial else window.move(family_run, read_slice)
+            if read_slice.partial and not window.goes_round:
+                family_run.consistency.held = True
+            move = window.move(family_run, read_slice)
             move = family_run.consistency.move(read_slice, keys, family_run.state.cursor, move)
             await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
 
         await self.each(store)
-        # eBay said that this is not the whole slice: store its records, but not its position.
-        if read_slice.partial:
-            raise read_slice.partial
+        self.failure = self.failure or read_slice.partial
 
     def _leave(self, family_run: FamilyRun) -> None:
         self.active = [other for other in self.active if other is not family_run]

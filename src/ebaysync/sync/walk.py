@@ -16,6 +16,9 @@ in turn from either end, until two passes in a row bring nothing new.
 An answer with fewer records than its own total is inconsistent. If it stays so, the slice is halved as long as one half
 is consistent, so that the rest of the window is not affected, and delivered with the reason (sync/inconsistency decides
 when it is believed). Three separate windows that bring the same records prove that eBay ignores the filter.
+
+A slice that eBay does not answer is halved in the same way, as long as it answers for one half: what is left costs
+itself, and the later slices are read. If it answers for neither half of several slices, eBay is the cause.
 """
 
 from __future__ import annotations
@@ -28,7 +31,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError
+from ebaysync.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    BodyBroken,
+    EbayBusy,
+    EbayError,
+    EbayRejected,
+    EbayUnreachable,
+    Unauthorized,
+)
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -41,6 +53,7 @@ COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 MOST_PARTS = 1000  # of one cut; a total may be absurd
+MOST_FAILED = 2  # slices per walk that eBay does not answer at all; with more, eBay is the cause
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -107,7 +120,8 @@ class PageReader:
 @dataclass(frozen=True)
 class SliceRecords:
     """A slice with all of its records. `broken` are records that cannot be decoded, and answers that cannot be read
-    even for one second, each with the reason. `width` is how wide the next slice may be. `note`: see Page.
+    even for one second, each with the reason. `width` is how wide the next slice may be. `partial`: the error that eBay
+    states beside the records, or instead of them: the position stays before this slice. `note`: see Page.
     `inconsistent`: why these may not be all records."""
 
     slice: Slice
@@ -161,14 +175,14 @@ class Slicing:
     span: Slice
     widest: timedelta
     edges: Sequence[datetime] = ()
-    first_page: Page | None = None
+    first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
 
 
 class _Query:
     """A slice in the queue, with the task that asks for it once it is near the front."""
 
-    def __init__(self, slice_: Slice, page: Page | None = None) -> None:
+    def __init__(self, slice_: Slice, page: Page | EbayError | None = None) -> None:
         self.slice = slice_
         self.page = page
         self.task: asyncio.Task[Page] | None = None
@@ -186,14 +200,31 @@ class _Query:
         # Its error is raised by `answer`, in the order of time.
         return None if self.task.cancelled() or self.task.exception() else self.task.result()
 
-    async def answer(self) -> Page | BodyBroken:
+    async def answer(self) -> Page | EbayError:
+        """The answer, or the error if only this slice may be its cause. Raises any other EbayError."""
         if self.page is None:
             assert self.task is not None
-            try:
-                self.page = await self.task
-            except BodyBroken as error:
-                return error
+            self.page = await tried(self.task)
         return self.page
+
+
+async def tried(asked: Awaitable[Page]) -> Page | EbayError:
+    """The answer, or the error if only its slice may be the cause. Raises any other EbayError."""
+    try:
+        return await asked
+    except EbayError as error:
+        if not may_be_of_its_slice(error):
+            raise
+        return error
+
+
+def may_be_of_its_slice(error: EbayError) -> bool:
+    """Whether eBay may answer for another span: what it says is not about the token, a limit, or the way to it."""
+    if isinstance(error, Unauthorized | AccessDenied | FilterIgnored):
+        return False
+    if isinstance(error, EbayBusy | EbayUnreachable):
+        return error.status is not None and error.status != 429
+    return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
 class _Queue:
@@ -215,8 +246,9 @@ class _Queue:
             self._append()
         return bool(self._line) and go_on()
 
-    async def take(self) -> tuple[Slice, Page | BodyBroken]:
-        """Take the first slice, when its answer has come. Raises EbayError."""
+    async def take(self) -> tuple[Slice, Page | EbayError]:
+        """Take the first slice, when its answer has come, or an error that only this slice may be the cause of. Raises
+        any other EbayError."""
         for query in list(self._line)[: self._slicing.ahead]:
             query.start(self._reader)
         page = await self._line[0].answer()
@@ -225,17 +257,17 @@ class _Queue:
                 self._repeats.check(query.slice, found)
         return self._line.popleft().slice, page
 
-    def put_back(self, slices: Sequence[Slice]) -> None:
-        """Read these first: the parts of the slice that was taken last."""
+    def put_back(self, parts: Sequence[tuple[Slice, Page | EbayError | None]]) -> None:
+        """Read these first: the parts of the slice that was taken last, with their answers as far as they came."""
         # extendleft puts its last element first.
-        self._line.extendleft(map(_Query, reversed(slices)))
+        self._line.extendleft(_Query(*part) for part in reversed(parts))
 
     def cut(self, slice_: Slice, total: int) -> None:
         """Put the parts of a slice back that has more than a page, cut by its density."""
         pages = math.ceil(total / (self._reader.page_size * FULL))
         parts = slice_.cut(min(MOST_PARTS, max(2, pages)))
         self.width = min(self.width, max(FINEST, parts[0].width))
-        self.put_back(parts)
+        self.put_back([(part, None) for part in parts])
 
     def widen(self, done: Slice, page: Page) -> None:
         """Double the width while slices are less than half as full as they may be."""
@@ -245,7 +277,7 @@ class _Queue:
     async def close(self) -> None:
         await cancel(*(query.task for query in self._line if query.task))
 
-    def _append(self, page: Page | None = None) -> None:
+    def _append(self, page: Page | EbayError | None = None) -> None:
         slicing = self._slicing
         self._line.append(_Query(first(Slice(self._position, slicing.span.end), self.width, slicing.edges), page))
         self._position = self._line[-1].slice.end
@@ -259,20 +291,26 @@ async def read(
     Raises EbayError. Slices delivered before stay valid.
     """
     queue = _Queue(reader, slicing)
-    unreadable = inconsistent = 0
+    unreadable = inconsistent = failed = 0
     try:
         while queue.fill(go_on):
             slice_, page = await queue.take()
-            if isinstance(page, BodyBroken):
+            if isinstance(page, BodyBroken) and page.by_a_record:
                 unreadable += 1
                 halves = _around_broken(page, slice_, unreadable)
-                queue.put_back(halves)
+                queue.put_back([(half, None) for half in halves])
                 if not halves:
                     yield SliceRecords(slice_, (), queue.width, ((page.document or b"", page.message),))
+            elif isinstance(page, EbayError):
+                around = await _around_failed(reader, slice_)
+                queue.put_back(around)
+                failed += not around
+                if failed > MOST_FAILED:
+                    raise page
+                if not around:
+                    yield SliceRecords(slice_, (), queue.width, partial=page)
             elif page.partial:
-                # The end: no position may pass this slice, so later ones would be read in vain.
                 yield SliceRecords(slice_, page.records, queue.width, page.broken, page.partial, page.note)
-                return
             elif page.lacks(reader.page_size):
                 inconsistent += 1
                 # If eBay's totals are wrong everywhere, halving every slice would cost hundreds of calls.
@@ -298,13 +336,18 @@ async def read(
 def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Slice]:
     """The halves to ask for around a record that breaks its answer; none if the slice cannot be halved. Raises
     BodyBroken if no record can be the cause."""
-    if not error.by_a_record:
-        raise error
     if slice_.width > FINEST and unreadable <= UNREADABLE:
         return slice_.cut(2)
     if error.document is None or slice_.width > FINEST:
         raise error
     return []
+
+
+async def _around_failed(reader: PageReader, slice_: Slice) -> list[tuple[Slice, Page | EbayError | None]]:
+    """The halves of a slice that eBay does not answer, with their answers; none if it answers for neither."""
+    halves = slice_.cut(2) if slice_.width > NARROWEST else []
+    found = [(half, await tried(_whole(reader, half))) for half in halves]
+    return [] if all(isinstance(page, EbayError) for _, page in found) else list(found)
 
 
 def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:

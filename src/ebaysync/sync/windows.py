@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from ebaysync.errors import BodyBroken, EbayRejected
+from ebaysync.errors import EbayError
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -22,7 +22,7 @@ from ebaysync.sync.move import Move
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.backfill import move as move_backfill
 from ebaysync.sync.state.backfill import open_backfill
-from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first
+from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first, tried
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,15 @@ CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header has whole seconds
 
 class Window(Protocol):
     """A span to read. `width` is the width of its first slice, `first_page` the answer for that slice if there is one
-    already. `ahead` slices are requested at once. With `one_slice` the rest is left to later runs."""
+    already. `ahead` slices are requested at once. With `one_slice` the rest is left to later runs. `goes_round`: each
+    slice is read again in the next round, so the position need not stay before one that eBay does not answer."""
 
     span: Slice
     width: timedelta
-    first_page: Page | None
+    first_page: Page | EbayError | None
     ahead: int
     one_slice: bool
+    goes_round: bool
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """How a family commits the position after this slice; None if it has nothing to commit."""
@@ -50,9 +52,10 @@ class Live:
     context: RunContext
     span: Slice
     width: timedelta
-    first_page: Page | None = None
+    first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
     one_slice: bool = False
+    goes_round: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         return cursor_to(family_run, done.slice.end)
@@ -65,9 +68,10 @@ class Backfill:
     context: RunContext
     span: Slice
     width: timedelta
-    first_page: Page | None = None
+    first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
     one_slice: bool = False
+    goes_round: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         account_id, name, position = self.context.account.id, family_run.family.name, done.slice.end
@@ -87,7 +91,8 @@ class Sweep:
     page_size: int
     ahead: int
     one_slice: bool
-    first_page: Page | None = None
+    first_page: Page | EbayError | None = None
+    goes_round: bool = True
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """None if the slice does not begin at this family's own position."""
@@ -111,9 +116,10 @@ class Recheck:
 
     span: Slice
     width: timedelta
-    first_page: Page | None = None
+    first_page: Page | EbayError | None = None
     ahead: int = 1
     one_slice: bool = False
+    goes_round: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         return None
@@ -197,7 +203,7 @@ async def _by_ebays_clock(
     span_at: Callable[[datetime], Slice],
     first_of: Callable[[Slice], Slice],
     in_future: int | None,
-) -> tuple[Slice, Page | None]:
+) -> tuple[Slice, Page | EbayError | None]:
     """The span by eBay's clock.
 
     Before eBay's first answer, only this host's clock is known, so the first slice is requested by that. If eBay's Date
@@ -209,14 +215,9 @@ async def _by_ebays_clock(
     if clock.known or span.width <= timedelta(0):
         return span, None
     began, query = time.monotonic(), first_of(span)
-    page: Page | None = None
-    try:
-        page = await reader.ask(query, 0)
-    except BodyBroken:
-        pass  # the walk asks again and cuts the slice around the broken record
-    except EbayRejected as error:
-        if error.error_id != in_future:
-            raise
+    page: Page | EbayError | None = await tried(reader.ask(query, 0))
+    if isinstance(page, EbayError) and page.error_id is not None and page.error_id == in_future:
+        page = None
     # The first answer brought eBay's Date. How far off was this host's clock when the span was planned?
     skew = assumed + timedelta(seconds=time.monotonic() - began) - clock.now()
     span_by_ebay = span_at(clock.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
@@ -12,6 +13,7 @@ from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_lists import TradingPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
+from ebaysync.families.buyer import FAMILY, PURCHASES
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import Calls, Scanned
 
@@ -81,6 +83,22 @@ def _is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str |
 
 
 def _has_more(page: int, part: TradingPage, broken: int, before: Sequence[bytes]) -> bool:
-    if part.pages is not None:
-        return page < part.pages
-    return looks_full(part.length + broken) and not set(part.records) <= set(before)
+    """Whether to ask for the next page. A list whose pages bring nothing new is at its end, whatever it counts."""
+    is_new = bool(broken) or not _keys(part.records) <= _keys(before)
+    return is_new and (page < part.pages if part.pages is not None else looks_full(part.length + broken))
+
+
+_APART = (*PURCHASES.key, "list", *(PURCHASES.twins.columns if PURCHASES.twins else ()))
+
+
+def _keys(records: Sequence[bytes]) -> set[Any]:
+    """What tells records apart: not their bytes, which change while an auction runs."""
+    return {_key(record) for record in records}
+
+
+def _key(record: bytes) -> Any:
+    try:
+        row = FAMILY.decoders[PURCHASES.name].row(record)
+    except (ValueError, RecursionError):
+        return record  # the family reports what is wrong with it
+    return tuple(row[name] for name in _APART)

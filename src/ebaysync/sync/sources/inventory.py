@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
-from dataclasses import replace
 
 from ebaysync.ebay import inventory
 from ebaysync.ebay.rest import Api
-from ebaysync.sync.scan import NumberedPage, numbered
+from ebaysync.errors import EbayError
+from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import Calls, Scanned, as_bytes, id_reader
 from ebaysync.sync.sources.inventory_offers import Offers, broken_in
 
@@ -25,12 +25,25 @@ def open_source(api: Api) -> Calls:
         return NumberedPage(found, page.total, following, broken_in(page, "sku"), page.partial)
 
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
-        async with aclosing(numbered(items, _sku, "0")) as pages:
-            async for found in pages:
-                yield {"inventory": found}
-                if "offers" in wanted:
-                    skus = {sku for record in found.records if (sku := _sku(record)) is not None}
-                    # A SKU that the list did not show may have offers.
-                    yield {"offers": replace(await offers.read(skus, waiting), inconsistent=found.inconsistent)}
+        skus: dict[str, None] = {}
+        failure: EbayError | None = None
+        inconsistent: str | None = None
+        # All items come first: a limit on getOffers would close the way to their further pages, too.
+        try:
+            async with aclosing(numbered(items, _sku, "0")) as pages:
+                async for found in pages:
+                    yield {"inventory": found}
+                    inconsistent = found.inconsistent
+                    skus.update(dict.fromkeys(sku for record in found.records if (sku := _sku(record)) is not None))
+        except EbayError as error:  # the offers of the items that came can be read
+            failure = error
+        known = list(skus)
+        for start in range(0, len(known) if "offers" in wanted else 0, inventory.PAGE):
+            yield {"offers": await offers.read(known[start : start + inventory.PAGE], waiting)}
+        if failure:
+            raise failure
+        if inconsistent and "offers" in wanted:
+            # A SKU that the list did not show may have offers.
+            yield {"offers": ScanPage([], inconsistent=inconsistent)}
 
     return Calls(scan=scan)

@@ -13,7 +13,7 @@ from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import as_bytes
-from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
+from ebaysync.sync.sources.streak import TOGETHER, Streak
 from ebaysync.tasks import drain
 
 
@@ -26,10 +26,7 @@ class Offers:
         self._streak = Streak()
 
     async def read(self, skus: Collection[str], waiting: Collection[str]) -> ScanPage:
-        """The offers of these SKUs, except for those that were read before or wait for their next try.
-
-        Raises EbayError if no call can succeed now.
-        """
+        """The offers of these SKUs, except for those that were read before or wait for their next try."""
         found = _Found()
         new = set(skus) - self._asked
         self._asked |= new
@@ -49,8 +46,6 @@ class Offers:
         try:
             page = await self._of(sku)
         except EbayError as error:
-            if ends_all(error):
-                raise
             self._streak.failed(error)
             found.failed[sku] = error.message
         else:
@@ -74,6 +69,8 @@ class Offers:
                 raise AnswerNotUnderstood(f"the offers' page {offset} comes a second time")
             seen.add(offset)
             page = await inventory.offers(self._api, sku, offset)
+            if offset != "0" and not page.broken and set(as_bytes(page.offers)) <= set(found):
+                break  # an endless list
             found += as_bytes(page.offers)
             broken += broken_in(page, "offerId")
             incomplete = incomplete or page.partial

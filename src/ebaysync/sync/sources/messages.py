@@ -9,15 +9,9 @@ from ebaysync.ebay import trading, trading_messages
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_messages import my_messages_headers
-from ebaysync.errors import (
-    AccessDenied,
-    AnswerNotUnderstood,
-    EbayError,
-    EbayRejected,
-    Unauthorized,
-)
+from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError, EbayRejected
 from ebaysync.sync.sources.calls import Calls, id_reader
-from ebaysync.sync.walk import FINEST, Page, Slice
+from ebaysync.sync.walk import FINEST, Page, Slice, may_be_of_its_slice
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +22,11 @@ def open_source(api: Api) -> Calls:
     # No answer says how many messages there are, and nobody knows how many fit on a page. A page whose length is a
     # multiple of 25 may have been cut there, so its window is cut instead.
     """Reading raises EbayError. A folder that eBay refuses is asked for once in a run, and noted on each page: its
-    messages come with a later run's sweep."""
+    messages come with a later run's sweep. One that eBay does not answer makes its pages partial; with a second one,
+    eBay is the cause."""
     folders: list[str] = []
     refused: dict[str, EbayError] = {"": AnswerNotUnderstood("GetMyMessages: a folder has no FolderID")}
+    unanswered: dict[str, EbayError] = {}
 
     async def ask(window: Slice, offset: int) -> Page:
         # Once in a run: every window would cost another call.
@@ -39,14 +35,16 @@ def open_source(api: Api) -> Calls:
         records: dict[str | bytes, bytes] = {}
         more, partial = False, None
         for folder in folders:
-            if folder in refused:
+            if folder in refused or folder in unanswered:
                 continue
             try:
                 page = await my_messages_headers(api, folder, window.start, window.end)
-            except (Unauthorized, AccessDenied):
-                raise
-            except EbayRejected as error:
-                refused[folder] = error
+            except EbayError as error:
+                if isinstance(error, BodyBroken) or not may_be_of_its_slice(error):
+                    raise
+                if not isinstance(error, EbayRejected) and unanswered:
+                    raise
+                (refused if isinstance(error, EbayRejected) else unanswered)[folder] = error
                 log.warning("the message folder %s is left out: %s", folder, error)
                 continue
             found = {_message_id(record) or record: record for record in page.records}
@@ -57,10 +55,12 @@ def open_source(api: Api) -> Calls:
             partial = partial or page.partial
             records |= found
         # Some folders that are refused do not stop the others. All of them are an error, not an empty window.
-        left_out = [folder for folder in folders if folder in refused]
+        odd = refused | unanswered
+        left_out = {folder: odd[folder] for folder in folders if folder in odd}
         if len(left_out) == len(folders):
-            raise refused[folders[0]]
-        note = "; ".join(f"folder {folder or 'without id'}: {refused[folder].message}" for folder in left_out)
+            raise next(iter([*unanswered.values(), *left_out.values()]))
+        partial = next(iter(unanswered.values()), partial)
+        note = "; ".join(f"folder {folder or 'without id'}: {error.message}" for folder, error in left_out.items())
         return Page(len(records) + int(more), tuple(records.values()), more=more, partial=partial, note=note or None)
 
     async def bodies(ids: Sequence[str]) -> Mapping[str, bytes]:

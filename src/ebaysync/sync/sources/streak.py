@@ -19,9 +19,9 @@ FAILURES_IN_A_ROW = 5
 
 
 def ends_all(error: EbayError) -> bool:
-    """Whether the error of a call for one record says that no other such call can succeed now: a dead token, a missing
-    signature, a limit. Any other error is taken for the record's own."""
-    if isinstance(error, Unauthorized | SignatureRefused | QuotaSpent):
+    """Whether the error of a call for one record says that no other such call can succeed now: a missing signature, a
+    limit. Any other error is taken for the record's own."""
+    if isinstance(error, SignatureRefused | QuotaSpent):
         return True
     if isinstance(error, BodyBroken) and not error.by_a_record:
         return True
@@ -29,8 +29,8 @@ def ends_all(error: EbayError) -> bool:
 
 
 class Streak:
-    """Errors in a row of calls for single records, if they may be eBay's state. `ended_by` is the last of
-    FAILURES_IN_A_ROW of them: then eBay is the cause, not the records."""
+    """Errors in a row of calls for single records, if they may be eBay's state. `ended_by` is one that ends all, or the
+    last of FAILURES_IN_A_ROW: then eBay is the cause, not the records."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -38,8 +38,8 @@ class Streak:
 
     def failed(self, error: EbayError) -> None:
         odd = isinstance(error, AnswerNotUnderstood) and not isinstance(error, BodyBroken)
-        self._failures += error.transient or odd or isinstance(error, AccessDenied)
-        if self._failures >= FAILURES_IN_A_ROW:
+        self._failures += error.transient or odd or isinstance(error, AccessDenied | Unauthorized)
+        if self.ended_by is None and (ends_all(error) or self._failures >= FAILURES_IN_A_ROW):
             self.ended_by = error
 
     def succeeded(self) -> None:
