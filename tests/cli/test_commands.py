@@ -445,18 +445,3 @@ def test_status_and_runs_say_which_field_was_odd_and_in_how_many_records(
     told = f"total: not a number ({note['count']} record"
     assert f"{names[0]} orders: {told}" in program("status").out
     assert told in program("runs").out
-
-
-def test_status_names_families_that_are_not_complete_or_lack_details_although_nothing_fails(
-    program: Any, names: list[str], query: Query
-) -> None:
-    assert program("run", "orders", "--account", names[0]).code == 0
-    query("UPDATE ebay_sync_state SET incomplete_since = '2026-11-20T12:00Z' WHERE api_family = 'orders'")
-    query(
-        "INSERT INTO ebay_pending_detail (ebay_account_id, api_family, entity_key, attempts, next_at)"
-        " SELECT id, 'orders', 'x', 1, now() FROM ebay_accounts WHERE name = %s",
-        names[0],
-    )
-    shown = program("status").out
-    assert f"{names[0]} orders: eBay's answers are not complete since 2026-11-20 12:00" in shown
-    assert f"{names[0]} orders: details due: 1" in shown
