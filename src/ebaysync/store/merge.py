@@ -108,9 +108,11 @@ async def _mark(
     writer: Writer, table: Table, names: tuple[str, ...], keys: Iterable[Sequence[str]], keep: Iterable[Key]
 ) -> int:
     """Mark the rows whose columns `names` are one of `keys`, except those to keep; return their number."""
+    if not (keys := [list(key) for key in keys]):
+        return 0
     values = {
         "account": writer.account_id,
-        "keys": msgspec.json.encode([list(key) for key in keys]).decode(),
+        "keys": msgspec.json.encode(keys).decode(),
         "keep": msgspec.json.encode([list(key) for key in keep]).decode(),
     }
     marked = await writer.connection.execute(statements.removal(table, names), values)
