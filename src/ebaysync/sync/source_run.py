@@ -6,7 +6,7 @@ A family that loses its lease or must stop does not affect the others: the run g
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -18,10 +18,11 @@ from ebaysync.sync.guard import PageGuard, check_filter
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, read
+from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, joined, read
 from ebaysync.sync.windows import Window, edges
 
 T = TypeVar("T")
+MOST_TOGETHER = 2000  # records in one transaction; eBay's pages of orders have 200
 
 
 class SourceRun:
@@ -85,15 +86,40 @@ class SourceRun:
         slicing = Slicing(window.span, window.width, edges(self.active), window.first_page, window.ahead)
         slices = read(self.reader, slicing, self.go_on)
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
-        async with aclosing(slices):
-            while (read_slice := await self.race(anext(slices, None))) is not None:
-                await self._store(read_slice, window)
-                reached = read_slice.slice.end
-                if window.one_slice:
-                    break
+        async with aclosing(slices), aclosing(self._together(slices, window)) as batches:
+            async for batch in batches:
+                await self._store(batch, window)
+                reached = batch.slice.end
                 for family_run in self.active:
                     family_run.progress(reached)
         return reached >= window.span.end
+
+    async def _together(self, slices: AsyncGenerator[SliceRecords], window: Window) -> AsyncGenerator[SliceRecords]:
+        """Yields what is stored in one transaction: consecutive slices, at first with one record or more, then with
+        twice as many as before, up to MOST_TOGETHER. A slice that is not complete comes alone. If eBay fails, what came
+        before is yielded first."""
+        waiting: list[SliceRecords] = []
+        wanted = 1
+        while True:
+            try:
+                read_slice = await self.race(anext(slices, None))
+            except EbayError:
+                if waiting:
+                    yield joined(waiting)
+                raise
+            is_whole = read_slice is not None and not (read_slice.partial or read_slice.inconsistent)
+            if waiting and not is_whole:
+                yield joined(waiting)
+                waiting = []
+            if read_slice is None:
+                return
+            waiting.append(read_slice)
+            records = sum(len(each.records) for each in waiting)
+            if not is_whole or window.goes_round or records >= wanted:
+                yield joined(waiting)
+                waiting, wanted = [], min(2 * records, MOST_TOGETHER)
+            if window.one_slice:
+                return
 
     async def _store(self, read_slice: SliceRecords, window: Window) -> None:
         assert self.reader

@@ -28,7 +28,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ebaysync.errors import (
@@ -133,6 +133,20 @@ class SliceRecords:
     inconsistent: str | None = None
     excess: int = 0
     """how many records eBay counts and does not send"""
+
+
+def joined(slices: Sequence[SliceRecords]) -> SliceRecords:
+    """Consecutive slices as one."""
+    first, last = slices[0], slices[-1]
+    if first is last:
+        return first
+    return replace(
+        last,
+        slice=Slice(first.slice.start, last.slice.end),
+        records=tuple(record for each in slices for record in each.records),
+        broken=tuple(broken for each in slices for broken in each.broken),
+        note=next((each.note for each in reversed(slices) if each.note), None),
+    )
 
 
 class FilterIgnored(AnswerNotUnderstood):
