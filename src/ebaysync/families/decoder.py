@@ -295,7 +295,7 @@ def _getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
 
 
 def _empty(kind: type[msgspec.Struct]) -> msgspec.Struct | None:
-    """What stands for an object that eBay left out; None if it has required fields."""
+    """The object that stands for one that eBay left out; None if it has required fields."""
     required = any(each.required for each in msgspec.structs.fields(kind))
     return None if required else kind()
 

@@ -23,7 +23,7 @@ from ebaysync.sync.state.sync_state import iso
 
 @dataclass(frozen=True)
 class Seen:
-    """What `status` shows: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom and
+    """The content of `status`: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom and
     why everything is paused."""
 
     found: dict[str, Any]

@@ -32,7 +32,7 @@ Statement = str | Executable | Composed
 LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
 
 Values = Mapping[str, Any] | Sequence[Any] | None
-"""By name; for %s in composed SQL in order."""
+"""Values by their names; those of %s in composed SQL in order."""
 
 _DIALECT = dialects.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
@@ -109,7 +109,7 @@ class Connection:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What the block wrote is rolled back if it raises, and the transaction can go on."""
+        """Roll back what the block wrote if it raises. The transaction can go on."""
         await self.send("SAVEPOINT block")
         try:
             yield

@@ -164,8 +164,8 @@ class Lease:
         """Run `work` in a transaction under this lease. Raises LeaseLost, DatabaseError.
 
         `hopeful`: whether the lease's row is looked at together with the first answer that `work` waits for, which
-        saves a round trip. What was written without the lease is rolled back. If the answer to a COMMIT is lost, the
-        transaction is repeated only if it was not committed; else the first result counts.
+        saves a round trip. A write without the lease is rolled back. If the answer to a COMMIT is lost, the transaction
+        is repeated only if it was not committed; else the first result counts.
         """
         mark, outcomes = uuid4(), list[T]()
 
