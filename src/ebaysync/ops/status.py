@@ -23,8 +23,8 @@ from ebaysync.sync.state.sync_state import iso
 
 @dataclass(frozen=True)
 class Seen:
-    """The content of `status`: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom and
-    why everything is paused."""
+    """The content of `status`: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom
+    and why everything is paused."""
 
     found: dict[str, Any]
     plan: Plan
