@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ebaysync.cli.app import COMMANDS
+from ebaysync.cli.app import COMMANDS, PANELS, Commands
 from ebaysync.families import discover
 from ebaysync.rechecks import CONCLUSIONS
 
@@ -68,3 +70,17 @@ def test_every_command_is_in_the_reference() -> None:
 def test_links_lead_to_files_that_exist(page: Path) -> None:
     broken = [target for target, _ in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
     assert broken == []
+
+
+def test_each_line_of_the_help_is_the_first_one_of_the_commands_own_help() -> None:
+    commands = Commands(name="ebaysync")
+    for panel in PANELS.values():
+        for name, (line, *_) in panel.items():
+            assert commands.get_command(None, name).get_short_help_str(200) == line
+
+
+def test_the_help_imports_no_command() -> None:
+    code = "import sys; from ebaysync.cli.app import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"sqlalchemy", "psycopg", "httpx", "msgspec", "ebaysync.families"}
+    assert not heavy & set(ended.stdout.split())

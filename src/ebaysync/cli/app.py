@@ -22,42 +22,43 @@ from ebaysync import log as logs
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
 
-# The panels of the help: each command, and its modules in ebaysync.cli.
+# The panels of the help: each command, its line there, and its modules in ebaysync.cli. A test compares the line with
+# the command's own help, which would have to be imported.
 PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "Set up": {
-        "accounts": ("accounts", "accounts_add", "accounts_connect", "accounts_remove"),
-        "keys": ("keys",),
-        "migrate": ("migrate",),
-        "doctor": ("doctor",),
+        "accounts": ("Manage seller accounts.", "accounts", "accounts_add", "accounts_connect", "accounts_remove"),
+        "keys": ("Manage encryption and signing keys.", "keys"),
+        "migrate": ("Apply missing schema migrations.", "migrate"),
+        "doctor": ("Diagnose the setup and suggest fixes.", "doctor"),
     },
     "Read from eBay": {
-        "run-all": ("run_all",),
-        "run": ("run",),
-        "backfill": ("backfill",),
-        "refresh-tokens": ("refresh_tokens",),
+        "run-all": ("Read every due family of every active account.", "run_all"),
+        "run": ("Read one family of one account now.", "run"),
+        "backfill": ("Read the last N days again.", "backfill"),
+        "refresh-tokens": ("Renew access tokens.", "refresh_tokens"),
     },
     "See what happens": {
-        "status": ("status",),
-        "schedule": ("schedule",),
-        "runs": ("runs",),
-        "logs": ("logs",),
-        "events": ("events",),
+        "status": ("Show where every family of every account stands.", "status"),
+        "schedule": ("Show what runs when, and the calls it costs.", "schedule"),
+        "runs": ("List the latest runs.", "runs"),
+        "logs": ("Show one run, page by page.", "logs"),
+        "events": ("List the latest changes of records.", "events"),
     },
     "Control": {
-        "families": ("families",),
-        "pause": ("pause",),
-        "resume": ("pause",),
+        "families": ("Show or change which families run, and how often.", "families"),
+        "pause": ("Stop all work until `resume`.", "pause"),
+        "resume": ("Continue after a pause, or lift the cool-down of an API.", "pause"),
     },
     "Clean up": {
-        "prune": ("prune",),
-        "forget": ("forget",),
+        "prune": ("Delete data that is older than the settings allow.", "prune"),
+        "forget": ("Erase a person's data.", "forget"),
     },
     "Try it": {
-        "demo": ("demo",),
-        "simulator": ("simulator",),
+        "demo": ("Try a full sync against a simulated eBay.", "demo"),
+        "simulator": ("Run a simulated eBay until it is interrupted.", "simulator"),
     },
 }
-COMMANDS = {name: modules for panel in PANELS.values() for name, modules in panel.items()}
+COMMANDS = {name: modules for panel in PANELS.values() for name, (_, *modules) in panel.items()}
 
 
 class WhenUsed(MetaPathFinder):
@@ -73,7 +74,7 @@ class WhenUsed(MetaPathFinder):
 class Commands(TyperGroup):
     """Imports a command's modules when the command is used.
 
-    Importing all of them takes longer than most commands run. The help and a misspelt command still import all.
+    Importing all of them takes longer than most commands run. A misspelt command still imports all.
     """
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -91,7 +92,7 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, COMMANDS))
         for title, panel in PANELS.items():
-            rows = [(name.ljust(width), self.get_command(ctx, name).get_short_help_str(80)) for name in panel]
+            rows = [(name.ljust(width), line) for name, (line, *_) in panel.items()]
             with formatter.section(title):
                 formatter.write_dl(rows)
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import typer
-from rich.console import Console
 
 from ebaysync import log as logs
-from ebaysync import settings
-from ebaysync.ops.signals import end_at_once, install
-from ebaysync.settings import Settings
-from ebaysync.store import database, migrate
-from ebaysync.store.database import Database
-from ebaysync.sync.stop import Stop
+
+# What only some commands need is imported where it is used: `--help` takes a third of the time.
+if TYPE_CHECKING:
+    from ebaysync.settings import Settings
+    from ebaysync.store.database import Database
+    from ebaysync.sync.stop import Stop
 
 T = TypeVar("T")
 
@@ -34,12 +31,19 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
+        from ebaysync import settings
+
         found = settings.load()
         logs.set_up(verbose=self.verbose, quiet=self.quiet, form=found.log_format)
         return found
 
     def go(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
         """Run a command's coroutine. SIGINT and SIGTERM request a stop."""
+
+        import asyncio
+
+        from ebaysync.ops.signals import end_at_once, install
+        from ebaysync.sync.stop import Stop
 
         stops: list[Stop] = []
 
@@ -58,6 +62,8 @@ class Session:
     @asynccontextmanager
     async def database(self, *, admin: bool = False, current: bool = True) -> AsyncIterator[Database]:
         """Open the database. With `current`, raises SchemaBehind unless the schema is current."""
+        from ebaysync.store import database, migrate
+
         url = self.settings.database_url
         if admin and self.settings.admin_database_url:
             url = self.settings.admin_database_url
@@ -68,6 +74,8 @@ class Session:
 
 
 def answer_json(value: Any) -> None:
+    import msgspec
+
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
@@ -77,6 +85,7 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
     if not sys.stderr.isatty():
         yield lambda completed, note: None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     with Progress(
