@@ -61,8 +61,8 @@ async def run_sources(
     While one source waits for eBay, another stores. They share the account's connections, token and call limit.
     """
     groups = [_family_runs(context, families, options) for families in sources]
-    begun = await begin([family_run for group in groups for family_run in group], options)
-    leases_ = [family_run.sink.lease for family_run in begun if family_run.sink.lease]
+    begun = await begin([family_run for group in groups for family_run in group], options) if groups else []
+    leases = [family_run.sink.lease for family_run in begun if family_run.sink.lease]
     slots = asyncio.Semaphore(SOURCES_AT_ONCE)
 
     async def read(group: Sequence[FamilyRun]) -> Sequence[FamilyRun]:
@@ -70,15 +70,14 @@ async def run_sources(
             await _read_source([family_run for family_run in group if family_run in begun], options)
         return group
 
-    async with kept(context.db, leases_), watched(context.db, begun):
+    async with kept(context.db, leases), watched(context.db, begun):
         tasks = [asyncio.create_task(read(group)) for group in groups]
         try:
-            async for ended in _some_at_a_time(tasks):
-                await outcome.report(
-                    context.db, [family_run for family_run in ended if family_run in begun], options.walk
-                )
-                for family_run in ended:
-                    yield family_run.summary
+            async with aclosing(_some_at_a_time(tasks)) as finished:
+                async for ended in finished:
+                    await outcome.report(context.db, [one for one in ended if one in begun], options.walk)
+                    for family_run in ended:
+                        yield family_run.summary
         finally:
             await cancel(*tasks)
 
