@@ -22,7 +22,7 @@ from ebaysync.sync.state.sync_state import iso
 
 
 @dataclass(frozen=True)
-class Seen:
+class StatusReport:
     """The content of `status`: the object of `status --json` (INTERFACE: Commands), the plan, and since when, by whom
     and why everything is paused."""
 
@@ -31,11 +31,11 @@ class Seen:
     pause: str | None
 
 
-async def look(settings: Settings, db: Database, accounts: Sequence[Account]) -> Seen:
+async def look(settings: Settings, db: Database, accounts: Sequence[Account]) -> StatusReport:
     """Read it with two round trips, for any number of accounts. Raises DatabaseError."""
     ids = {"accounts": [account.id for account in accounts]}
 
-    async def read(connection: Connection) -> Seen:
+    async def read(connection: Connection) -> StatusReport:
         tokens, states = await connection.send(_TOKENS, ids), await connection.send(_STATES, ids)
         noted, config = await field_notes.ask(connection, ids["accounts"]), await connection.send(_PAUSE)
         plan = await schedule.read_plan(connection, settings)
@@ -46,7 +46,7 @@ async def look(settings: Settings, db: Database, accounts: Sequence[Account]) ->
             "paused": paused is not None,
             "accounts": [_account(account, by_account.get(account.id), rows, plan, notes) for account in accounts],
         }
-        return Seen(found, plan, paused)
+        return StatusReport(found, plan, paused)
 
     return await db.read(read)
 
