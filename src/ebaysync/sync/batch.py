@@ -209,8 +209,8 @@ async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) 
     # Child rows change only with their record, so those of an older version are skipped with it.
     for table in family.tables[1:] if touched else ():
         children = [row for key in touched for row in newest[key].rows[table.name]]
-        # A new record has no children to remove. If a child could not be read, it may be any of the stored ones that did
-        # not come: none is removed.
+        # A new record has no children to remove. If a child could not be read, it may be any of the stored ones that
+        # did not come: none is removed.
         parents = [key for key in merged.updated if table.name not in newest["/".join(key)].notes.unsure]
         await merge_parts(writer, table, parents, children)
     return _MergedRecords(touched, Counter(note for key in touched for note in newest[key].notes.fields))
