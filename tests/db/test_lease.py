@@ -36,7 +36,7 @@ async def held(db: Database, account: UUID, walk: leases.Walk = "live") -> Async
 
     async def take(connection: Connection) -> None:
         asked = await leases.ask(connection, account, ["orders"], walk)
-        refused = await leases.take(connection, [lease], (await asked.result()).rows)
+        refused = await leases.take(connection, [lease], asked)
         if refused:
             raise refused["orders"]
 

@@ -22,6 +22,7 @@ from ebaysync.sim.faults import SPOILERS
 from ebaysync.sim.quirks import CHOICES
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
+from ebaysync.sync import outcome
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
 
@@ -49,6 +50,18 @@ async def test_every_order_arrives_with_its_fields_and_line_items(bench: Benches
         assert currency == shown["pricingSummary"]["total"]["currency"]
     lines = {line["lineItemId"]: order_id for order_id, t in truth.items() for line in t.shown["lineItems"]}
     assert dict(query("SELECT line_item_id, order_id FROM order_line_items")) == lines
+
+
+async def test_the_tables_of_a_large_first_import_are_analysed_once_it_has_caught_up(
+    bench: Benches, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed = "SELECT bool_and(reltuples > 0) FROM pg_class WHERE relname IN ('ebay_orders', 'order_line_items')"
+    b = bench(orders_per_seller=10, sellers=2)
+    await b.run(await b.add(0))
+    assert query(analysed) == [(False,)]
+    monkeypatch.setattr(outcome, "MANY", 10)
+    await b.run(await b.add(1))
+    assert query(analysed) == [(True,)]
 
 
 async def test_cancelled_orders_have_the_cancel_requests_that_the_list_leaves_out(bench: Benches, query: Query) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.body import Feed
+
+if TYPE_CHECKING:  # a second `import httpx` would load it, and cli/app delays that to its first use
+    import httpx
 
 DEADLINE = 90.0  # seconds for one request, however slowly its body arrives
 

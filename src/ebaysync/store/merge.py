@@ -23,7 +23,7 @@ from ebaysync.store import statements
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
 from ebaysync.store.payload import without_empty
-from ebaysync.store.table import Row, Stored, Table
+from ebaysync.store.table import TWIN, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -66,8 +66,9 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
     stale: set[Key] = set()
     for portion in _portions(_newest(table, rows)):
         values = {"account": writer.account_id, "rows": msgspec.json.encode(portion).decode()}
-        if table.stand_in:
-            await writer.connection.send(statements.real_key(table), values)
+        if real := _real_keys(table, portion):
+            named = {"account": writer.account_id, **lists("keys", real, len(table.key) + 1)}
+            await writer.connection.send(statements.real_key(table), named)
         events: list[tuple[Key, str, dict[str, Any]]] = []
         for found, was_inserted, old, new in await writer.connection.execute(statements.upsert(table), values):
             key = tuple(found)
@@ -108,12 +109,12 @@ async def _mark(
     writer: Writer, table: Table, names: tuple[str, ...], keys: Iterable[Sequence[str]], keep: Iterable[Key]
 ) -> int:
     """Mark the rows whose columns `names` are one of `keys`, except those to keep; return their number."""
-    if not (keys := [list(key) for key in keys]):
+    if not (keys := list(keys)):
         return 0
     values = {
         "account": writer.account_id,
-        "keys": msgspec.json.encode(keys).decode(),
-        "keep": msgspec.json.encode([list(key) for key in keep]).decode(),
+        **lists("keys", keys, len(names)),
+        **lists("keep", list(keep), len(table.key)),
     }
     marked = await writer.connection.execute(statements.removal(table, names), values)
     gone: list[Key] = [tuple(key) for (key,) in marked]
@@ -200,14 +201,15 @@ def _without(node: Any, path: Sequence[str]) -> Any:
 
 async def looked_up(writer: Writer, table: Table, keys: Sequence[Key], columns: Sequence[str]) -> dict[Key, Row]:
     """These columns of the stored rows with these keys."""
-    values = {"account": writer.account_id, "keys": msgspec.json.encode(keys).decode()}
+    values = {"account": writer.account_id, **lists("keys", keys, len(table.key))}
     rows = await writer.connection.execute(statements.looked_up(table, columns), values)
     return {tuple(key): dict(zip(columns, found, strict=True)) for key, *found in rows}
 
 
 async def stored(connection: Connection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
     """The stored rows by key, for tables with a one-column key. The payload of a pruned row is `{}`."""
-    found = await connection.execute(statements.stored(table), (account_id, list(keys)))
+    values = {"account": account_id, "keys0": list(keys)}
+    found = await connection.execute(statements.stored(table), values)
     return {key: Stored(payload.encode(), has_kept) for key, payload, has_kept in found}
 
 
@@ -229,8 +231,35 @@ async def keys_of_parts(
     connection: Connection, table: Table, account_id: UUID, column: str, values: Collection[str]
 ) -> set[Key]:
     """The keys of rows whose column has one of these values."""
-    found = await connection.execute(statements.keys_of_parts(table, column), (account_id, list(values)))
+    parts = {"account": account_id, "keys0": list(values)}
+    found = await connection.execute(statements.keys_of_parts(table, column), parts)
     return {tuple(key) for key in found}
+
+
+async def analyze(connection: Connection, tables: Sequence[Table]) -> None:
+    """Let PostgreSQL count what the tables hold. It skips tables of another owner, with a warning."""
+    await connection.execute(statements.analyze(tables))
+
+
+def lists(name: str, keys: Sequence[Sequence[str]], count: int) -> dict[str, list[str]]:
+    """Keys of so many parts as PostgreSQL takes them: a list for each part, named by its place."""
+    return {f"{name}{index}": [key[index] for key in keys] for index in range(count)}
+
+
+def _real_keys(table: Table, rows: Sequence[Row]) -> list[Key]:
+    """The rows that come with their real key, and none with the stand-in: the key with the stand-in, then the real
+    value."""
+    if table.stand_in is None:
+        return []
+    column, stand_in = table.stand_in
+    place = table.key.index(column)
+    keys = {table.text_key(row) for row in rows}
+    found: dict[Key, str] = {}
+    for key in sorted(keys):
+        before = (*key[:place], stand_in, *key[place + 1 :])
+        if before not in keys and not key[place].startswith(f"{stand_in}{TWIN}"):
+            found.setdefault(before, key[place])
+    return [(*key, real) for key, real in found.items()]
 
 
 def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:

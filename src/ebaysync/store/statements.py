@@ -2,6 +2,10 @@
 
 It sends nothing. A statement has the name of the function in `merge`, `erase` or `age` that sends it, where there is
 one. `t` is the stored row, `excluded` or `s` the incoming one.
+
+The rows of a batch are found by an index, whatever PostgreSQL knows of the table. Without statistics it assumes that
+an account has few rows, and would read them all for each batch. So a lookup is a subquery for each row, or a join with
+a materialized CTE that brings the account along (_asked).
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from functools import cache
 from psycopg import sql
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 
-from ebaysync.store.table import TWIN, Column, Table
+from ebaysync.store.table import Column, Table
 
 Composed = sql.Composed
 
@@ -39,9 +43,12 @@ def upsert(table: Table) -> Composed:
         changed = SQL("({} OR t.removed_at IS NOT NULL)").format(changed)
     guard: Composable = _NOTHING
     stale: Composable = SQL("false")
+    before = SQL("FROM {} o WHERE o.ebay_account_id = %(account)s AND ({}) = ({})").format(
+        Identifier(table.name), _of("o", table.key), _of("s", table.key)
+    )
     if table.version:
         guard = SQL("AND (t.{0} IS NULL OR excluded.{0} >= t.{0})").format(Identifier(table.version))
-        stale = SQL("s.{0} < o.{0}").format(Identifier(table.version))
+        stale = SQL("s.{0} < (SELECT o.{0} {1})").format(Identifier(table.version), before)
     return SQL(
         """
         WITH s AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record})),
@@ -54,9 +61,8 @@ def upsert(table: Table) -> Composed:
             WHERE {changed} {guard}
             RETURNING {key}, (xmax = 0) AS inserted, CASE WHEN xmax <> 0 THEN to_jsonb(t)::text END AS now)
         SELECT ARRAY[{key_text}], touched.inserted,
-            CASE WHEN NOT touched.inserted THEN to_jsonb(o)::text END, touched.now
+            CASE WHEN NOT touched.inserted THEN (SELECT to_jsonb(o)::text {before}) END, touched.now
         FROM s LEFT JOIN touched USING ({key})
-        LEFT JOIN {table} o ON o.ebay_account_id = %(account)s AND ({old_key}) = ({s_key})
         WHERE touched.inserted IS NOT NULL OR {stale}
         """
     ).format(
@@ -75,8 +81,7 @@ def upsert(table: Table) -> Composed:
         guard=guard,
         stale=stale,
         key_text=_each(table.key, "s.{}::text"),
-        old_key=_of("o", table.key),
-        s_key=_of("s", table.key),
+        before=before,
     )
 
 
@@ -139,88 +144,103 @@ def _steady(table: Table, document: Composable) -> Composable:
 
 @cache
 def real_key(table: Table) -> Composed:
-    """Give the real key to rows that have the stand-in, if a row with the real one comes and none with the stand-in."""
+    """Give the real key to rows that have the stand-in, unless there is a row with the real one. The lists %(keys…)s
+    are the key with the stand-in, then the real value."""
     assert table.stand_in
-    column, stand_in = table.stand_in
-    others = [name for name in table.key if name != column]
+    column = table.stand_in[0]
     return SQL(
         """
-        WITH s AS (SELECT * FROM json_to_recordset(%(rows)s::json) AS x ({record}))
-        UPDATE {table} t SET {column} = n.{column}
-        FROM (SELECT DISTINCT ON ({others}) {others}, {column} FROM s
-            WHERE {column} <> {stand_in} AND NOT starts_with({column}, {twins})
-            ORDER BY {others}, {column}) n
-        WHERE t.ebay_account_id = %(account)s AND ({t_others}) = ({n_others}) AND t.{column} = {stand_in}
-            AND NOT EXISTS (SELECT FROM s WHERE ({s_others}) = ({t_others}) AND s.{column} = {stand_in})
-            AND NOT EXISTS (SELECT FROM {table} o WHERE o.ebay_account_id = %(account)s
-                AND ({o_others}) = ({t_others}) AND o.{column} = n.{column})
+        WITH {asked} UPDATE {table} t SET {column} = asked.real_value
+        FROM asked WHERE (t.ebay_account_id, {t_key}) = (asked.ebay_account_id, {asked_key})
+            AND NOT EXISTS (SELECT FROM {table} o WHERE (o.ebay_account_id, {o_key}) = (asked.ebay_account_id, {real}))
         """
     ).format(
-        record=_record(table),
+        asked=_asked((*table.key, "real_value")),
         table=Identifier(table.name),
         column=Identifier(column),
-        stand_in=Literal(stand_in),
-        twins=Literal(f"{stand_in}{TWIN}"),
-        others=_each(others),
-        t_others=_of("t", others),
-        n_others=_of("n", others),
-        s_others=_of("s", others),
-        o_others=_of("o", others),
+        t_key=_of("t", table.key),
+        asked_key=_of("asked", table.key),
+        o_key=_of("o", table.key),
+        real=_of("asked", ["real_value" if name == column else name for name in table.key]),
     )
 
 
 @cache
 def removal(table: Table, names: tuple[str, ...]) -> Composed:
-    """Mark rows whose columns `names` are among %(keys)s and whose key is not among %(keep)s (lists of lists of text).
+    """Mark rows whose columns `names` are among the lists %(keys…)s and whose key is not among the lists %(keep…)s.
     Rows are locked in the order of the key."""
     return SQL(
         """
-        WITH gone AS (
-            SELECT {key} FROM {table} t
-            WHERE t.ebay_account_id = %(account)s AND t.removed_at IS NULL
-                AND ({names}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)
-                AND ({key_text}) NOT IN (SELECT {key_elements} FROM json_array_elements(%(keep)s::json) AS k)
-            ORDER BY {key} FOR UPDATE)
+        WITH {asked},
+        gone AS MATERIALIZED (
+            SELECT t.ebay_account_id, {t_key} FROM asked JOIN {table} t USING (ebay_account_id, {names})
+            WHERE t.removed_at IS NULL AND ({t_key}) NOT IN (SELECT * FROM {keep})
+            ORDER BY {t_key} FOR UPDATE OF t)
         UPDATE {table} t SET removed_at = clock_timestamp(), updated_at = clock_timestamp()
-        FROM gone WHERE t.ebay_account_id = %(account)s AND ({t_key}) = ({gone_key})
+        FROM gone WHERE (t.ebay_account_id, {t_key}) = (gone.ebay_account_id, {gone_key})
         RETURNING ARRAY[{key_text}]
         """
     ).format(
+        asked=_asked(names),
         table=Identifier(table.name),
-        key=_each(table.key),
-        names=_each(names, "t.{}::text"),
-        elements=_elements(len(names)),
+        names=_each(names),
+        keep=_rows_of("keep", len(table.key)),
         key_text=_each(table.key, "t.{}::text"),
-        key_elements=_elements(len(table.key)),
         t_key=_of("t", table.key),
         gone_key=_of("gone", table.key),
     )
+
+
+def analyze(tables: Sequence[Table]) -> Composed:
+    return SQL("ANALYZE {}").format(_list(Identifier(table.name) for table in tables))
 
 
 # merge: rows are read
 
 
 def looked_up(table: Table, columns: Sequence[str]) -> Composed:
-    return SQL(
-        "SELECT ARRAY[{key}], {columns} FROM {table} t WHERE t.ebay_account_id = %(account)s"
-        " AND ({key}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)"
-    ).format(
-        key=_of("t", table.key),
-        columns=_of("t", columns),
-        table=Identifier(table.name),
-        elements=_elements(len(table.key)),
-    )
+    return _found(table, table.key, SQL("ARRAY[{}], {}").format(_of("t", table.key), _of("t", columns)))
 
 
 def stored(table: Table) -> Composed:
     kept = [column.name for column in table.columns if column.kept]
+    shown = SQL("{key}, CASE WHEN jsonb_typeof(raw_payload) = 'null' THEN '{{}}' ELSE raw_payload::text END, {kept}")
+    return _found(
+        table,
+        table.key[:1],
+        shown.format(
+            key=Identifier(table.key[0]), kept=_each(kept, "{} IS NOT NULL", " OR ") if kept else SQL("false")
+        ),
+    )
+
+
+def keys_of_parts(table: Table, column: str) -> Composed:
+    return _found(table, (column,), _each(table.key, "t.{}::text"))
+
+
+def _found(table: Table, names: Sequence[str], shown: Composable) -> Composed:
+    """Show rows whose columns `names` are among the lists %(keys…)s."""
+    return SQL("WITH {asked} SELECT {shown} FROM asked JOIN {table} t USING (ebay_account_id, {names})").format(
+        asked=_asked(names), shown=shown, table=Identifier(table.name), names=_each(names)
+    )
+
+
+def _asked(names: Sequence[str]) -> Composed:
+    """The lists %(keys…)s as rows of the account with these columns.
+
+    The planner joins them to the key's index, row by row, in any table of more than some 2,000 rows. It assumes
+    that a list from a subquery has 10 elements, however many there are. It does not know the account, which comes
+    from a materialized CTE, so every other way means reading the whole table.
+    """
     return SQL(
-        "SELECT {key}, CASE WHEN jsonb_typeof(raw_payload) = 'null' THEN '{{}}' ELSE raw_payload::text END, {kept}"
-        " FROM {table} WHERE ebay_account_id = %s AND {key} = ANY(%s)"
-    ).format(
-        key=Identifier(table.key[0]),
-        kept=_each(kept, "{} IS NOT NULL", " OR ") if kept else SQL("false"),
-        table=Identifier(table.name),
+        "asked AS MATERIALIZED (SELECT %(account)s::uuid AS ebay_account_id, k.* FROM {rows} AS k ({names}))"
+    ).format(rows=_rows_of("keys", len(names)), names=_each(names))
+
+
+def _rows_of(name: str, count: int) -> Composed:
+    """The lists that `merge.lists` makes, as a table."""
+    return SQL("unnest({})").format(
+        _list(SQL("(SELECT {}::text[])").format(Placeholder(f"{name}{index}")) for index in range(count))
     )
 
 
@@ -241,12 +261,6 @@ def present(table: Table, *, is_first: bool) -> Composed:
         table=Identifier(table.name),
         key=key,
         after=_NOTHING if is_first else SQL("AND ({}) > ({})").format(key, _list(Placeholder() * len(table.key))),
-    )
-
-
-def keys_of_parts(table: Table, column: str) -> Composed:
-    return SQL("SELECT {texts} FROM {table} WHERE ebay_account_id = %s AND {column} = ANY(%s)").format(
-        texts=_each(table.key, "{}::text"), table=Identifier(table.name), column=Identifier(column)
     )
 
 
@@ -452,7 +466,3 @@ def _of(alias: str, names: Iterable[str]) -> Composed:
 def _record(table: Table) -> Composed:
     """The column definition list for json_to_recordset."""
     return _list(SQL("{} {}").format(Identifier(each.name), SQL(each.type)) for each in (*table.columns, RAW))
-
-
-def _elements(count: int) -> Composed:
-    return _list(SQL("k->>{}").format(Literal(index)) for index in range(count))

@@ -18,7 +18,7 @@ from ebaysync.sync import lease as leases
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.inconsistency import Consistency
-from ebaysync.sync.lease import Lease
+from ebaysync.sync.lease import Asked, Lease
 from ebaysync.sync.sink import LeasedSink
 from ebaysync.sync.state import inconsistent_reads, pending_details, run_log, sync_state
 
@@ -52,7 +52,7 @@ async def begin(family_runs: Sequence[FamilyRun], options: RunOptions) -> list[F
             if _is_admitted(family_run, rows[name]):
                 begun.append(family_run)
         if locked and begun:
-            await _take(connection, begun, own, (await locked.result()).rows, options)
+            await _take(connection, begun, own, locked, options)
 
     try:
         await context.db.transact(work, commit=not options.dry_run)
@@ -95,12 +95,12 @@ def _reason_to_refuse(family_run: FamilyRun, row: Any) -> str | None:
 
 
 async def _take(
-    connection: Connection, begun: list[FamilyRun], own: Sequence[Lease], rows: Sequence[Any], options: RunOptions
+    connection: Connection, begun: list[FamilyRun], own: Sequence[Lease], asked: Asked, options: RunOptions
 ) -> None:
     """Take the leases and log the runs; drop those whose lease another run holds."""
     account = begun[0].context.account
     by_family = {lease.family: lease for lease in own}
-    refused = await leases.take(connection, [by_family[one.family.name] for one in begun], rows)
+    refused = await leases.take(connection, [by_family[one.family.name] for one in begun], asked)
     for family_run in list(begun):
         lease = by_family[family_run.family.name]
         if lease.family in refused:

@@ -51,7 +51,7 @@ class FamilyRun:
         self.summary = Summary(context.account.name, family.name)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
-        self.is_import = False
+        self.is_first = self.is_import = False
         """a first import, begun or continued: its cost says nothing about later runs"""
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
@@ -63,7 +63,8 @@ class FamilyRun:
     def starts_with(self, state: State) -> None:
         """Set the stored state."""
         self.state, self.summary.cursor = state, state.cursor
-        self.is_import = state.cursor is None and self.family.cursor_type == "window"
+        self.is_first = state.cursor is None
+        self.is_import = self.is_first and self.family.cursor_type == "window"
 
     def open(self, calls: Calls, go_on: Callable[[], bool]) -> None:
         """Prepare to store what these calls bring. `go_on`: whether to begin something new."""

@@ -33,7 +33,6 @@ from sqlalchemy import (
     and_,
     any_,
     cast,
-    exists,
     func,
     literal,
     null,
@@ -274,46 +273,80 @@ async def fence_all(connection: Connection, leases: Sequence[Lease], mark: UUID)
     return {row.api_family for row in found if row.token == tokens[row.api_family]}
 
 
-async def ask(connection: Connection, account_id: UUID, families: Sequence[str], walk: Walk) -> Sent:
-    """Lock the lease rows of some families, except those that another transaction has locked."""
+@dataclass(frozen=True)
+class Asked:
+    """The lease rows of some families: all that exist, and those that this transaction has locked."""
+
+    existing: Sent
+    locked: Sent
+
+
+async def ask(connection: Connection, account_id: UUID, families: Sequence[str], walk: Walk) -> Asked:
+    """Lock the lease rows of some families, except those that another transaction has locked, perhaps one of a stopped
+    process."""
     own = LEASE.c
-    family = each("family", Text, families)
-    mine = [own.ebay_account_id == account_id, own.walk == walk]
-    # Without the EXISTS, this would wait for a transaction that holds the row, perhaps of a stopped process.
-    known = exists(select(own.token).where(*mine, own.api_family == family.c.value))
-    missing = select(literal(account_id), family.c.value, literal(walk)).where(~known).order_by(family.c.value)
-    new = insert(LEASE).from_select(["ebay_account_id", "api_family", "walk"], missing)
-    await connection.send(new.on_conflict_do_nothing())
+    mine = [
+        own.ebay_account_id == account_id,
+        own.walk == walk,
+        own.api_family == any_(cast(list(families), ARRAY(Text))),
+    ]
     held = (own.lease_until > func.clock_timestamp()).label("held")
-    current = select(own.api_family, own.token, own.holder, own.run_id, held)
-    wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
-    return await connection.send(
-        current.where(*mine, wanted).order_by(own.api_family).with_for_update(skip_locked=True)
-    )
+    current = select(own.api_family, own.token, own.holder, own.run_id, held).where(*mine).order_by(own.api_family)
+    existing = await connection.send(select(own.api_family).where(*mine))
+    return Asked(existing, await connection.send(current.with_for_update(skip_locked=True)))
 
 
-async def take(connection: Connection, leases: Sequence[Lease], rows: Sequence[Any]) -> dict[str, LeaseHeld]:
-    """Take leases of one account and walk whose rows `ask` has locked. Returns an error for each that another run
-    holds."""
-    known, taken, unfinished = {row.api_family: row for row in rows}, list[Lease](), list[UUID]()
+async def take(connection: Connection, leases: Sequence[Lease], asked: Asked) -> dict[str, LeaseHeld]:
+    """Take leases of one account and walk. Returns an error for each that another run holds."""
+    existing = {row.api_family for row in await asked.existing.result()}
+    known = {row.api_family: row for row in await asked.locked.result()}
+    taken, new, unfinished = list[Lease](), list[Lease](), list[UUID]()
     refused: dict[str, LeaseHeld] = {}
     for lease in leases:
         row = known.get(lease.family)
+        if row is None and lease.family not in existing:
+            new.append(lease)
+            continue
         if row is not None and row.token == lease.token:  # the repeat of a transaction whose COMMIT was lost
             continue
         if row is None or (row.token and row.held and not is_gone(row.holder)):
             # Without a row it is locked: another run is taking it, or storing.
-            hint = f"it is run {row.run_id}" if row else None
-            refused[lease.family] = LeaseHeld(f"{lease.family}: another run holds this account and family", hint=hint)
+            refused[lease.family] = _held(lease, row.run_id if row else None)
             continue
         if row.token:
             log.warning("%s: took over from run %s, which did not finish", lease.family, row.run_id)
         if row.run_id:  # also if it released its lease but could not store its end
             unfinished.append(row.run_id)
         taken.append(lease)
+    if new:
+        came = await _insert(connection, new)
+        refused |= {lease.family: _held(lease, None) for lease in new if lease.family not in came}
     if taken:
         await _write(connection, taken, unfinished)
     return refused
+
+
+def _held(lease: Lease, run_id: UUID | None) -> LeaseHeld:
+    hint = f"it is run {run_id}" if run_id else None
+    return LeaseHeld(f"{lease.family}: another run holds this account and family", hint=hint)
+
+
+async def _insert(connection: Connection, leases: Sequence[Lease]) -> set[str]:
+    """Insert the rows of leases that nobody had before. Returns the families of those that nobody else inserts."""
+    rows = [
+        {
+            "ebay_account_id": lease.account_id,
+            "api_family": lease.family,
+            "walk": lease.walk,
+            "token": lease.token,
+            "run_id": lease.run_id,
+            "holder": holder(),
+            "lease_until": _until(),
+        }
+        for lease in sorted(leases, key=lambda lease: lease.family)
+    ]
+    statement = insert(LEASE).values(rows).on_conflict_do_nothing().returning(LEASE.c.api_family)
+    return {row.api_family for row in await connection.execute(statement)}
 
 
 async def _write(connection: Connection, taken: Sequence[Lease], unfinished: Sequence[UUID]) -> None:

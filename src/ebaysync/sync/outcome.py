@@ -37,6 +37,7 @@ from ebaysync.errors import (
 )
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
+from ebaysync.store.merge import analyze
 from ebaysync.sync import cadence
 from ebaysync.sync import lease as leases
 from ebaysync.sync.context import RunContext
@@ -46,6 +47,7 @@ from ebaysync.sync.state import run_log, sync_state
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import SHARED_CALLS, Summary
 
+MANY = 1_000  # stored records, after which PostgreSQL's own ANALYZE may be long in coming
 log = logging.getLogger(__name__)
 
 
@@ -175,6 +177,18 @@ async def report(db: Database, family_runs: Sequence[FamilyRun], walk: Walk) -> 
         # The run that took over has closed this run's row, so it must not be overwritten.
         if kept is not None and lease.family not in kept and not (family_run.summary.failure or family_run.stopped):
             fail(family_run.summary, leases.lost(lease.family))
+    for family_run in ended:
+        await _analyze(db, family_run)
+
+
+async def _analyze(db: Database, family_run: FamilyRun) -> None:
+    """After a first import, have the tables analysed for whoever reads them. No run fails by it."""
+    family, summary = family_run.family, family_run.summary
+    if family_run.is_first and summary.caught_up and summary.stored >= MANY:
+        try:
+            await db.read(lambda connection: analyze(connection, family.tables))
+        except DatabaseError as refused:
+            log.debug("%s: its tables could not be analysed: %s", family.name, refused)
 
 
 async def _record(connection: Connection, family_run: FamilyRun, *, live: bool) -> None:

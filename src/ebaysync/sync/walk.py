@@ -306,9 +306,11 @@ async def read(
     """
     queue = _Queue(reader, slicing)
     unreadable = inconsistent = failed = 0
+    answered = False
     try:
         while queue.fill(go_on):
             slice_, page = await queue.take()
+            answered |= isinstance(page, Page)
             if isinstance(page, BodyBroken) and page.by_a_record:
                 unreadable += 1
                 halves = _around_broken(page, slice_, unreadable)
@@ -319,7 +321,8 @@ async def read(
                 around = await _around_failed(reader, slice_)
                 queue.put_back(around)
                 failed += not around
-                if failed > MOST_FAILED:
+                # With nothing answered and nothing left to ask for, eBay is the cause.
+                if failed > MOST_FAILED or not (around or answered or queue.fill(go_on)):
                     raise page
                 if not around:
                     yield SliceRecords(slice_, (), queue.width, partial=page)
