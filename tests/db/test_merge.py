@@ -260,6 +260,27 @@ async def test_the_work_for_a_records_children_grows_with_their_number_and_not_w
     assert work[1] < work[0] * 1.5
 
 
+async def test_rows_are_found_by_their_keys_before_the_server_has_statistics_of_their_table(parts: Store) -> None:
+    """As during a first import: each key is looked up, and not compared with each row."""
+    rows = [part(number, filled="x" * 1_500) | {"of": str(number)} for number in range(4_000)]
+    wanted = msgspec.json.encode([[str(number)] for number in range(200)]).decode()
+
+    async def explained(connection: Any) -> list[float]:
+        await connection.exec_driver_sql("ALTER TABLE parts SET (autovacuum_enabled = false)")
+        await connection.exec_driver_sql("CREATE INDEX ON parts (ebay_account_id, of)")
+        await merge(Writer(connection, parts.account, "things", None), PARTS, rows)
+        values, found = {"account": parts.account, "keys": wanted, "keep": wanted}, []
+        pg = await driver(connection)
+        for statement in (statements.removal(PARTS, PARTS.parent_key), statements.looked_up(PARTS, ["title"])):
+            analyzed = SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement)
+            [(plans,)] = await (await pg.execute(analyzed, values)).fetchall()
+            found.append(looked_at(plans[0]["Plan"]))
+        return found
+
+    for work in await parts.db.transact(explained):
+        assert work < 3 * len(rows)
+
+
 async def test_each_of_many_changed_rows_has_its_event(parts: Store, query: Query) -> None:
     for title in ("x", "y"):
         rows = [part(number, title) for number in range(300)]

@@ -178,7 +178,7 @@ def removal(table: Table, names: tuple[str, ...]) -> Composed:
         WITH gone AS (
             SELECT {key} FROM {table} t
             WHERE t.ebay_account_id = %(account)s AND t.removed_at IS NULL
-                AND ({names}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)
+                AND {among}
                 AND ({key_text}) NOT IN (SELECT {key_elements} FROM json_array_elements(%(keep)s::json) AS k)
             ORDER BY {key} FOR UPDATE)
         UPDATE {table} t SET removed_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -188,8 +188,7 @@ def removal(table: Table, names: tuple[str, ...]) -> Composed:
     ).format(
         table=Identifier(table.name),
         key=_each(table.key),
-        names=_each(names, "t.{}::text"),
-        elements=_elements(len(names)),
+        among=_among(names),
         key_text=_each(table.key, "t.{}::text"),
         key_elements=_elements(len(table.key)),
         t_key=_of("t", table.key),
@@ -202,13 +201,12 @@ def removal(table: Table, names: tuple[str, ...]) -> Composed:
 
 def looked_up(table: Table, columns: Sequence[str]) -> Composed:
     return SQL(
-        "SELECT ARRAY[{key}], {columns} FROM {table} t WHERE t.ebay_account_id = %(account)s"
-        " AND ({key}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)"
+        "SELECT ARRAY[{key}], {columns} FROM {table} t WHERE t.ebay_account_id = %(account)s AND {among}"
     ).format(
         key=_of("t", table.key),
         columns=_of("t", columns),
         table=Identifier(table.name),
-        elements=_elements(len(table.key)),
+        among=_among(table.key),
     )
 
 
@@ -451,6 +449,16 @@ def _of(alias: str, names: Iterable[str]) -> Composed:
 def _record(table: Table) -> Composed:
     """The column definition list for json_to_recordset."""
     return _list(SQL("{} {}").format(Identifier(each.name), SQL(each.type)) for each in (*table.columns, RAW))
+
+
+def _among(names: Sequence[str]) -> Composed:
+    """Whether a row's columns are one of %(keys)s (a list of lists of text)."""
+    # Without statistics, as during a first import, PostgreSQL would compare each row of the account with each key. The
+    # array lets it use the index of the first column, and IS TRUE lets it compare the rest with a hash table.
+    return SQL(
+        "{first} = ANY (ARRAY(SELECT k->>0 FROM json_array_elements(%(keys)s::json) AS k))"
+        " AND (({names}) IN (SELECT {elements} FROM json_array_elements(%(keys)s::json) AS k)) IS TRUE"
+    ).format(first=_each(names[:1], "t.{}::text"), names=_each(names, "t.{}::text"), elements=_elements(len(names)))
 
 
 def _elements(count: int) -> Composed:
