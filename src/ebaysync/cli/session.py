@@ -13,7 +13,7 @@ import typer
 
 from ebaysync import log as logs
 
-# What only some commands need is imported where it is used: `--help` takes a third of the time.
+# Modules that only some commands need are imported where they are used: `--help` takes a third of the time.
 if TYPE_CHECKING:
     from ebaysync.settings import Settings
     from ebaysync.store.database import Database
