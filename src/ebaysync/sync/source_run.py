@@ -115,9 +115,10 @@ class SourceRun:
                 return
             waiting.append(read_slice)
             records = sum(len(each.records) for each in waiting)
-            if not is_whole or window.goes_round or records >= wanted:
+            # Empty slices cost no transaction, so their position need not wait for records.
+            if not is_whole or window.goes_round or records >= wanted or not records:
                 yield joined(waiting)
-                waiting, wanted = [], min(2 * records, MOST_TOGETHER)
+                waiting, wanted = [], min(max(wanted, 2 * records), MOST_TOGETHER)
             if window.one_slice:
                 return
 
