@@ -78,7 +78,7 @@ class SourceRun:
         Raises EbayError, DatabaseError. Stored slices stay.
         """
         assert self.reader
-        reached = window.span.start
+        reached, is_answered = window.span.start, False
         self.guard.expect(window.span, window.width)
         for family_run in self.active:
             family_run.consistency.begin()
@@ -90,10 +90,13 @@ class SourceRun:
             while (read_slice := await self.race(anext(slices, None))) is not None:
                 await self._store(read_slice, window)
                 reached = read_slice.slice.end
+                is_answered = is_answered or bool(read_slice.records) or not read_slice.partial
                 if window.one_slice:
                     break
                 for family_run in self.active:
                     family_run.progress(reached)
+        if self.failure and not is_answered:
+            raise self.failure  # eBay is the cause
         return reached >= window.span.end
 
     async def _store(self, read_slice: SliceRecords, window: Window) -> None:

@@ -87,7 +87,7 @@ _APART = (*PURCHASES.key, "list", *(PURCHASES.twins.columns if PURCHASES.twins e
 
 
 def _keys(records: Sequence[bytes]) -> set[Any]:
-    """What tells records apart: not their bytes, which change while an auction runs."""
+    """Keys that tell records apart. Their bytes do not: they change while an auction runs."""
     return {_key(record) for record in records}
 
 
