@@ -435,7 +435,7 @@ async def test_of_a_refusal_only_the_number_is_told_whatever_its_text_has_in_it(
     httpx_mock.add_response(url=re.compile(".*/oauth2/token"), json=tokens)
     httpx_mock.add_response(url=re.compile(".*/user/"), json={"userId": "u"})
     refusal = {"errors": [{"errorId": 1, "message": "bad \x00\x1b[31m thing v^1.1#i^1#x"}]}
-    httpx_mock.add_response(url=re.compile(r".*/order\?.*"), status_code=400, json=refusal)
+    httpx_mock.add_response(url=re.compile(r".*/order\?.*"), status_code=400, json=refusal, is_reusable=True)
     summary = await b.run(await b.add())
     [(status, error)] = query("SELECT r.status, s.last_error FROM ebay_worker_run r, ebay_sync_state s")
     assert (summary.failure.code, status) == ("rejected", "error")
