@@ -20,11 +20,11 @@ class Bound:
 
 
 # Where a command takes seconds, a busy machine adds the renewal of a lease and a beat: 1,495 and 1,487 when it is idle.
-QUIET_ORDERS = Bound(143, 23)
-QUIET_RUN_ALL = Bound(1510, 243)  # all families
-FIRST_IMPORT = Bound(1500, 190)  # 20 pages of orders
-NOTHING_DUE = Bound(39, 5)
-STATUS = Bound(54, 8)  # any number of accounts
+QUIET_ORDERS = Bound(13, 3)
+QUIET_RUN_ALL = Bound(106, 22)  # all families; a few more if they take turns otherwise
+FIRST_IMPORT = Bound(66, 15)  # 20 pages of orders
+NOTHING_DUE = Bound(6, 0)
+STATUS = Bound(4, 0)  # any number of accounts
 
 
 @pytest.fixture

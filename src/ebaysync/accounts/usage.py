@@ -33,7 +33,7 @@ from ebaysync.ebay.request import Answer
 from ebaysync.ebay.transport import LONGEST_WAIT, Transport
 from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, ShareSpent
 from ebaysync.settings import Keyset, Settings
-from ebaysync.store.connection import Connection
+from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -269,19 +269,21 @@ async def ask_hourly(
 
 async def load(db: Database, keysets: Sequence[str], day: date) -> dict[str, Usage]:
     """The counts of a quota day by keyset, and cool-downs that last into it."""
-
-    async def work(connection: Connection) -> dict[str, Usage]:
-        return await read(connection, keysets, day)
-
-    return await db.read(work)
+    asked = await db.read(lambda connection: ask(connection, keysets, day))
+    return await usages(asked, day)
 
 
-async def read(connection: Connection, keysets: Sequence[str], day: date) -> dict[str, Usage]:
+async def ask(connection: Connection, keysets: Sequence[str], day: date | None = None) -> tuple[Sent, Sent]:
+    """Read the counts of a quota day, by default today's by the database's clock. See `usages`."""
     counted = await connection.send(_READ, {"keysets": list(keysets), "day": day})
-    known = (await connection.execute(_KNOWN, {"keysets": list(keysets)})).rows
-    rows = (await counted.result()).rows
+    return counted, await connection.send(_KNOWN, {"keysets": list(keysets)})
+
+
+async def usages(asked: tuple[Sent, Sent], day: date) -> dict[str, Usage]:
+    """The answer of `ask`, by keyset."""
+    counted, known = [(await sent.result()).rows for sent in asked]
     counts: dict[str, dict[str, ApiCount]] = {row.keyset: {} for row in known}
-    for row in rows:
+    for row in counted:
         before, count = counts[row.keyset].get(row.api), _count(row, day)
         if before and before.cools_down_until and not count.cools_down_until:  # yesterday's cool-down lasts into today
             count = replace(count, cools_down_until=before.cools_down_until, reason=before.reason)
@@ -313,12 +315,12 @@ def _cool_downs(counts: Mapping[str, ApiCount]) -> dict[str, ApiCount]:
 _READ = """
 SELECT keyset, api, quota_day, calls, elsewhere, reported_calls, reported_at,
     -- a time that somebody wrote may be one that Python does not have, such as infinity
-    CASE WHEN resets_at BETWEEN CAST(:day AS date) - 3 AND CAST(:day AS date) + 3 THEN resets_at END AS resets_at,
-    CASE WHEN resting_until > CAST(:day AS date) + 3 THEN CAST(:day AS date) + 3
-        WHEN resting_until > CAST(:day AS date) - 3 THEN resting_until END AS resting_until,
+    CASE WHEN resets_at BETWEEN day - 3 AND day + 3 THEN resets_at END AS resets_at,
+    CASE WHEN resting_until > day + 3 THEN day + 3 WHEN resting_until > day - 3 THEN resting_until END AS resting_until,
     resting_reason
-FROM ebay_api_usage WHERE keyset = ANY(:keysets)
-    AND (quota_day = :day OR (quota_day = CAST(:day AS date) - 1 AND resting_until IS NOT NULL))
+FROM ebay_api_usage,
+    coalesce(CAST(:day AS date), CAST(timezone('America/Los_Angeles', clock_timestamp()) AS date)) AS day
+WHERE keyset = ANY(:keysets) AND (quota_day = day OR (quota_day = day - 1 AND resting_until IS NOT NULL))
 ORDER BY quota_day
 """
 _KNOWN = """

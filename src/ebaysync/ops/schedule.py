@@ -18,7 +18,7 @@ from ebaysync.families.family import Family
 from ebaysync.ops import budget
 from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
 from ebaysync.settings import ENVIRONMENTS, Settings
-from ebaysync.store.connection import Connection
+from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 from ebaysync.sync.cadence import UNREACHABLE
 from ebaysync.sync.state.sync_state import iso
@@ -32,9 +32,48 @@ class Defaults:
     every_minutes: int | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The rows that a plan is made from."""
+
+    keysets: Mapping[Any, str]
+    """by environment"""
+    states: Sent
+    common: Sent
+    usages: tuple[Sent, Sent]
+
+
 async def plan(settings: Settings, db: Database) -> Plan:
     """Make the plan for all accounts, with the database's clock."""
-    return await db.read(lambda connection: read_plan(connection, settings))
+    return await made_from(await db.read(lambda connection: ask(connection, settings)))
+
+
+async def ask(connection: Connection, settings: Settings) -> Asked:
+    """Read what the plan is made from. See `made_from`."""
+    keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
+    return Asked(
+        keysets,
+        await connection.send(_STATES),
+        await connection.send(_COMMON),
+        await usage.ask(connection, list(keysets.values())),
+    )
+
+
+async def made_from(asked: Asked) -> Plan:
+    """Make the plan from the answer of `ask`."""
+    # By the database's clock: hosts may disagree on what is due.
+    common = (await asked.common.result()).one()
+    rows = (await asked.states.result()).rows
+    usages = await usage.usages(asked.usages, limits.quota_day(common.now))
+    defaults = _defaults(common.defaults)
+    known = {(row.id, row.api_family): row for row in rows}
+    accounts = {row.id: row for row in rows}
+    candidates = [
+        _task(account, family, known.get((account.id, family.name)), asked.keysets[account.environment], defaults)
+        for account in accounts.values()
+        for family in discover().values()
+    ]
+    return budget.plan(candidates, usages, common.now)
 
 
 async def due(
@@ -52,26 +91,6 @@ async def due(
     for account_id, families in found.items():
         families += [name for name in discover() if (account_id, name) in ready]
     return found
-
-    # In the same transaction, and by the database's clock: hosts may disagree on what is due.
-
-
-async def read_plan(connection: Connection, settings: Settings) -> Plan:
-    """The same inside the caller's transaction."""
-    states = await connection.send(_STATES)
-    common = (await connection.execute(_COMMON)).one()
-    rows = (await states.result()).rows
-    keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
-    usages = await usage.read(connection, list(keysets.values()), limits.quota_day(common.now))
-    defaults = _defaults(common.defaults)
-    known = {(row.id, row.api_family): row for row in rows}
-    accounts = {row.id: row for row in rows}
-    candidates = [
-        _task(account, family, known.get((account.id, family.name)), keysets[account.environment], defaults)
-        for account in accounts.values()
-        for family in discover().values()
-    ]
-    return budget.plan(candidates, usages, common.now)
 
 
 def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Candidate:

@@ -15,7 +15,7 @@ from ebaysync.families.family import Family
 from ebaysync.ops import schedule
 from ebaysync.ops.budget import Plan, PlanEntry
 from ebaysync.settings import Settings
-from ebaysync.store.connection import Connection
+from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 from ebaysync.sync.state import field_notes
 from ebaysync.sync.state.sync_state import iso
@@ -32,23 +32,27 @@ class StatusReport:
 
 
 async def look(settings: Settings, db: Database, accounts: Sequence[Account]) -> StatusReport:
-    """Read it with two round trips, for any number of accounts. Raises DatabaseError."""
+    """Read it with one round trip, for any number of accounts. Raises DatabaseError."""
     ids = {"accounts": [account.id for account in accounts]}
 
-    async def read(connection: Connection) -> StatusReport:
-        tokens, states = await connection.send(_TOKENS, ids), await connection.send(_STATES, ids)
-        noted, config = await field_notes.ask(connection, ids["accounts"]), await connection.send(_PAUSE)
-        plan = await schedule.read_plan(connection, settings)
-        by_account = {row.ebay_account_id: row for row in await tokens.result()}
-        rows = {(row.ebay_account_id, row.api_family): row for row in await states.result()}
-        notes, paused = field_notes.by_place((await noted.result()).rows), _pause((await config.result()).one())
-        found = {
-            "paused": paused is not None,
-            "accounts": [_account(account, by_account.get(account.id), rows, plan, notes) for account in accounts],
-        }
-        return StatusReport(found, plan, paused)
+    async def ask(connection: Connection) -> tuple[schedule.Asked, list[Sent]]:
+        return await schedule.ask(connection, settings), [
+            await connection.send(_TOKENS, ids),
+            await connection.send(_STATES, ids),
+            await field_notes.ask(connection, ids["accounts"]),
+            await connection.send(_PAUSE),
+        ]
 
-    return await db.read(read)
+    asked, others = await db.read(ask)
+    tokens, states, noted, config = [(await sent.result()).rows for sent in others]
+    plan, notes, paused = await schedule.made_from(asked), field_notes.by_place(noted), _pause(config[0])
+    by_account = {row.ebay_account_id: row for row in tokens}
+    rows = {(row.ebay_account_id, row.api_family): row for row in states}
+    found = {
+        "paused": paused is not None,
+        "accounts": [_account(account, by_account.get(account.id), rows, plan, notes) for account in accounts],
+    }
+    return StatusReport(found, plan, paused)
 
 
 def _account(

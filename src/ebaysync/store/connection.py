@@ -62,13 +62,14 @@ class Result:
 
 
 class Sent:
-    """A statement that was sent. Its result can be had until the connection is used for something else."""
+    """A statement that was sent. Its result can also be had after the end of the transaction."""
 
     def __init__(self, cursor: psycopg.AsyncCursor[Any]) -> None:
         self._cursor = cursor
 
     async def result(self) -> Result:
-        """Wait for everything that was sent up to it; no wait if that has happened already. Raises psycopg.Error."""
+        """Wait for everything that was sent up to it. After the end of the transaction there is nothing to wait for.
+        Raises psycopg.Error."""
         rows: Sequence[Any] = ()
         try:
             rows = await self._cursor.fetchall()

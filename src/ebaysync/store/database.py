@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from ebaysync.errors import ConfigError, DatabaseError
 from ebaysync.log import Secret
-from ebaysync.store.connection import Connection, Statement, connect
+from ebaysync.store.connection import Connection, Result, Statement, connect
 
 OLDEST = 14
 CONTROL = MetaData()
@@ -150,17 +150,23 @@ class Database:
             raise
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work`, which only reads. Without BEGIN and COMMIT, what it sends together costs one round trip. Raises
-        DatabaseError."""
+        """Run `work`, which only reads, without BEGIN and COMMIT. If it waits for nothing and returns what it sent, all
+        of that costs one round trip. Raises DatabaseError."""
         return await self._attempts(work, begin=False)
 
     async def execute(self, statement: Statement, **values: Any) -> int:
         """Run a statement in a transaction of its own; return the number of rows it changed. Raises DatabaseError."""
-        return (await self._attempts(lambda connection: connection.execute(statement, values), begin=False)).rowcount
+        return (await self._result(statement, values)).rowcount
 
     async def rows(self, query: Statement, **values: Any) -> Sequence[Any]:
         """The rows of a query, read in a short transaction of its own. Raises DatabaseError."""
-        return (await self._attempts(lambda connection: connection.execute(query, values), begin=False)).rows
+        return (await self._result(query, values)).rows
+
+    async def _result(self, statement: Statement, values: Mapping[str, Any]) -> Result:
+        # Taken after the end of the transaction, which one wait brings together with the rows.
+        sent = await self._attempts(lambda connection: connection.send(statement, values), begin=False)
+        async with self.translated():
+            return await sent.result()
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:

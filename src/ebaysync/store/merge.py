@@ -21,7 +21,7 @@ import msgspec
 
 from ebaysync.store import statements
 from ebaysync.store.connection import Connection
-from ebaysync.store.database import RowRefused
+from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.payload import without_empty
 from ebaysync.store.table import TWIN, Row, Stored, Table
 
@@ -206,18 +206,22 @@ async def looked_up(writer: Writer, table: Table, keys: Sequence[Key], columns: 
     return {tuple(key): dict(zip(columns, found, strict=True)) for key, *found in rows}
 
 
-async def stored(connection: Connection, table: Table, account_id: UUID, keys: Sequence[str]) -> dict[str, Stored]:
+async def stored(
+    source: Connection | Database, table: Table, account_id: UUID, keys: Sequence[str]
+) -> dict[str, Stored]:
     """The stored rows by key, for tables with a one-column key. The payload of a pruned row is `{}`."""
     values = {"account": account_id, "keys0": list(keys)}
-    found = await connection.execute(statements.stored(table), values)
+    query = statements.stored(table)
+    if isinstance(source, Database):
+        found: Iterable[Any] = await source.rows(query, **values)
+    else:
+        found = await source.execute(query, values)
     return {key: Stored(payload.encode(), has_kept) for key, payload, has_kept in found}
 
 
-async def unfinished(
-    connection: Connection, table: Table, account_id: UUID, column: str, final: Sequence[str]
-) -> list[str]:
+async def unfinished(db: Database, table: Table, account_id: UUID, column: str, final: Sequence[str]) -> list[str]:
     """The keys of rows whose column has none of the final values, the last written first."""
-    found = await connection.execute(statements.unfinished(table, column), (account_id, list(final)))
+    found = await db.rows(statements.unfinished(table, column), account=account_id, final=list(final))
     return [key for (key,) in found]
 
 

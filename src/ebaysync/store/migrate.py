@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ebaysync.errors import DatabaseError, SchemaBehind
-from ebaysync.store.connection import Connection
+from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import OLDEST, Database, PermissionRefused, SchemaDiffers
 
 log = logging.getLogger(__name__)
@@ -70,16 +70,14 @@ def available() -> list[Migration]:
 async def pending(db: Database) -> list[Migration]:
     """The files that are not applied yet. Raises DatabaseError if server or schema do not fit this program."""
 
-    async def read(connection: Connection) -> tuple[Any, Sequence[Any]]:
-        server = await connection.send(_SERVER)
-        applied = await connection.execute(_APPLIED)
-        return (await server.result()).one(), applied.rows
+    async def ask(connection: Connection) -> tuple[Sent, Sent]:
+        return await connection.send(_SERVER), await connection.send(_APPLIED)
 
     try:
-        server, applied = await db.read(read)
+        server, applied = [(await sent.result()).rows for sent in await db.read(ask)]
     except SchemaDiffers:  # nothing was ever applied
-        [server], applied = await db.rows(_SERVER), ()
-    _check_server(db, server)
+        server, applied = await db.rows(_SERVER), ()
+    _check_server(db, server[0])
     return _missing(db, applied)
 
 

@@ -246,8 +246,8 @@ def _rows_of(name: str, count: int) -> Composed:
 
 def unfinished(table: Table, column: str) -> Composed:
     return SQL(
-        "SELECT {key} FROM {table} WHERE ebay_account_id = %s AND ({column} = ANY(%s)) IS NOT TRUE"
-        " ORDER BY updated_at DESC"
+        "SELECT {key} FROM {table} WHERE ebay_account_id = %(account)s"
+        " AND ({column} = ANY(%(final)s)) IS NOT TRUE ORDER BY updated_at DESC"
     ).format(key=Identifier(table.key[0]), table=Identifier(table.name), column=Identifier(column))
 
 

@@ -106,7 +106,7 @@ class Details:
         open_keys: list[str] = []
         if column := detail.open_column:
             table, account_id = family.table, self.account_id
-            open_keys = await self.db.read(lambda c: unfinished(c, table, account_id, column, detail.final))
+            open_keys = await unfinished(self.db, table, account_id, column, detail.final)
             # A run that eBay's limits cut short must not leave out the same records every time.
             SystemRandom().shuffle(open_keys)
         waiting = self.pending.keys() - set(due)
@@ -128,7 +128,7 @@ class Details:
     async def _stored(self, keys: Sequence[str]) -> dict[str, Record]:
         """The stored versions. A detail alone may not say which record it belongs to."""
         account_id, table = self.account_id, self.composer.family.table
-        known = await self.db.read(lambda connection: stored(connection, table, account_id, keys))
+        known = await stored(self.db, table, account_id, keys)
         return {key: Record(key, RecordVersions(stored=known[key].raw if key in known else None), {}) for key in keys}
 
     async def _wanted(self, records: Sequence[Record]) -> Sequence[str]:
@@ -143,7 +143,7 @@ class Details:
         if not looked_at:
             return ()
         account_id, table = self.account_id, family.table
-        known = await self.db.read(lambda connection: stored(connection, table, account_id, list(looked_at)))
+        known = await stored(self.db, table, account_id, list(looked_at))
         if refetch_on_change := detail.refetch_on_change:
             self.with_detail |= {key for key, before in known.items() if refetch_on_change(listed[key], before)}
         wanted = [
