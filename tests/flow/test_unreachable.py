@@ -168,7 +168,7 @@ async def test_only_what_ebay_answers_is_waited_for_longer_each_time(
     here: Any, query: Query, error: EbaysyncError, unreachable: bool
 ) -> None:
     account, family = await here.add(), discover()["orders"]
-    await sync_state.ensure(here.db, account, family)
+    await here.db.transact(lambda connection: sync_state.ensure(connection, account, [family.name]))
     for n in range(1, 5):
         at = await here.db.transact(lambda connection: cadence.failed(connection, account.id, family, error))
         assert isinstance(at, datetime)
@@ -181,7 +181,7 @@ async def test_only_what_ebay_answers_is_waited_for_longer_each_time(
 
 async def test_an_unreachable_ebay_does_not_end_or_lengthen_the_wait_after_a_refusal(here: Any, query: Query) -> None:
     account, family = await here.add(), discover()["orders"]
-    await sync_state.ensure(here.db, account, family)
+    await here.db.transact(lambda connection: sync_state.ensure(connection, account, [family.name]))
     for error in (EbayRejected("400"), EbayRejected("400"), EbayUnreachable("down"), EbayRejected("400")):
         await here.db.transact(lambda connection, e=error: cadence.failed(connection, account.id, family, e))
     [(minutes, failures, kind)] = query(WAITS)

@@ -118,6 +118,7 @@ class Server:
     # --- coming and leaving
 
     def enter(self) -> None:
+        """Start the server unless it runs, and count as one who uses it. Raises DatabaseError."""
         try:
             with self.turn():
                 self.in_use.take(fcntl.LOCK_SH)  # it is held exclusively only during a turn
