@@ -84,7 +84,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 # are looked at; when the lease is there and the run's row is not yet.
 HELD = {
     "in a transaction": ("order_line_items", "SHARE ROW EXCLUSIVE"),
-    "token": ("ebay_tokens", "EXCLUSIVE"),
+    "token": ("ebay_tokens", "ACCESS EXCLUSIVE"),  # a token that lasts is only read
     "at the beginning": ("ebay_worker_run", "SHARE ROW EXCLUSIVE"),
 }
 # Where the run's outcome is told: its log may be written, its row may not.
