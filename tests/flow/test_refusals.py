@@ -10,7 +10,7 @@ import pytest
 
 from ebaysync.families import discover
 from ebaysync.ops import schedule
-from ebaysync.ops.status import collect, unwell
+from ebaysync.ops.status import look, unwell
 from ebaysync.rechecks import REFUSED_FIRST, REFUSED_THEN
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
@@ -181,7 +181,7 @@ async def test_a_refused_family_is_shown_with_its_age_its_reason_and_its_next_tr
     refused = await b.run(account, "returns")
     plan = await schedule.plan(b.settings, b.db)
     assert "refused by eBay since 20" in str(plan.entries[account.id, "returns"].reason)
-    found = await collect(b.db, [account], plan)
+    found = (await look(b.settings, b.db, [account])).found
     [shown] = [family for family in found["accounts"][0]["families"] if family["family"] == "returns"]
     [(since, retry_at)] = query("SELECT refused_since, retry_at FROM ebay_sync_state")
     assert shown["refused_since"][:19] == since.isoformat()[:19]
@@ -189,7 +189,7 @@ async def test_a_refused_family_is_shown_with_its_age_its_reason_and_its_next_tr
     assert (shown["last_status"], shown["last_error"]) == ("error", refused.failure.message)
     assert unwell(found) == [f"{account.name} returns: refused by eBay since {shown['refused_since']}"]
     query("UPDATE ebay_sync_state SET enabled = false")
-    assert unwell(await collect(b.db, [account], await schedule.plan(b.settings, b.db))) == []
+    assert unwell((await look(b.settings, b.db, [account])).found) == []
 
 
 async def test_a_refused_family_takes_no_part_in_the_days_forecast(bench: Benches) -> None:

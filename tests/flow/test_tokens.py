@@ -21,8 +21,7 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import ConsentNeeded, EbayBusy, EbayError, KeysetRejected, SecretKeyError, UsageError
 from ebaysync.families import discover
 from ebaysync.log import Secret
-from ebaysync.ops import schedule
-from ebaysync.ops.status import collect
+from ebaysync.ops.status import look
 from ebaysync.sim.clock import ManualClock
 from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
@@ -317,7 +316,7 @@ async def test_a_scope_known_to_be_missing_costs_no_call(bench: Benches, query: 
     assert "accounts connect x" in summary.failure.hint
     assert len(b.sim.journal) == 0
     assert (await b.run(account, "orders")).status == "completed"  # the superset of its scope is enough
-    found = await collect(b.db, [account], await schedule.plan(b.settings, b.db))
+    found = (await look(b.settings, b.db, [account])).found
     assert f"{BASE}/sell.finances" in found["accounts"][0]["token"]["missing_scopes"]
 
 
@@ -329,7 +328,7 @@ async def test_a_refusal_is_no_proof_that_a_scope_is_missing(bench: Benches, que
         summary = await b.run(account, "finances")
         assert (summary.status, summary.failure.code) == ("error", "missing_scope")
         assert "it needs sell.finances" in summary.failure.message
-    found = await collect(b.db, [account], await schedule.plan(b.settings, b.db))
+    found = (await look(b.settings, b.db, [account])).found
     assert found["accounts"][0]["token"]["missing_scopes"] == []
     await consented(b, account.name, Consent((IDENTITY, f"{BASE}/sell.finances")))
     assert (await b.run(account, "finances")).status == "completed"

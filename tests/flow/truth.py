@@ -311,11 +311,12 @@ class Spec:
         return _without(raw, [path.split(".") for path in self.still]) if self.still else raw
 
     def face(self, kept: Kept) -> Json:
-        """What changes are told of: the columns, and the fields that neither a column nor another table tells of."""
+        """What changes are told of: the columns, and the fields that neither a column nor another table tells of. An
+        empty list tells no more than a field that is left out."""
         names = {name.replace("_", "") for name in (*self.columns, "raw_payload")}
         names |= {name.lower() for name in self.in_own_table}
-        fields = {name: value for name, value in self.steady(kept.raw).items() if name.lower() not in names}
-        return fields | kept.columns
+        told = _without_empty_lists(self.steady(kept.raw))
+        return {name: value for name, value in told.items() if name.lower() not in names} | kept.columns
 
 
 def _without(raw: Any, paths: Sequence[Sequence[str]]) -> Any:
@@ -327,6 +328,12 @@ def _without(raw: Any, paths: Sequence[Sequence[str]]) -> Any:
         for name, value in raw.items()
         if name not in gone
     }
+
+
+def _without_empty_lists(raw: Any) -> Any:
+    if isinstance(raw, dict):
+        return {name: _without_empty_lists(value) for name, value in raw.items() if value != []}
+    return [_without_empty_lists(each) for each in raw] if isinstance(raw, list) else raw
 
 
 def _parts(name: str) -> Callable[[Json], list[Json]]:

@@ -33,7 +33,7 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPlan:
     """The rows that a plan is made from."""
 
     keysets: Mapping[Any, str]
@@ -48,10 +48,10 @@ async def plan(settings: Settings, db: Database) -> Plan:
     return await made_from(await db.read(lambda connection: ask(connection, settings)))
 
 
-async def ask(connection: Connection, settings: Settings) -> Asked:
+async def ask(connection: Connection, settings: Settings) -> AskedPlan:
     """Read what the plan is made from. See `made_from`."""
     keysets = {environment: keyset_of(settings, environment) for environment in ENVIRONMENTS}
-    return Asked(
+    return AskedPlan(
         keysets,
         await connection.send(_STATES),
         await connection.send(_COMMON),
@@ -59,9 +59,9 @@ async def ask(connection: Connection, settings: Settings) -> Asked:
     )
 
 
-async def made_from(asked: Asked) -> Plan:
+async def made_from(asked: AskedPlan) -> Plan:
     """Make the plan from the answer of `ask`."""
-    # By the database's clock: hosts may disagree on what is due.
+    # Hosts may disagree on what is due, so the database's clock decides.
     common = (await asked.common.result()).one()
     rows = (await asked.states.result()).rows
     usages = await usage.usages(asked.usages, limits.quota_day(common.now))

@@ -35,7 +35,7 @@ async def look(settings: Settings, db: Database, accounts: Sequence[Account]) ->
     """Read it with one round trip, for any number of accounts. Raises DatabaseError."""
     ids = {"accounts": [account.id for account in accounts]}
 
-    async def ask(connection: Connection) -> tuple[schedule.Asked, list[Sent]]:
+    async def ask(connection: Connection) -> tuple[schedule.AskedPlan, list[Sent]]:
         return await schedule.ask(connection, settings), [
             await connection.send(_TOKENS, ids),
             await connection.send(_STATES, ids),
