@@ -1,5 +1,5 @@
-"""What a command asks of PostgreSQL, counted by a proxy (benchmarks/proxy.py says what counts). The bounds go
-down only."""
+"""Counts each command's round trips to PostgreSQL with a proxy; benchmarks/proxy.py says what counts. Lower a bound
+when a command gets cheaper; never raise one."""
 
 from __future__ import annotations
 

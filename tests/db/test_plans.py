@@ -28,7 +28,7 @@ Asked = tuple[str, Composed, Any, Sequence[str]]
 
 
 def statements_of(table: Table, account: UUID, number: int) -> Iterator[Asked]:
-    """What is sent for a batch of so many records."""
+    """The statements that store a batch of `number` records."""
     keys = [[f"{name}{i}" for name in table.key] for i in range(number)]
     rows = [
         {column.name: _value(column.type, i) for column in table.columns}

@@ -37,7 +37,6 @@ from ebaysync.sync.walk import Slice
 
 log = logging.getLogger(__name__)
 
-
 LATER = 30.0  # seconds for which the position after empty slices need not be stored
 
 
@@ -51,8 +50,10 @@ class FamilyRun:
         self.summary = Summary(context.account.name, family.name)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
-        self.is_first = self.is_import = False
-        """a first import, begun or continued: its cost says nothing about later runs"""
+        self.is_first = False
+        """the run began without a cursor"""
+        self.is_import = False
+        """a first import by windows: what it costs says nothing about later runs"""
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)

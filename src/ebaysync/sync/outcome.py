@@ -182,7 +182,7 @@ async def report(db: Database, family_runs: Sequence[FamilyRun], walk: Walk) -> 
 
 
 async def _analyze(db: Database, family_run: FamilyRun) -> None:
-    """After a first import, have the tables analysed for whoever reads them. No run fails by it."""
+    """Analyze the family's tables after a first import, so that queries are planned well. A failure is only logged."""
     family, summary = family_run.family, family_run.summary
     if family_run.is_first and summary.caught_up and summary.stored >= MANY:
         try:

@@ -19,7 +19,9 @@ class Sink(Protocol):
     """`keeps`: whether writes stay. `lease`: None in a dry run."""
 
     keeps: bool
-    lease: Lease | None
+
+    @property
+    def lease(self) -> Lease | None: ...
 
     @property
     def run_id(self) -> UUID | None: ...
@@ -50,23 +52,22 @@ class LeasedSink:
 
     def __init__(self, db: Database, lease: Lease) -> None:
         self._db = db
-        self.lease: Lease | None = lease
-        self._lease = lease
+        self.lease = lease
         self._waiting: list[Write] = []
 
     @property
     def run_id(self) -> UUID:
-        return self._lease.run_id
+        return self.lease.run_id
 
     def progressed(self) -> None:
-        self._lease.progressed()
+        self.lease.progressed()
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]], *, hopeful: bool = True) -> T:
         async def whole(connection: Connection) -> T:
             await self.write_waiting(connection)
             return await work(connection)
 
-        found = await self._lease.transact(self._db, whole, hopeful=hopeful)
+        found = await self.lease.transact(self._db, whole, hopeful=hopeful)
         self._waiting.clear()
         return found
 
@@ -86,7 +87,7 @@ class DrySink:
 
     keeps = False
     run_id = None
-    lease: Lease | None = None
+    lease = None
 
     def __init__(self, db: Database) -> None:
         self._db = db
