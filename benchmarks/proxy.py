@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that counts what a client makes it do, and can delay it.
+"""A proxy in front of PostgreSQL that counts what a client makes it do, can delay it, and can break a connection.
 
     round trip  the client sends something after the server has said something, and waits again. A new connection is
                 one as well, a farewell (Terminate) is none. Statements that are sent together count once.
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
 TERMINATE = b"X\0\0\0\x04"
+IDLE = b"Z\0\0\0\x05I"  # ReadyForQuery: no transaction is open
 WRITES = (b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY", b"CREATE", b"ALTER", b"DROP", b"TRUNCATE")
 
 
@@ -26,6 +27,24 @@ class Counts:
     round_trips: int = 0
     answered: int = 0
     commits: int = 0
+
+
+@dataclass
+class Strike:
+    """Breaks a connection once: at the round trip of this number or, with `containing`, at the message of this number
+    that contains it. `carried_out`: PostgreSQL gets the message, and its answer is lost; otherwise the message is.
+    `cut`: close the connection; otherwise it stays silent."""
+
+    number: int
+    carried_out: bool
+    containing: bytes = b""
+    cut: bool = False
+    seen: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def hits(self, data: bytes, *, is_round_trip: bool) -> bool:
+        self.seen += self.containing in data if self.containing else is_round_trip
+        return self.seen == self.number and not self.done.is_set()
 
 
 class Answers:
@@ -71,6 +90,7 @@ class Proxy:
 
     def __init__(self, url: str, delay: float = 0.0) -> None:
         self.delay, self.counts = delay, Counts()
+        self.strike: Strike | None = None
         parts = urlsplit(url)
         options = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._host = options.get("host") or parts.hostname or "localhost"
@@ -137,24 +157,43 @@ class _Link:
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         self.server_spoke = True
+        self.struck: Strike | None = None
         proxy.counts.connections += 1
 
     async def requests(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         while data := await client.read(2**16):
-            if self.server_spoke and data != TERMINATE:
+            is_round_trip = self.server_spoke and data != TERMINATE
+            if is_round_trip:
                 self.server_spoke = False
                 self.proxy.counts.round_trips += 1
                 if self.proxy.delay:
                     await asyncio.sleep(self.proxy.delay)
+            strike = self.proxy.strike
+            if strike and strike.hits(data, is_round_trip=is_round_trip):
+                self.struck = strike
+                if not strike.carried_out:
+                    strike.done.set()
+            if self.struck and self.struck.done.is_set():
+                if self.struck.cut:
+                    break
+                continue
             to_server.write(data)
             await to_server.drain()
         to_server.close()
 
     async def answers(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         read = Answers(self.proxy.counts)
+        lost = b""
         while data := await server.read(2**16):
             self.server_spoke = True
             read.feed(data)
+            if self.struck:
+                lost += data
+                if not self.struck.containing or IDLE in lost:
+                    self.struck.done.set()
+                    if self.struck.cut:
+                        break
+                continue
             to_client.write(data)
             await to_client.drain()
         to_client.close()

@@ -1,4 +1,4 @@
-"""keys rotate, as processes: killed at any message to the database, beside another one, beside a renewal of tokens,
+"""keys rotate, as processes: killed at any round trip to PostgreSQL, beside another one, beside a renewal of tokens,
 and with the wrong key. keys signing create and list."""
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ import json
 import os
 import random
 import signal
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 
+from benchmarks.proxy import Proxy, Strike
 from ebaysync import settings
 from ebaysync.accounts import application, consent, rotate, vault
 from ebaysync.accounts.accounts import KeysetContext, Obtained
@@ -34,88 +32,6 @@ Query = Callable[..., list[Any]]
 Until = Callable[..., Any]
 KILLS = 14
 KEYS = [f"the encryption key of the number {number}" for number in range(KILLS + 3)]
-
-
-class Tap:
-    """A proxy on loopback before PostgreSQL that counts the client's messages. At the one of the number `hold_at` all
-    stops, and `held` is set: before it is delivered, or when it is carried out and not answered."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.there = parse_qs(parts.query).get("host", [parts.hostname])[0], parts.port or 5432
-        if port := parse_qs(parts.query).get("port"):
-            self.there = self.there[0], int(port[0])
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.messages, self.hold_at, self.carried_out = 0, 0, False
-        self.held, self.open = threading.Event(), list[socket.socket]()
-        user = f"{parts.netloc.rpartition('@')[0] or 'ebaysync'}@127.0.0.1:{self.listener.getsockname()[1]}"
-        self.url = f"postgresql://{user}{parts.path}?sslmode=disable&gssencmode=disable"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def arm(self, hold_at: int, *, carried_out: bool) -> None:
-        self.messages, self.hold_at, self.carried_out = 0, hold_at, carried_out
-        self.held.clear()
-
-    def close(self) -> None:
-        self.listener.close()
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        while self.open:
-            self.open.pop().close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        host, port = self.there
-        if str(host).startswith("/"):
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(f"{host}/.s.PGSQL.{port}")
-        else:
-            server = socket.create_connection((str(host), port))
-        self.open += [client, server]
-        while message := self._read(client):
-            self.messages += 1
-            if self.messages == self.hold_at:
-                if self.carried_out:
-                    server.sendall(message)
-                    self._until_done(server)
-                self.held.set()
-                return
-            server.sendall(message)
-            if message[:1] != b"X":
-                client.sendall(self._until_done(server))
-        client.close()
-        server.close()
-
-    @staticmethod
-    def _read(link: socket.socket) -> bytes:
-        try:
-            return link.recv(2**20)
-        except OSError:
-            return b""
-
-    def _until_done(self, server: socket.socket) -> bytes:
-        """ReadyForQuery."""
-        seen = b""
-        while seen[-6:-1] != b"Z\x00\x00\x00\x05":
-            if not (piece := self._read(server)):
-                return seen
-            seen += piece
-        return seen
-
-
-@pytest.fixture
-def tap(database_url: str) -> Iterator[Tap]:
-    found = Tap(database_url)
-    yield found
-    found.close()
 
 
 def vault_of(*keys: str) -> vault.Vault:
@@ -201,53 +117,49 @@ def rotated_here(url: str, *keys: str) -> rotate.Rotation:
 
 
 @pytest.mark.slow
-def test_a_rotation_killed_at_any_message_to_the_database_leaves_all_readable_and_the_next_one_ends_it(
-    program: Any, sim: Any, tap: Tap, stored: Callable[[], Stored], database_url: str
+def test_a_rotation_killed_at_any_round_trip_to_postgresql_leaves_all_readable_and_the_next_one_ends_it(
+    program: Any, sim: Any, stored: Callable[[], Stored], database_url: str
 ) -> None:
     seed = int(os.environ.get("EBAYSYNC_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"EBAYSYNC_TEST_SEED={seed}")
     draw = random.Random(seed)
-    program.environ["EBAYSYNC_DATABASE_URL"] = tap.url
     secrets = stored().opened(KEYS[0])
     assert len(secrets) == SECRETS
-
-    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
-    tap.arm(0, carried_out=False)
-    whole = program("keys", "rotate", "--json")
-    assert whole.code == 0, whole.err
-    assert {table["table"]: table["rotated"] for table in whole.json["tables"]} == ROWS
-    messages = tap.messages
-    assert messages > 20
-
     halfway = 0
-    for number in range(KILLS):  # spread over the whole rotation, each somewhere in its part
-        old, new = KEYS[number + 1], KEYS[number + 2]
-        point = 1 + (number * messages + draw.randrange(messages)) // KILLS
-        carried_out = draw.random() < 0.5
-        what = f"message {point} of {messages}, {'not answered' if carried_out else 'not delivered'}"
-        program.environ["EBAYSYNC_SECRET_KEY"] = f"{new},{old}"
-        tap.arm(point, carried_out=carried_out)
-        process = program.start("keys", "rotate")
-        assert tap.held.wait(60), what
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, what
-        tap.hang_up()
+    with Proxy(database_url) as proxy:
+        program.environ |= {"EBAYSYNC_DATABASE_URL": proxy.url, "EBAYSYNC_SECRET_KEY": f"{KEYS[1]},{KEYS[0]}"}
+        whole = program("keys", "rotate", "--json")
+        assert whole.code == 0, whole.err
+        assert {table["table"]: table["rotated"] for table in whole.json["tables"]} == ROWS
+        trips = proxy.counts.round_trips
+        assert trips >= KILLS
 
-        left = stored()
-        assert left.opened(new, old) == secrets, what
-        done = left.opened(new)
-        assert {*done, *left.opened(old)} == {*secrets}, what
-        halfway += 0 < len(done) < SECRETS
-        ended = rotated_here(database_url, new, old)
-        assert ended.first_error is None, what
-        after = stored()
-        assert after.opened(new) == secrets, what
-        assert after.opened(old) == {}, what
-        assert {place: after.blobs[place] for place in done} == {place: left.blobs[place] for place in done}, what
-        rows = sum(place[2] != "access_token" for place in done)  # which stands beside a refresh_token
-        assert sum(count.current for count in ended.counts) == rows, what
-        assert sum(count.rotated for count in ended.counts) == sum(ROWS.values()) - rows, what
+        for number in range(KILLS):  # spread over the whole rotation, each somewhere in its part
+            old, new = KEYS[number + 1], KEYS[number + 2]
+            strike = Strike(1 + (number * trips + draw.randrange(trips)) // KILLS, draw.random() < 0.5)
+            what = f"round trip {strike.number} of {trips}, {'not answered' if strike.carried_out else 'not delivered'}"
+            program.environ["EBAYSYNC_SECRET_KEY"] = f"{new},{old}"
+            proxy.strike = strike
+            process = program.start("keys", "rotate")
+            assert strike.done.wait(60), what
+            process.kill()
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL, what
+
+            left = stored()
+            assert left.opened(new, old) == secrets, what
+            done = left.opened(new)
+            assert {*done, *left.opened(old)} == {*secrets}, what
+            halfway += 0 < len(done) < SECRETS
+            ended = rotated_here(database_url, new, old)
+            assert ended.first_error is None, what
+            after = stored()
+            assert after.opened(new) == secrets, what
+            assert after.opened(old) == {}, what
+            assert {place: after.blobs[place] for place in done} == {place: left.blobs[place] for place in done}, what
+            rows = sum(place[2] != "access_token" for place in done)  # which stands beside a refresh_token
+            assert sum(count.current for count in ended.counts) == rows, what
+            assert sum(count.rotated for count in ended.counts) == sum(ROWS.values()) - rows, what
     assert halfway > KILLS // 4
     program.environ["EBAYSYNC_SECRET_KEY"] = KEYS[KILLS + 1]
     program.environ["EBAYSYNC_DATABASE_URL"] = database_url
