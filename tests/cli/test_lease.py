@@ -29,8 +29,12 @@ def test_a_stopped_process_whose_lease_was_taken_over_writes_nothing_when_it_wak
     stopped = program.start(*command, "--json")
     try:
         until(lambda: any("slow" in entry.faults for entry in sim.journal), "a run that waits for eBay")
-        stored = "SELECT count(*) FROM ebay_api_worker_log WHERE kind = 'page'"
-        until(lambda: query(stored) == [(8,)], "all that came is stored, and no transaction open")
+        windows = [entry.query["filter"].partition("[")[2] for entry in sim.journal if "slow" in entry.faults]
+        cursor = "SELECT cursor_value FROM ebay_sync_state"
+        until(
+            lambda: query(cursor) == [(min(windows).partition("..")[0],)],
+            "all that came is stored, and no transaction open",
+        )
         stopped.send_signal(signal.SIGSTOP)
         sim.faults.clear()
         # It is alive, so that it is not taken for gone; its time is not over, so that it holds.

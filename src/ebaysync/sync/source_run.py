@@ -5,13 +5,14 @@ A family that loses its lease or must stop does not affect the others: the run g
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ebaysync.errors import EbayError, LeaseLost
-from ebaysync.sync import outcome
+from ebaysync.sync import outcome, plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.guard import PageGuard, check_filter
@@ -20,9 +21,11 @@ from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, joined, read
 from ebaysync.sync.windows import Window, edges
+from ebaysync.tasks import cancel
 
 T = TypeVar("T")
 MOST_TOGETHER = 2000  # records in one transaction; eBay's pages of orders have 200
+PATIENCE = 5.0  # seconds for which records wait for the next slice before they are stored
 
 
 class SourceRun:
@@ -83,7 +86,8 @@ class SourceRun:
         self.guard.expect(window.span, window.width)
         for family_run in self.active:
             family_run.consistency.begin()
-        slicing = Slicing(window.span, window.width, edges(self.active), window.first_page, window.ahead)
+        at, sparse = edges(self.active), plan.sparse(self.family)
+        slicing = Slicing(window.span, window.width, at, window.first_page, window.ahead, sparse)
         slices = read(self.reader, slicing, self.go_on)
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices), aclosing(self._together(slices, window)) as batches:
@@ -96,17 +100,23 @@ class SourceRun:
 
     async def _together(self, slices: AsyncGenerator[SliceRecords], window: Window) -> AsyncGenerator[SliceRecords]:
         """Yields what is stored in one transaction: consecutive slices, at first with one record or more, then with
-        twice as many as before, up to MOST_TOGETHER. A slice that is not complete comes alone. If eBay fails, what came
-        before is yielded first."""
+        twice as many as before, up to MOST_TOGETHER. A slice that is not complete comes alone. What came before is
+        yielded first if eBay fails or is slow."""
         waiting: list[SliceRecords] = []
         wanted = 1
         while True:
+            reading = asyncio.ensure_future(anext(slices, None))
             try:
-                read_slice = await self.race(anext(slices, None))
+                if waiting and not await self._comes_soon(reading):
+                    yield joined(waiting)
+                    waiting = []
+                read_slice = await self.race(reading)
             except EbayError:
                 if waiting:
                     yield joined(waiting)
                 raise
+            finally:
+                await cancel(reading)
             is_whole = read_slice is not None and not (read_slice.partial or read_slice.inconsistent)
             if waiting and not is_whole:
                 yield joined(waiting)
@@ -121,6 +131,10 @@ class SourceRun:
                 waiting, wanted = [], min(max(wanted, 2 * records), MOST_TOGETHER)
             if window.one_slice:
                 return
+
+    async def _comes_soon(self, reading: asyncio.Future[Any]) -> bool:
+        done, _ = await self.race(asyncio.wait({reading}, timeout=PATIENCE))
+        return bool(done)
 
     async def _store(self, read_slice: SliceRecords, window: Window) -> None:
         assert self.reader
