@@ -182,7 +182,7 @@ class Settings:
         "EBAYSYNC_SETTLE_SECONDS", 120, "how far a window's end stays behind now", _whole(0, 86_400)
     )
     max_window_hours: int = _setting(
-        "EBAYSYNC_MAX_WINDOW_HOURS", 24, "a slice of orders is never wider", _whole(1, 366 * 24)
+        "EBAYSYNC_MAX_WINDOW_HOURS", 24, "a slice of orders is wider only where one page holds it", _whole(1, 366 * 24)
     )
     initial_backfill_days: int = _setting(
         "EBAYSYNC_INITIAL_BACKFILL_DAYS", 90, "where a new cursor starts", _whole(1, 3660)

@@ -73,6 +73,48 @@ async def test_a_quiet_span_costs_one_call_for_each_clamp() -> None:
     assert len(index.asked) == 3
 
 
+QUARTER = Slice(START, START + 90 * DAY)
+
+
+def evenly(count: int, span: Slice) -> dict[str, datetime]:
+    return {
+        f"{n:05}": span.start + timedelta(seconds=int(span.width.total_seconds() * n / count)) for n in range(count)
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "calls"),
+    [
+        pytest.param({}, 2, id="empty"),
+        pytest.param({"a": START + 89 * DAY}, 2, id="one at the end"),
+        pytest.param(evenly(20, QUARTER), 7, id="a page"),
+        pytest.param(evenly(60, QUARTER), 11, id="three pages"),
+        pytest.param(evenly(20, Slice(START + 80 * DAY, QUARTER.end)), 2, id="an empty stretch and a busy one"),
+        pytest.param(evenly(60, Slice(START + 80 * DAY, QUARTER.end)), 29, id="and one of three pages"),
+    ],
+)
+async def test_a_sparse_stretch_costs_a_call_for_each_page_not_for_each_day(
+    rows: dict[str, datetime], calls: int
+) -> None:
+    index = Index(rows)
+    portions = [each async for each in read(index.source, Slicing(QUARTER, DAY, sparse=90 * DAY))]
+    assert keys(portions) == rows.keys()
+    assert [a.slice.end for a in portions[:-1]] == [b.slice.start for b in portions[1:]]
+    assert (portions[0].slice.start, portions[-1].slice.end) == (QUARTER.start, QUARTER.end)
+    assert all(each.start.microsecond == each.end.microsecond == 0 for each in index.asked)
+    assert len(index.asked) == calls
+
+
+async def test_a_dense_stretch_is_never_asked_for_in_wider_slices_than_the_clamp() -> None:
+    index = Index(evenly(90 * 15, QUARTER))
+    await everything(index, QUARTER)
+    before = len(index.asked)
+    index.asked.clear()
+    assert [each async for each in read(index.source, Slicing(QUARTER, DAY, sparse=90 * DAY))]
+    assert max(each.width for each in index.asked) == DAY
+    assert len(index.asked) == before
+
+
 async def test_rows_on_a_common_boundary_are_found() -> None:
     edge = START + DAY
     portions = await everything(Index({"on": edge, "before": START, "end": edge + DAY}), Slice(START, edge + DAY))

@@ -16,6 +16,7 @@ from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.walk import Slice
 
 REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stays within eBay's reach
+SPARSE = timedelta(days=90)  # eBay takes two years at once; an order's is the only window without a limit of its own
 ROOMY = 3  # a sweep's slice may widen if it fills less than this fraction of a page
 
 
@@ -67,6 +68,11 @@ def sweep(
 def widest(settings: Settings, family: Family) -> timedelta:
     """The widest slice to ask for at once."""
     return family.window.widest or timedelta(hours=settings.max_window_hours)
+
+
+def sparse(family: Family) -> timedelta | None:
+    """How wide a slice may be that a page holds; None: as wide as `widest`."""
+    return SPARSE if family.window.widest is None else None
 
 
 def next_sweep_width(settings: Settings, family: Family, width: timedelta, records: int, page_size: int) -> timedelta:

@@ -6,8 +6,9 @@ A row that leaves was modified, and a later slice finds it; a row that enters la
 Reading pages from last to first would not be enough: a row that enters near the start pushes another one across a page
 boundary into what was already read.
 
-A slice that holds more than a page is cut by its density and asked for again. Neighbouring slices share their boundary,
-so it does not matter which end of a filter is inclusive. Up to IN_FLIGHT slices are requested at once, and delivered in
+A slice that holds more than a page is cut by its density and asked for again. After one with few records the next is as
+wide as a page can be expected to hold, so an empty stretch costs one call. Neighbouring slices share their boundary, so
+it does not matter which end of a filter is inclusive. Up to IN_FLIGHT slices are requested at once, and delivered in
 order.
 
 If one second alone holds more than a page (eBay's times are whole seconds), it cannot be cut. Then its pages are read,
@@ -184,13 +185,15 @@ class _Repeats:
 @dataclass(frozen=True)
 class Slicing:
     """How a span is cut: into slices no wider than `widest`, none across one of the `edges`, `ahead` of them requested
-    at once. `first_page` is the answer for the first slice, if there is one already."""
+    at once. `first_page` is the answer for the first slice, if there is one already. `sparse`: how wide slices may
+    become where a page holds them; None: no wider than `widest`."""
 
     span: Slice
     widest: timedelta
     edges: Sequence[datetime] = ()
     first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
+    sparse: timedelta | None = None
 
 
 class _Query:
@@ -202,8 +205,12 @@ class _Query:
         self.task: asyncio.Task[Page] | None = None
         self._checked = False
 
+    @property
+    def is_asked(self) -> bool:
+        return self.task is not None or self.page is not None
+
     def start(self, reader: PageReader) -> None:
-        if self.task is None and self.page is None:
+        if not self.is_asked:
             self.task = asyncio.create_task(_whole(reader, self.slice))
 
     def unchecked(self) -> Page | None:
@@ -242,30 +249,30 @@ def may_be_of_its_slice(error: EbayError) -> bool:
 
 
 class _Queue:
-    """The slices to read next, in order of time. The first ones are asked for at once; `width` is how wide the next
-    new one may be."""
+    """The slices to read next, in order of time. The first ones are asked for at once; a wider one than `width` is cut
+    before it is asked for."""
 
     def __init__(self, reader: PageReader, slicing: Slicing) -> None:
         self.width = slicing.widest
         self._reader, self._slicing = reader, slicing
-        self._position = slicing.span.start
         self._line: deque[_Query] = deque()
         self._repeats = _Repeats(reader)
-        if slicing.first_page is not None:
-            self._append(slicing.first_page)
+        self._answered = self._was_cut = False
+        if slicing.span.start < slicing.span.end:
+            self._line.append(_Query(slicing.span))
+            if slicing.first_page is not None:
+                self._split(0, slicing.first_page)
 
-    def fill(self, go_on: Callable[[], bool]) -> bool:
-        """Add slices of the span, as many as are requested at once. Whether there is one to read."""
-        while go_on() and self._position < self._slicing.span.end and len(self._line) < self._slicing.ahead:
-            self._append()
+    def has_more(self, go_on: Callable[[], bool]) -> bool:
+        """Whether there is a slice to read."""
         return bool(self._line) and go_on()
 
-    async def take(self) -> tuple[Slice, Page | EbayError]:
+    async def take(self, go_on: Callable[[], bool]) -> tuple[Slice, Page | EbayError]:
         """Take the first slice, when its answer has come, or an error that only this slice may be the cause of. Raises
         any other EbayError."""
-        for query in list(self._line)[: self._slicing.ahead]:
-            query.start(self._reader)
+        self._start(go_on)
         page = await self._line[0].answer()
+        self._answered = True
         for query in self._line:
             if (found := query.unchecked()) is not None:
                 self._repeats.check(query.slice, found)
@@ -277,24 +284,47 @@ class _Queue:
         self._line.extendleft(_Query(*part) for part in reversed(parts))
 
     def cut(self, slice_: Slice, total: int) -> None:
-        """Put the parts of a slice back that has more than a page, cut by its density."""
+        """Put a slice back that has more than a page, to be read in parts, by its density."""
         pages = math.ceil(total / (self._reader.page_size * FULL))
-        parts = slice_.cut(min(MOST_PARTS, max(2, pages)))
-        self.width = min(self.width, max(FINEST, parts[0].width))
-        self.put_back([(part, None) for part in parts])
+        parts = min(MOST_PARTS, max(2, pages))
+        seconds = math.ceil(slice_.width.total_seconds() / parts)
+        self.width = min(self.width, self._slicing.widest, max(FINEST, timedelta(seconds=seconds)))
+        self._was_cut = True
+        self.put_back([(slice_, None)])
 
     def widen(self, done: Slice, page: Page) -> None:
-        """Double the width while slices are less than half as full as they may be."""
-        if done.width >= self.width and page.total * 2 < self._reader.page_size * FULL:
-            self.width = min(self.width * 2, self._slicing.widest)
+        """Widen the next slices after one that was less than half as full as it may be: to what a page will hold at the
+        same density, or twofold if one of this walk was too full."""
+        room = self._reader.page_size * FULL
+        if done.width < self.width or page.total * 2 >= room:
+            return
+        most = self._slicing.sparse or self._slicing.widest
+        doubles = self._was_cut or most == self._slicing.widest
+        times = 2 if doubles else room / page.total / 2 if page.total else math.inf
+        seconds = min(done.width.total_seconds() * times, most.total_seconds())
+        self.width = max(self.width, timedelta(seconds=int(seconds)))
 
     async def close(self) -> None:
         await cancel(*(query.task for query in self._line if query.task))
 
-    def _append(self, page: Page | EbayError | None = None) -> None:
-        slicing = self._slicing
-        self._line.append(_Query(first(Slice(self._position, slicing.span.end), self.width, slicing.edges), page))
-        self._position = self._line[-1].slice.end
+    def _start(self, go_on: Callable[[], bool]) -> None:
+        """Ask for the first slices."""
+        # Until one was answered, nobody knows how wide the others may be.
+        ahead = self._slicing.ahead if self._answered or self._slicing.sparse is None else 1
+        place = 0
+        while place < min(len(self._line), ahead) and (place == 0 or go_on()):
+            if not self._line[place].is_asked:
+                self._split(place)
+            self._line[place].start(self._reader)
+            place += 1
+
+    def _split(self, place: int, page: Page | EbayError | None = None) -> None:
+        """Split a slice in two: one that may be asked for, or was answered with `page`, and the rest."""
+        whole = self._line[place].slice
+        part = first(whole, self.width, self._slicing.edges)
+        self._line[place] = _Query(part, page)
+        if part.end < whole.end:
+            self._line.insert(place + 1, _Query(Slice(part.end, whole.end)))
 
 
 async def read(
@@ -308,8 +338,8 @@ async def read(
     unreadable = inconsistent = failed = 0
     answered = False
     try:
-        while queue.fill(go_on):
-            slice_, page = await queue.take()
+        while queue.has_more(go_on):
+            slice_, page = await queue.take(go_on)
             answered |= isinstance(page, Page)
             if isinstance(page, BodyBroken) and page.by_a_record:
                 unreadable += 1
@@ -322,7 +352,7 @@ async def read(
                 queue.put_back(around)
                 failed += not around
                 # With nothing answered and nothing left to ask for, eBay is the cause.
-                if failed > MOST_FAILED or not (around or answered or queue.fill(go_on)):
+                if failed > MOST_FAILED or not (around or answered or queue.has_more(go_on)):
                     raise page
                 if not around:
                     yield SliceRecords(slice_, (), queue.width, partial=page)
