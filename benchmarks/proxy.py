@@ -43,8 +43,9 @@ class Strike:
     done: threading.Event = field(default_factory=threading.Event)
 
     def hits(self, data: bytes, *, is_round_trip: bool) -> bool:
-        self.seen += self.containing in data if self.containing else is_round_trip
-        return self.seen == self.number and not self.done.is_set()
+        counts = self.containing in data if self.containing else is_round_trip
+        self.seen += counts
+        return counts and self.seen == self.number
 
 
 class Answers:
