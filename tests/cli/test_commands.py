@@ -374,7 +374,7 @@ def test_a_signal_ends_the_work_after_the_current_slice(
 ) -> None:
     count = 1 if command == "run" else 3
     for name in names:
-        sim.faults.add("slow", path="/order$", seller=name, seconds=1, after=10)
+        sim.faults.add("slow", path="/order$", seller=name, seconds=1, after=1)
     arguments = ("orders", "--account", names[0]) if command == "run" else ("--family", "orders")
     process = program.start(command, *arguments, "--json")
     until(lambda: sum("slow" in entry.faults for entry in sim.journal) == count, "the slow answers")

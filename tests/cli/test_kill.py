@@ -59,7 +59,7 @@ class Moment:
         self.kind = draw.choice(
             ["request", "page", "row", "token", "at the beginning", "in a transaction", "at the end"]
         )
-        self.count = draw.randint(1, 6)
+        self.count = draw.randint(1, 3)
         self.url, self.sim = url, sim
         self.before = self.facts()
 
@@ -109,7 +109,7 @@ def kill_at(moment: Moment, process: subprocess.Popen[str], until: Callable[...,
 
         if moment.kind in HELD:
             holder.execute("LOCK TABLE {} IN {} MODE".format(*HELD[moment.kind]))
-        until(lambda: process.poll() is not None or come(), f"{moment} of the run", 9)
+        until(lambda: process.poll() is not None or come(), f"{moment} of the run", 60)
         process.kill()
         process.wait()
     assert process.stdout
@@ -194,9 +194,9 @@ def test_a_dead_runs_lease_is_taken_over_at_once_and_the_run_is_marked(
     sim = simulator(sellers=1, orders_per_seller=20)
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     [name] = added(program, sim)
-    sim.faults.add("slow", path="/order$", seconds=60, after=5)
+    sim.faults.add("slow", path="/order$", seconds=60, after=1)
     process = program.start("run", "orders", "--account", name)
-    until(lambda: len(sim.journal.of("/sell/fulfillment")) > 5, "the slow answer")
+    until(lambda: len(sim.journal.of("/sell/fulfillment")) > 1, "the slow answer")
     [(run_id, status)] = query("SELECT id, status FROM ebay_worker_run")
     assert status == "running"
     assert program("run", "orders", "--account", name).code == 11, "the holder lives: nobody takes over"
@@ -225,7 +225,7 @@ def test_a_killed_run_all_leaves_no_process_and_nothing_that_the_next_one_waits_
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     added(program, sim)
     for seller in sim.world.sellers:
-        sim.faults.add("slow", path="/order$", seller=seller.username, seconds=60, after=3)
+        sim.faults.add("slow", path="/order$", seller=seller.username, seconds=60, after=1)
     process = subprocess.Popen(
         program.command("run-all", "--family", "orders"),
         stdin=subprocess.DEVNULL,

@@ -161,7 +161,8 @@ def refuse_with_quotes(watched: Watched) -> None:
     watched.fault(DE, "status", "^/sell", status=403, says=QUOTING, times=None)
     watched.fault(DE, "status", "^/post-order", status=404, says=QUOTING, envelope="errorMessage", times=None)
     watched.fault(DE, "trading_error", code=37, says=QUOTING, times=None)
-    watched.fault(IT, "spoil", what="money_person", row=0, times=None)
+    for row in (0, 5):  # one of them may be cancelled: then its detail counts
+        watched.fault(IT, "spoil", what="money_person", row=row, times=None)
     watched.fault(IT, "spoil", what="date_person", row=1, times=None)
     watched.fault(IT, "spoil", what="count_person", row=2, times=None)
     watched.fault(IT, "spoil", what="no_id", row=3, times=None)

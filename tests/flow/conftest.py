@@ -24,6 +24,7 @@ from ebaysync.log import Secret
 from ebaysync.settings import Settings
 from ebaysync.sim.server import Simulator
 from ebaysync.store.database import Database
+from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.run import run
 from ebaysync.sync.stop import Stop
@@ -104,3 +105,9 @@ def bench(
 ) -> Callable[..., Bench]:
     """`bench(sellers=1, orders_per_seller=100, …)`: the options are the world's."""
     return lambda **options: bench_of(tmp_path, db, database_url, simulator(**options))
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No slice is wider than the clamp, so few orders make many slices."""
+    monkeypatch.setattr(plan, "SPARSE", None)

@@ -54,6 +54,7 @@ WAYS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("narrow")
 async def test_running_work_stops_after_its_batch_and_says_why(
     bench: Callable[..., Any], query: Query, way: str
 ) -> None:
@@ -115,6 +116,7 @@ async def test_a_retry_that_sleeps_is_given_up_when_everything_is_paused(
     assert query("SELECT status, summary_json ->> 'reason' FROM ebay_worker_run") == [("completed", "paused")]
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_an_account_that_is_removed_under_a_run_leaves_not_one_row(
     bench: Callable[..., Any], query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,8 @@ async def test_windows_reach_from_the_cursor_less_the_overlap_to_now_less_the_se
     assert listing.query["limit"] == "200"
 
 
-async def test_no_slice_is_wider_than_the_clamp_and_none_is_left_out(bench: Benches) -> None:
+@pytest.mark.usefixtures("narrow")
+async def test_no_slice_that_a_page_may_not_hold_is_wider_than_the_clamp_and_none_is_left_out(bench: Benches) -> None:
     now = datetime.now(UTC).replace(microsecond=0)  # the host's clock is right here
     b = bench(orders_per_seller=50, sellers=1, clock=ManualClock(now)).with_settings(max_window_hours=7)
     await b.run(await b.add())
@@ -188,6 +189,7 @@ async def test_nothing_is_skipped_when_rows_move_after_every_answer(
     assert there <= {row[0] for row in query("SELECT order_id FROM ebay_orders")}
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_what_a_run_stored_stays_when_a_later_slice_fails(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=200, sellers=1, clock=ManualClock(NOON))
     account = await b.add()
@@ -249,6 +251,7 @@ async def test_a_busy_ebay_is_asked_again_and_given_up_after_a_bounded_number_of
     assert len(b.sim.journal) <= 20
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_retry_after_is_obeyed(bench: Benches) -> None:
     b = bench(orders_per_seller=3, sellers=1)
     account = await b.add()
@@ -272,6 +275,7 @@ async def test_retry_after_is_obeyed(bench: Benches) -> None:
     assert waited == []
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_a_refused_token_is_renewed_once_and_the_run_goes_on(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=100, sellers=1)
     account = await b.add()
@@ -532,6 +536,7 @@ async def test_a_backfill_walks_beside_the_live_cursor(bench: Benches, query: Qu
     assert query("SELECT finished_at IS NOT NULL FROM ebay_backfill") == [(True,)]
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_an_interrupted_backfill_goes_on_where_it_stopped(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=100, sellers=1, clock=ManualClock(NOON), days=80)
     account = await b.add()

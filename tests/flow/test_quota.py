@@ -92,6 +92,7 @@ async def test_a_spent_quota_of_trading_lets_all_of_trading_rest_for_all_account
     assert not {family for _, family in ready} & {"messages", "active_inventory", "buyer"}
 
 
+@pytest.mark.usefixtures("narrow")
 async def test_a_429_of_a_spent_quota_keeps_what_was_stored_and_the_cursor(small: Any, query: Query) -> None:
     b = small({"sell.fulfillment.order": 20}, sellers=1, orders_per_seller=60)
     account = await b.add()
@@ -114,6 +115,7 @@ async def test_a_429_of_a_spent_quota_keeps_what_was_stored_and_the_cursor(small
 
 
 @pytest.mark.parametrize("walk", ["live", "backfill"])
+@pytest.mark.usefixtures("narrow")
 async def test_a_huge_import_leaves_the_other_accounts_of_its_keyset_their_part(
     small: Any, query: Query, walk: str
 ) -> None:
