@@ -100,8 +100,8 @@ class SourceRun:
 
     async def _together(self, slices: AsyncGenerator[SliceRecords], window: Window) -> AsyncGenerator[SliceRecords]:
         """Yields what is stored in one transaction: consecutive slices, at first with one record or more, then with
-        twice as many as before, up to MOST_TOGETHER. A slice that is not complete comes alone. What came before is
-        yielded first if eBay fails or is slow."""
+        twice as many as before, up to MOST_TOGETHER. A slice that is not complete comes alone. If eBay fails or is
+        slow, the slices that came before are yielded first."""
         waiting: list[SliceRecords] = []
         wanted = 1
         while True:
