@@ -54,6 +54,7 @@ COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 MOST_PARTS = 1000  # of one cut; a total may be absurd
+FEW_PARTS = 8  # of one cut of a slice wider than the clamp
 MOST_FAILED = 2  # slices per walk that eBay does not answer at all; with more, eBay is the cause
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
@@ -197,20 +198,18 @@ class Slicing:
 
 
 class _Query:
-    """A slice in the queue, with the task that asks for it once it is near the front."""
+    """A slice in the queue, with the task that asks for it once it is near the front. `is_rest`: the rest of the span,
+    of which slices are taken one by one."""
 
-    def __init__(self, slice_: Slice, page: Page | EbayError | None = None) -> None:
+    def __init__(self, slice_: Slice, page: Page | EbayError | None = None, *, is_rest: bool = False) -> None:
         self.slice = slice_
+        self.is_rest = is_rest
         self.page = page
         self.task: asyncio.Task[Page] | None = None
         self._checked = False
 
-    @property
-    def is_asked(self) -> bool:
-        return self.task is not None or self.page is not None
-
     def start(self, reader: PageReader) -> None:
-        if not self.is_asked:
+        if self.task is None and self.page is None:
             self.task = asyncio.create_task(_whole(reader, self.slice))
 
     def unchecked(self) -> Page | None:
@@ -249,8 +248,8 @@ def may_be_of_its_slice(error: EbayError) -> bool:
 
 
 class _Queue:
-    """The slices to read next, in order of time. The first ones are asked for at once; a wider one than `width` is cut
-    before it is asked for."""
+    """The slices to read next, in order of time, and the rest of the span. The first ones are asked for at once;
+    `width` is how wide the next one of the rest may be."""
 
     def __init__(self, reader: PageReader, slicing: Slicing) -> None:
         self.width = slicing.widest
@@ -259,9 +258,9 @@ class _Queue:
         self._repeats = _Repeats(reader)
         self._answered = self._was_cut = False
         if slicing.span.start < slicing.span.end:
-            self._line.append(_Query(slicing.span))
+            self._line.append(_Query(slicing.span, is_rest=True))
             if slicing.first_page is not None:
-                self._split(0, slicing.first_page)
+                self._split_rest(slicing.first_page)
 
     def has_more(self, go_on: Callable[[], bool]) -> bool:
         """Whether there is a slice to read."""
@@ -284,13 +283,14 @@ class _Queue:
         self._line.extendleft(_Query(*part) for part in reversed(parts))
 
     def cut(self, slice_: Slice, total: int) -> None:
-        """Put a slice back that has more than a page, to be read in parts, by its density."""
+        """Put the parts of a slice back that has more than a page, cut by its density."""
         pages = math.ceil(total / (self._reader.page_size * FULL))
-        parts = min(MOST_PARTS, max(2, pages))
-        seconds = math.ceil(slice_.width.total_seconds() / parts)
-        self.width = min(self.width, self._slicing.widest, max(FINEST, timedelta(seconds=seconds)))
+        # A wide slice may be nearly empty and dense in one place, so it is cut in several steps.
+        most = MOST_PARTS if slice_.width <= self._slicing.widest else FEW_PARTS
+        parts = slice_.cut(min(most, max(2, pages)))
+        self.width = min(self.width, self._slicing.widest, parts[0].width)
         self._was_cut = True
-        self.put_back([(slice_, None)])
+        self.put_back([(part, None) for part in parts])
 
     def widen(self, done: Slice, page: Page) -> None:
         """Widen the next slices after one that was less than half as full as it may be: to what a page will hold at the
@@ -313,18 +313,18 @@ class _Queue:
         ahead = self._slicing.ahead if self._answered or self._slicing.sparse is None else 1
         place = 0
         while place < min(len(self._line), ahead) and (place == 0 or go_on()):
-            if not self._line[place].is_asked:
-                self._split(place)
+            if self._line[place].is_rest:
+                self._split_rest()
             self._line[place].start(self._reader)
             place += 1
 
-    def _split(self, place: int, page: Page | EbayError | None = None) -> None:
-        """Split a slice in two: one that may be asked for, or was answered with `page`, and the rest."""
-        whole = self._line[place].slice
+    def _split_rest(self, page: Page | EbayError | None = None) -> None:
+        """Take the next slice, which was answered with `page` or is to be asked for, from the rest of the span."""
+        whole = self._line.pop().slice
         part = first(whole, self.width, self._slicing.edges)
-        self._line[place] = _Query(part, page)
+        self._line.append(_Query(part, page))
         if part.end < whole.end:
-            self._line.insert(place + 1, _Query(Slice(part.end, whole.end)))
+            self._line.append(_Query(Slice(part.end, whole.end), is_rest=True))
 
 
 async def read(
