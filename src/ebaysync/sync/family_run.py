@@ -167,15 +167,16 @@ class FamilyRun:
         """Store the records, the log line and the position in one transaction."""
 
         async def work(connection: Connection, *, one_by_one: bool) -> tuple[BatchCounts, str | None]:
+            # In the same transaction, so that a pause that was committed before this batch is seen, without a second
+            # connection; at its beginning, because the answer then comes with that of the merge.
+            permission = await sync_state.ask_permission(connection, self.context.account.id, self.family.name)
             writer = self.writer(connection)
             composer = self.details.composer
             counts = await batches.store(self.context.db, writer, composer, batch, one_by_one=one_by_one)
             if move:
                 await move.write(connection)
             await self.sink.note(connection, "page", _page_facts(slice_, batch, counts))
-            # In the same transaction, so that a pause that was committed before this batch is seen, without a second
-            # connection.
-            return counts, await self.reason_to_stop(connection)
+            return counts, self.halted_by((await permission.result()).one())
 
         if batch.is_empty and self.sink.keeps and time.monotonic() - self._committed < LATER:
             if move:
