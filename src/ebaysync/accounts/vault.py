@@ -15,11 +15,6 @@ import secrets
 from pathlib import Path
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
 from ebaysync.settings import Settings, open_private
@@ -35,6 +30,9 @@ class Vault:
     """Encrypts with its first key, decrypts with any."""
 
     def __init__(self, keys: list[Secret], source: str) -> None:
+        # Imported where it is used: most commands open no secret, and it is a tenth of their start.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         self.source = source
         self._keys = {_key_id(key): AESGCM(_derived(key)) for key in keys}
         self._first = _key_id(keys[0])
@@ -56,6 +54,8 @@ class Vault:
 
         Raises SecretKeyError: another key encrypted it, or it was changed or moved.
         """
+        from cryptography.exceptions import InvalidTag
+
         head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         damaged = SecretKeyError(
             f"the stored {column} of {_owner_text(owner)} is damaged, or was copied from another place",
@@ -92,6 +92,9 @@ def _bound(head: bytes, environment: str, owner: UUID | str, column: str) -> byt
 
 
 def _derived(key: Secret) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"ebaysync 1 encryption").derive(key.reveal().encode())
 
 

@@ -101,7 +101,7 @@ class Argument(TyperArgument):
     """Shown as NAME, [NAME] or [NAME]..., where Typer shows {NAME} and <str>."""
 
     def get_usage_pieces(self, ctx: Any) -> list[str]:
-        name = self.metavar or self.name
+        name = str(self.metavar or self.name)
         return [(name if self.required else f"[{name}]") + ("" if self.nargs == 1 else "...")]
 
     def display_type_rich(self, ctx: Any) -> None:

@@ -11,15 +11,14 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_private_key
-
 from ebaysync.log import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -62,6 +61,11 @@ class Signer:
         )
 
     def _signed(self, base: bytes) -> bytes:
+        # Imported where it is used: most commands sign nothing.
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.hashes import SHA256
+
         if isinstance(self.key, RSAPrivateKey):
             return self.key.sign(base, PKCS1v15(), SHA256())
         return self.key.sign(base)
@@ -77,6 +81,10 @@ def _digest(body: bytes) -> str:
 
 def signer(jwe: str, private_key: Secret) -> Signer:
     """Read `private_key` as eBay returns it: PKCS#8 in base64, with or without PEM's armour. Raises ValueError."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
     lines = [line for line in private_key.reveal().splitlines() if not line.startswith("-----")]
     try:
         key = load_der_private_key(base64.b64decode("".join(lines), validate=True), None)

@@ -18,6 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -110,7 +111,7 @@ class Transport:
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)  # shared by all views, by API
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._client = httpx.AsyncClient(
-            verify=_trust(self.hosts),
+            verify=trust(encrypted=any(urlsplit(url).scheme == "https" for url in (hosts.api, hosts.apiz, hosts.auth))),
             # On a redirect, httpx drops Authorization, but not the header that has Trading's token.
             follow_redirects=False,
             # No proxy and no .netrc of the environment.
@@ -274,10 +275,10 @@ class Transport:
             )
 
 
-def _trust(hosts: Hosts) -> ssl.SSLContext:
+@cache
+def trust(*, encrypted: bool) -> ssl.SSLContext:
     """The machine's certificates. They take 25 ms to read, so not for a simulator on plain http; without them none is
     accepted."""
-    encrypted = any(urlsplit(url).scheme == "https" for url in (hosts.api, hosts.apiz, hosts.auth))
     context = ssl.create_default_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

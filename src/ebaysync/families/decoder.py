@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from operator import attrgetter
 from typing import Annotated, Any, Optional
 
@@ -72,14 +73,35 @@ class Decoder:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        own = [column for column in table.columns if not column.path.startswith("^")]
-        above = [column for column in table.columns if column.path.startswith("^")]
-        prefix = f"{table.name}." if table.each else ""
-        self._own = _Shape(own, prefix)
-        self._above = _Shape(above) if above else None
-        self._key = _Shape([column for column in own if column.name in table.key])
+        self._own_columns = [column for column in table.columns if not column.path.startswith("^")]
         self._times: dict[str, _Shape] = {}
-        self._apart = _Shape([column for column in own if table.twins and column.name in table.twins.columns])
+
+    # A shape takes a hundred times as long to make as to use, and many commands decode nothing.
+
+    @cached_property
+    def _own(self) -> _Shape:
+        return _Shape(self._own_columns, f"{self.table.name}." if self.table.each else "")
+
+    @cached_property
+    def _above(self) -> _Shape | None:
+        above = [column for column in self.table.columns if column.path.startswith("^")]
+        return _Shape(above) if above else None
+
+    @cached_property
+    def _key(self) -> _Shape:
+        return _Shape([column for column in self._own_columns if column.name in self.table.key])
+
+    @cached_property
+    def _apart(self) -> _Shape:
+        twins = self.table.twins.columns if self.table.twins else ()
+        return _Shape([column for column in self._own_columns if column.name in twins])
+
+    def make(self) -> None:
+        """Make all shapes now."""
+        _ = self._own, self._above, self._key, self._apart
+        for column in self.table.columns:
+            if column.type == TIME:
+                self._time(column.name)
 
     def key_of(self, raw: bytes) -> str:
         """The key of a record whose other fields may be unusable. Raises ValueError."""
@@ -91,13 +113,16 @@ class Decoder:
 
     def time_of(self, raw: bytes, column: str) -> datetime | None:
         """A time in a record whose other fields may be unusable. None: it cannot be read."""
-        if column not in self._times:
-            self._times[column] = _Shape([each for each in self.table.columns if each.name == column])
         try:
-            found = self._times[column].read(raw, Notes())[column]
+            found = self._time(column).read(raw, Notes())[column]
         except (ValueError, RecursionError):
             return None
         return found if isinstance(found, datetime) else None
+
+    def _time(self, column: str) -> _Shape:
+        if column not in self._times:
+            self._times[column] = _Shape([each for each in self.table.columns if each.name == column])
+        return self._times[column]
 
     def identity_of(self, raw: bytes) -> str:
         """The key, with what tells this record apart from others of the same key. Raises ValueError."""

@@ -126,7 +126,6 @@ class Family:
     decoders: Mapping[str, Decoder] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Made once per family: building a decoder takes far longer than using it.
         object.__setattr__(self, "decoders", {table.name: Decoder(table) for table in self.tables})
 
     @property

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from ebaysync import log, settings
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import open_api
+from ebaysync.ebay.transport import trust
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
@@ -32,6 +34,7 @@ from ebaysync.ops.job import AccountJob, ProcessInput
 from ebaysync.ops.signals import install
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
+from ebaysync.sync import sources
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.run import run_sources
 from ebaysync.sync.state import sync_state
@@ -140,6 +143,18 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
+def _warm_up() -> None:
+    """Do once, before the forks, what each account's process would do: import what is imported late, read the
+    certificates, make the decoders."""
+    for late in ("exceptions", "hazmat.primitives.ciphers.aead", "hazmat.primitives.kdf.hkdf"):
+        import_module(f"cryptography.{late}")
+    sources.discover()
+    trust(encrypted=True)
+    for family in discover().values():
+        for decoder in family.decoders.values():
+            decoder.make()
+
+
 if __name__ == "__main__":
-    discover()
+    _warm_up()
     forkserver.serve(main)
