@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 import pytest
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Identifier, Literal
 
 from ebaysync.families import discover
 from ebaysync.store import statements
@@ -23,7 +23,7 @@ TABLES = [table for family in FAMILIES for table in family.tables]
 VALUES = {TIME: "now()", NUMERIC: "i", INTEGER: "i", BOOL: "true"}
 PARTS = {family.table.name: family.part_column for family in FAMILIES if family.part_column}
 
-Asked = tuple[str, Composed, Any, Sequence[str]]
+Asked = tuple[str, bytes, Any, Sequence[str]]
 """The statement's name, its SQL and values, and the columns by which it may find rows besides the account's."""
 
 
@@ -39,7 +39,7 @@ def statements_of(table: Table, account: UUID, number: int) -> Iterator[Asked]:
     written = {"account": account, "rows": msgspec.json.encode(rows).decode()}
     of_keys = {"account": account} | lists("keys", keys, len(table.key))
     yield "upsert", statements.upsert(table), written, table.key
-    yield "looked_up", statements.looked_up(table, [table.columns[-1].name]), of_keys, table.key
+    yield "looked_up", statements.looked_up(table, (table.columns[-1].name,)), of_keys, table.key
     if table.stand_in:
         real = {"account": account} | lists("keys", [(*key, "real") for key in keys], len(table.key) + 1)
         yield "real_key", statements.real_key(table), real, table.key
@@ -98,7 +98,7 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def wrong(pg: psycopg.Connection[Any], table: Table, asked: Asked) -> list[str]:
     """The steps of the plan that may read more of the table than the rows they look for."""
     name, statement, values, columns = asked
-    [[[found]]] = pg.execute(SQL("EXPLAIN (FORMAT JSON) ") + statement, values).fetchall()
+    [[[found]]] = pg.execute(b"EXPLAIN (FORMAT JSON) " + statement, values).fetchall()
     steps = [
         node
         for node in nodes(found["Plan"])

@@ -23,10 +23,11 @@ from sqlalchemy import Executable, text
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine import Compiled
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.util import LRUCache
 
-from ebaysync.store.statements import Composed
+from ebaysync.store.statements import Composed, Made
 
-Statement = str | Executable | Composed
+Statement = str | Executable | Composed | Made
 """SQL as text with :names, a statement of SQLAlchemy's, or SQL composed from names with %(names)s."""
 
 LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
@@ -34,6 +35,7 @@ LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that 
 Values = Mapping[str, Any] | Sequence[Any] | None
 """Values by their names; those of %s in composed SQL in order."""
 
+_COMPILED: LRUCache[Any, tuple[bytes, Compiled]] = LRUCache(500)
 _DIALECT = dialects.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
@@ -91,7 +93,7 @@ class Connection:
         """Send a statement without waiting for its end. Its error is raised by a later wait, at the latest at the
         transaction's end."""
         query, given = compiled(statement, values)
-        cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, Composed) else namedtuple_row)
+        cursor = self._pg.cursor(row_factory=tuple_row if isinstance(statement, Composed | Made) else namedtuple_row)
         return Sent(await cursor.execute(query, given))
 
     async def execute(self, statement: Statement, values: Values = None) -> Result:
@@ -137,20 +139,31 @@ class Connection:
 
 def compiled(statement: Statement, values: Values) -> tuple[Any, Values]:
     """A statement as psycopg takes it, and its values."""
-    if isinstance(statement, Composed):
+    if isinstance(statement, Composed | Made):
         return statement, values or {}
-    made = _text(statement) if isinstance(statement, str) else _compile(statement)
-    return str(made).encode(), made.construct_params(dict(values or {})) or {}
+    if isinstance(statement, str):
+        query, made = _text(statement)
+        return query, made.construct_params(dict(values or {})) or {}
+    assert isinstance(statement, ClauseElement)
+    # As SQLAlchemy's own engine does: statements of the same form differ in their values alone.
+    key = statement._generate_cache_key()
+    if key is None:
+        query, made = _compiled(statement)
+        return query, made.construct_params(dict(values or {})) or {}
+    found = _COMPILED.get(key.key)
+    if found is None:
+        found = _COMPILED[key.key] = _compiled(statement, cache_key=key)
+    return found[0], found[1].construct_params(dict(values or {}), extracted_parameters=key.bindparams) or {}
 
 
 @cache
-def _text(statement: str) -> Compiled:
-    return _compile(text(statement))
+def _text(statement: str) -> tuple[bytes, Compiled]:
+    return _compiled(text(statement))
 
 
-def _compile(statement: Executable) -> Compiled:
-    assert isinstance(statement, ClauseElement)
-    return statement.compile(dialect=_DIALECT)
+def _compiled(statement: ClauseElement, **options: Any) -> tuple[bytes, Compiled]:
+    made = statement.compile(dialect=_DIALECT, **options)
+    return str(made).encode(), made
 
 
 class _Utc(TimestamptzLoader):

@@ -202,7 +202,7 @@ def _without(node: Any, path: Sequence[str]) -> Any:
 async def looked_up(writer: Writer, table: Table, keys: Sequence[Key], columns: Sequence[str]) -> dict[Key, Row]:
     """These columns of the stored rows with these keys."""
     values = {"account": writer.account_id, **lists("keys", keys, len(table.key))}
-    rows = await writer.connection.execute(statements.looked_up(table, columns), values)
+    rows = await writer.connection.execute(statements.looked_up(table, tuple(columns)), values)
     return {tuple(key): dict(zip(columns, found, strict=True)) for key, *found in rows}
 
 

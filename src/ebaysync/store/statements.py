@@ -10,15 +10,31 @@ a materialized CTE that brings the account along (_asked).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import ParamSpec, cast
 
 from psycopg import sql
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 
 from ebaysync.store.table import Column, Table
 
+P = ParamSpec("P")
 Composed = sql.Composed
+
+
+class Made(bytes):
+    """A statement that is composed once for a table, and sent many times."""
+
+
+def _once(compose: Callable[P, Composed]) -> Callable[P, Made]:
+    """Composing a statement takes longer than sending it."""
+
+    def made(*args: P.args, **kwargs: P.kwargs) -> Made:
+        return Made(compose(*args, **kwargs).as_bytes(None))
+
+    return cast("Callable[P, Made]", cache(made))
+
 
 RAW = Column("raw_payload", "jsonb")
 
@@ -29,7 +45,7 @@ _NOTHING = SQL("")
 # merge: rows are written
 
 
-@cache
+@_once
 def upsert(table: Table) -> Composed:
     """Store the rows in %(rows)s. Return key, whether it is new, and the old and new version of each row that is new
     or has changed; of a stale row, the key alone.
@@ -142,7 +158,7 @@ def _steady(table: Table, document: Composable) -> Composable:
     return SQL("jsonb_strip_nulls({})").format(document)
 
 
-@cache
+@_once
 def real_key(table: Table) -> Composed:
     """Give the real key to rows that have the stand-in, unless there is a row with the real one. The lists %(keys…)s
     are the key with the stand-in, then the real value."""
@@ -165,7 +181,7 @@ def real_key(table: Table) -> Composed:
     )
 
 
-@cache
+@_once
 def removal(table: Table, names: tuple[str, ...]) -> Composed:
     """Mark rows whose columns `names` are among the lists %(keys…)s and whose key is not among the lists %(keep…)s.
     Rows are locked in the order of the key."""
@@ -198,10 +214,12 @@ def analyze(tables: Sequence[Table]) -> Composed:
 # merge: rows are read
 
 
-def looked_up(table: Table, columns: Sequence[str]) -> Composed:
+@_once
+def looked_up(table: Table, columns: tuple[str, ...]) -> Composed:
     return _found(table, table.key, SQL("ARRAY[{}], {}").format(_of("t", table.key), _of("t", columns)))
 
 
+@_once
 def stored(table: Table) -> Composed:
     kept = [column.name for column in table.columns if column.kept]
     shown = SQL("{key}, CASE WHEN jsonb_typeof(raw_payload) = 'null' THEN '{{}}' ELSE raw_payload::text END, {kept}")
@@ -214,6 +232,7 @@ def stored(table: Table) -> Composed:
     )
 
 
+@_once
 def keys_of_parts(table: Table, column: str) -> Composed:
     return _found(table, (column,), _each(table.key, "t.{}::text"))
 
@@ -244,6 +263,7 @@ def _rows_of(name: str, count: int) -> Composed:
     )
 
 
+@_once
 def unfinished(table: Table, column: str) -> Composed:
     return SQL(
         "SELECT {key} FROM {table} WHERE ebay_account_id = %(account)s"
@@ -251,6 +271,7 @@ def unfinished(table: Table, column: str) -> Composed:
     ).format(key=Identifier(table.key[0]), table=Identifier(table.name), column=Identifier(column))
 
 
+@_once
 def present(table: Table, *, is_first: bool) -> Composed:
     key = _each(table.key)
     return SQL(
