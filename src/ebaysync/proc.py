@@ -1,9 +1,12 @@
-"""Reads /proc/PID/stat (proc(5))."""
+"""What a process is told and asked: when to collect garbage; /proc/PID/stat (proc(5))."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+COLLECT_AFTER = (50_000, 20, 20)
+"""thresholds for gc.set_threshold: objects, and collections of the generation before"""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from psycopg.sql import SQL
 
 from ebaysync.errors import DatabaseError
 from ebaysync.store import statements
@@ -255,7 +254,7 @@ async def test_the_work_for_a_records_children_grows_with_their_number_and_not_w
             values |= lists("keys", [["1"]], 1) | lists("keep", [[row["id"]] for row in rows], 1)
             found = 0.0
             for statement in (statements.upsert(PARTS), statements.removal(PARTS, PARTS.parent_key)):
-                analyzed = SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement)
+                analyzed = statements.Made(b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
                 found += looked_at((await connection.execute(analyzed, values)).one()[0][0]["Plan"])
             return found
 

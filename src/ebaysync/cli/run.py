@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import aclosing
 from dataclasses import replace
@@ -56,6 +57,8 @@ def run(
     """
     session: Session = context.obj
     wanted = named(family)
+    if time_limit is not None and not math.isfinite(time_limit):
+        raise UsageError(f"--time-limit: {time_limit} is not a number of seconds", hint="for example: --time-limit 600")
     deadline = None if time_limit is None else time.monotonic() + time_limit
     if sweep and not wanted.window.sweep:
         raise UsageError(f"{wanted.name} has no sweep horizon", hint="leave --sweep out")

@@ -9,6 +9,7 @@ nothing a library prints can get between. It ends when standard input ends, beca
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import threading
@@ -32,6 +33,7 @@ from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.job import AccountJob, ProcessInput
 from ebaysync.ops.signals import install
+from ebaysync.proc import COLLECT_AFTER
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import sources
@@ -146,6 +148,7 @@ def _die_with_parent() -> None:
 def _warm_up() -> None:
     """Do once, before the forks, what each account's process would do: import what is imported late, read the
     certificates, make the decoders."""
+    gc.set_threshold(*COLLECT_AFTER)
     for late in ("exceptions", "hazmat.primitives.ciphers.aead", "hazmat.primitives.kdf.hkdf"):
         import_module(f"cryptography.{late}")
     sources.discover()
@@ -153,6 +156,8 @@ def _warm_up() -> None:
     for family in discover().values():
         for decoder in family.decoders.values():
             decoder.make()
+    # What is there stays. Collections in the forks would look at it, and so copy its pages.
+    gc.freeze()
 
 
 if __name__ == "__main__":

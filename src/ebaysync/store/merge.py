@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg.types.json import Json
 
 from ebaysync.store import statements
 from ebaysync.store.connection import Connection
@@ -28,7 +29,7 @@ from ebaysync.store.table import TWIN, Row, Stored, Table
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
-STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement, roughly; they are in memory several times
+STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement; they are in memory several times
 
 Key = tuple[str, ...]
 
@@ -64,8 +65,8 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
     inserted: set[Key] = set()
     updated: set[Key] = set()
     stale: set[Key] = set()
-    for portion in _portions(_newest(table, rows)):
-        values = {"account": writer.account_id, "rows": msgspec.json.encode(portion).decode()}
+    for portion, document in _portions(_newest(table, rows)):
+        values = {"account": writer.account_id, "rows": Json(document, _as_it_is)}
         if real := _real_keys(table, portion):
             named = {"account": writer.account_id, **lists("keys", real, len(table.key) + 1)}
             await writer.connection.send(statements.real_key(table), named)
@@ -275,16 +276,26 @@ def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:
     return list(kept.values())
 
 
-def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _portions(rows: Sequence[Row]) -> Iterator[tuple[list[Row], bytes]]:
+    """Rows, and the JSON array of them, of STATEMENT_BYTES at most, or of one row."""
     portion: list[Row] = []
+    texts: list[bytes] = []
     size = 0
     for row in rows:
-        texts = (bytes(row["raw_payload"]), *row.values())
-        more = sum(len(text) for text in texts if isinstance(text, str | bytes))
-        if portion and size + more > STATEMENT_BYTES:
-            yield portion
-            portion, size = [], 0
+        text = msgspec.json.encode(row)
+        if portion and size + len(text) > STATEMENT_BYTES:
+            yield portion, _array(texts)
+            portion, texts, size = [], [], 0
         portion.append(row)
-        size += more
+        texts.append(text)
+        size += len(text)
     if portion:
-        yield portion
+        yield portion, _array(texts)
+
+
+def _array(texts: Sequence[bytes]) -> bytes:
+    return b"".join((b"[", b",".join(texts), b"]"))
+
+
+def _as_it_is(document: bytes) -> bytes:
+    return document

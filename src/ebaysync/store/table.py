@@ -127,8 +127,8 @@ class Table:
     """the column that dates personal data; in a table of children, a column of the record"""
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
-        return tuple(row[name] for name in self.key)
+        return tuple([row[name] for name in self.key])
 
     def text_key(self, row: Row) -> tuple[str, ...]:
         """The key as `merge` and `ebay_events` show it."""
-        return tuple(str(part) for part in self.key_of(row))
+        return tuple([str(row[name]) for name in self.key])

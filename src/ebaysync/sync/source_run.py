@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from ebaysync.errors import EbayError, LeaseLost
@@ -24,6 +25,7 @@ from ebaysync.sync.windows import Window, edges
 from ebaysync.tasks import cancel
 
 T = TypeVar("T")
+REMEMBERED = 1000  # records of which the identity is known: those of a few pages
 MOST_TOGETHER = 2000  # records in one transaction; eBay's pages of orders have 200
 PATIENCE = 5.0  # seconds for which records wait for the next slice before they are stored
 
@@ -157,15 +159,18 @@ class SourceRun:
         calls = self.calls
         if calls.ask is None:
             return None
-        identity_of = self.family.identity_of
         may_be_later = self.family.window.column == self.family.table.version
+
+        @lru_cache(REMEMBERED)  # a page's records are told apart several times
+        def key(record: bytes) -> str | bytes:
+            return self.family.identity_of(record) or record
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
             page = await calls.ask(window, offset)
-            self.guard.check(identity_of(record) or record for record in page.records)
+            self.guard.check(map(key, page.records))
             check_filter(window, self.family.window_times(page.records), may_be_later=may_be_later)
             self.progressed()
             return page
 
-        return PageReader(ask, lambda record: identity_of(record) or record, calls.page_size)
+        return PageReader(ask, key, calls.page_size)
