@@ -153,6 +153,8 @@ def template(server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: s
 def own_database(server: str, clause: str = "") -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
+        if clause and admin.info.server_version >= 150_000:
+            clause += " STRATEGY FILE_COPY"  # less than half the time of the default, which logs each page
         admin.execute(f'CREATE DATABASE "{name}" {clause}')
         yield at(server, name)
         admin.execute(f'DROP DATABASE "{name}"')

@@ -1,4 +1,4 @@
-"""What a process is told and asked: when to collect garbage; /proc/PID/stat (proc(5))."""
+"""Facts of a process: /proc/PID/stat (proc(5)), and when to collect garbage."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def _warm_up() -> None:
     for family in discover().values():
         for decoder in family.decoders.values():
             decoder.make()
-    # What is there stays. Collections in the forks would look at it, and so copy its pages.
+    # These objects stay. A collection in a fork would write to them, and so copy their pages.
     gc.freeze()
 
 
