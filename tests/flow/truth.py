@@ -311,8 +311,8 @@ class Spec:
         return _without(raw, [path.split(".") for path in self.still]) if self.still else raw
 
     def face(self, kept: Kept) -> Json:
-        """What changes are told of: the columns, and the fields that neither a column nor another table tells of. An
-        empty list tells no more than a field that is left out."""
+        """The values that events compare: the columns, and the payload's fields that have neither a column nor a table
+        of their own. An empty list counts as a missing field."""
         names = {name.replace("_", "") for name in (*self.columns, "raw_payload")}
         names |= {name.lower() for name in self.in_own_table}
         told = _without_empty_lists(self.steady(kept.raw))

@@ -97,11 +97,8 @@ class Decoder:
         return _Shape([column for column in self._own_columns if column.name in twins])
 
     def make(self) -> None:
-        """Make all shapes now."""
+        """Make the shapes now, except those of single times."""
         _ = self._own, self._above, self._key, self._apart
-        for column in self.table.columns:
-            if column.type == TIME:
-                self._time(column.name)
 
     def key_of(self, raw: bytes) -> str:
         """The key of a record whose other fields may be unusable. Raises ValueError."""
@@ -113,16 +110,13 @@ class Decoder:
 
     def time_of(self, raw: bytes, column: str) -> datetime | None:
         """A time in a record whose other fields may be unusable. None: it cannot be read."""
+        if column not in self._times:
+            self._times[column] = _Shape([each for each in self.table.columns if each.name == column])
         try:
-            found = self._time(column).read(raw, Notes())[column]
+            found = self._times[column].read(raw, Notes())[column]
         except (ValueError, RecursionError):
             return None
         return found if isinstance(found, datetime) else None
-
-    def _time(self, column: str) -> _Shape:
-        if column not in self._times:
-            self._times[column] = _Shape([each for each in self.table.columns if each.name == column])
-        return self._times[column]
 
     def identity_of(self, raw: bytes) -> str:
         """The key, with what tells this record apart from others of the same key. Raises ValueError."""

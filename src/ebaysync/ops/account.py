@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -25,10 +24,12 @@ from ebaysync import log, settings
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import open_api
+from ebaysync.accounts.vault import Vault
 from ebaysync.ebay.transport import trust
 from ebaysync.errors import EbaysyncError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
+from ebaysync.log import Secret
 from ebaysync.ops import forkserver
 from ebaysync.ops.forkserver import RESULTS
 from ebaysync.ops.job import AccountJob, ProcessInput
@@ -149,13 +150,13 @@ def _warm_up() -> None:
     """Do once, before the forks, what each account's process would do: import what is imported late, read the
     certificates, make the decoders."""
     gc.set_threshold(*COLLECT_AFTER)
-    for late in ("exceptions", "hazmat.primitives.ciphers.aead", "hazmat.primitives.kdf.hkdf"):
-        import_module(f"cryptography.{late}")
+    Vault([Secret("imports cryptography")], "")
     sources.discover()
     trust(encrypted=True)
     for family in discover().values():
         for decoder in family.decoders.values():
             decoder.make()
+        family.window_times([b"{}"])  # the decoder of the window's time is made at its first use
     # These objects stay. A collection in a fork would write to them, and so copy their pages.
     gc.freeze()
 

@@ -141,19 +141,19 @@ def compiled(statement: Statement, values: Values) -> tuple[Any, Values]:
     """A statement as psycopg takes it, and its values."""
     if isinstance(statement, Composed | Made):
         return statement, values or {}
+    own = None  # the values within the statement
     if isinstance(statement, str):
         query, made = _text(statement)
-        return query, made.construct_params(dict(values or {})) or {}
-    assert isinstance(statement, ClauseElement)
-    # As SQLAlchemy's own engine does: statements of the same form differ in their values alone.
-    key = statement._generate_cache_key()
-    if key is None:
-        query, made = _compiled(statement)
-        return query, made.construct_params(dict(values or {})) or {}
-    found = _COMPILED.get(key.key)
-    if found is None:
-        found = _COMPILED[key.key] = _compiled(statement, cache_key=key)
-    return found[0], found[1].construct_params(dict(values or {}), extracted_parameters=key.bindparams) or {}
+    else:
+        assert isinstance(statement, ClauseElement)
+        # As SQLAlchemy's own engine does: statements of the same form differ in their values alone.
+        if (key := statement._generate_cache_key()) is None:  # an INSERT of several rows
+            query, made = _compiled(statement)
+        else:
+            if key.key not in _COMPILED:
+                _COMPILED[key.key] = _compiled(statement, cache_key=key)
+            (query, made), own = _COMPILED[key.key], key.bindparams
+    return query, made.construct_params(dict(values or {}), extracted_parameters=own) or {}
 
 
 @cache
