@@ -282,8 +282,10 @@ def _spoil_page(fault: Fault, page: dict[str, Any]) -> None:
         page["next"] = fault.to
     elif fault.kind == "errors_too":
         page["errors"] = [SYSTEM_ERROR]
-    elif page["orders"]:
-        SPOILERS[fault.what](page["orders"], fault.row % len(page["orders"]))
+    elif rows := page["orders"]:
+        named = [number for number, order in enumerate(rows) if order.get("orderId") == fault.of]
+        for number in named if fault.of else [fault.row % len(rows)]:
+            SPOILERS[fault.what](rows, number)
 
 
 Spoiler = Callable[[list[dict[str, Any]], int], None]
