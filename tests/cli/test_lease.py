@@ -25,16 +25,16 @@ def test_a_stopped_process_whose_lease_was_taken_over_writes_nothing_when_it_wak
     program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
     [name] = added(program, sim)
     command = ("run", "orders", "--account", name)
-    sim.faults.add("slow", path="/order$", after=8, times=None, seconds=10)
+    sim.faults.add("slow", path="/order$", after=20, times=None, seconds=10)
     stopped = program.start(*command, "--json")
     try:
         until(lambda: any("slow" in entry.faults for entry in sim.journal), "a run that waits for eBay")
-        windows = [entry.query["filter"].partition("[")[2] for entry in sim.journal if "slow" in entry.faults]
-        cursor = "SELECT cursor_value FROM ebay_sync_state"
-        until(
-            lambda: query(cursor) == [(min(windows).partition("..")[0],)],
-            "all that came is stored, and no transaction open",
-        )
+
+        def is_all_stored() -> bool:
+            windows = [entry.query["filter"].partition("[")[2] for entry in sim.journal if "slow" in entry.faults]
+            return bool(query("SELECT cursor_value FROM ebay_sync_state") == [(min(windows).partition("..")[0],)])
+
+        until(is_all_stored, "all that came is stored, and no transaction open")
         stopped.send_signal(signal.SIGSTOP)
         sim.faults.clear()
         # It is alive, so that it is not taken for gone; its time is not over, so that it holds.

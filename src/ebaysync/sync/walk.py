@@ -46,15 +46,15 @@ from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 4
+IN_FLIGHT = 6  # as many as the transport lets through
+UNREAD = 6  # answers that wait for the caller, beside those in flight
 FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12  # forwards and backwards in turn
 COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
 NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
-MOST_PARTS = 1000  # of one cut; a total may be absurd
-FEW_PARTS = 8  # of one cut of a slice wider than the clamp
+WIDE, FEW_PARTS = 16, 8  # a slice wider than so many clamps is first cut in a few parts
 MOST_FAILED = 2  # slices per walk that eBay does not answer at all; with more, eBay is the cause
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
@@ -198,27 +198,34 @@ class Slicing:
 
 
 class _Query:
-    """A slice in the queue, with the task that asks for it once it is near the front. `is_rest`: the rest of the span,
-    of which slices are taken one by one."""
+    """A slice in the queue, with the task that asks for it once it is near the front."""
 
-    def __init__(self, slice_: Slice, page: Page | EbayError | None = None, *, is_rest: bool = False) -> None:
+    def __init__(self, slice_: Slice, page: Page | EbayError | None = None) -> None:
         self.slice = slice_
-        self.is_rest = is_rest
         self.page = page
         self.task: asyncio.Task[Page] | None = None
         self._checked = False
 
-    def start(self, reader: PageReader) -> None:
+    def start(self, reader: PageReader, then: Callable[[object], None]) -> None:
         if self.task is None and self.page is None:
             self.task = asyncio.create_task(_whole(reader, self.slice))
+            self.task.add_done_callback(then)
+
+    @property
+    def is_answered(self) -> bool:
+        return self.page is not None or (self.task is not None and self.task.done())
+
+    def came(self) -> Page | None:
+        """The answer, if it has come. Its error is raised by `answer`, in the order of time."""
+        if self.task is None or not self.task.done() or self.task.cancelled() or self.task.exception():
+            return self.page if isinstance(self.page, Page) else None
+        return self.task.result()
 
     def unchecked(self) -> Page | None:
-        """The answer, if it has come and was not asked for here before."""
-        if self.task is None or not self.task.done() or self._checked:
-            return None
-        self._checked = True
-        # Its error is raised by `answer`, in the order of time.
-        return None if self.task.cancelled() or self.task.exception() else self.task.result()
+        """The answer, if it was asked for, has come and was not returned here before."""
+        page = None if self._checked or self.task is None else self.came()
+        self._checked |= page is not None
+        return page
 
     async def answer(self) -> Page | EbayError:
         """The answer, or the error if only this slice may be its cause. Raises any other EbayError."""
@@ -247,35 +254,49 @@ def may_be_of_its_slice(error: EbayError) -> bool:
     return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
+@dataclass
+class _Rest:
+    """A span in the queue, of which slices of this width are taken one by one."""
+
+    slice: Slice
+    width: timedelta
+
+
 class _Queue:
-    """The slices to read next, in order of time, and the rest of the span. The first ones are asked for at once;
-    `width` is how wide the next one of the rest may be."""
+    """The slices to read next, in order of time, with what is left of the span. The first ones are asked for at once,
+    and others as soon as one is answered, while those before them are stored."""
 
-    def __init__(self, reader: PageReader, slicing: Slicing) -> None:
-        self.width = slicing.widest
-        self._reader, self._slicing = reader, slicing
-        self._line: deque[_Query] = deque()
+    def __init__(self, reader: PageReader, slicing: Slicing, go_on: Callable[[], bool]) -> None:
+        self._reader, self._slicing, self._go_on = reader, slicing, go_on
+        self._line: deque[_Query | _Rest] = deque()
         self._repeats = _Repeats(reader)
-        self._answered = self._was_cut = False
+        self._is_open = True
+        self._was_cut, self._answered = False, 0
+        self._grows = slicing.sparse is not None
+        """the next slice of a rest may be wider than those before it, or nobody knows yet how wide it may be"""
         if slicing.span.start < slicing.span.end:
-            self._line.append(_Query(slicing.span, is_rest=True))
+            self._line.append(_Rest(slicing.span, slicing.widest))
             if slicing.first_page is not None:
-                self._split_rest(slicing.first_page)
+                self._split(0, slicing.first_page)
 
-    def has_more(self, go_on: Callable[[], bool]) -> bool:
+    def has_more(self) -> bool:
         """Whether there is a slice to read."""
-        return bool(self._line) and go_on()
+        return bool(self._line) and self._go_on()
 
-    async def take(self, go_on: Callable[[], bool]) -> tuple[Slice, Page | EbayError]:
+    async def take(self) -> tuple[Slice, Page | EbayError]:
         """Take the first slice, when its answer has come, or an error that only this slice may be the cause of. Raises
         any other EbayError."""
-        self._start(go_on)
-        page = await self._line[0].answer()
-        self._answered = True
-        for query in self._line:
-            if (found := query.unchecked()) is not None:
-                self._repeats.check(query.slice, found)
-        return self._line.popleft().slice, page
+        self._start()
+        query = self._line[0]
+        assert isinstance(query, _Query)
+        page = await query.answer()
+        self._answered += isinstance(page, Page)
+        self._grows = False
+        for each in self._line:
+            if isinstance(each, _Query) and (found := each.unchecked()) is not None:
+                self._repeats.check(each.slice, found)
+        self._line.popleft()
+        return query.slice, page
 
     def put_back(self, parts: Sequence[tuple[Slice, Page | EbayError | None]]) -> None:
         """Read these first: the parts of the slice that was taken last, with their answers as far as they came."""
@@ -283,48 +304,78 @@ class _Queue:
         self._line.extendleft(_Query(*part) for part in reversed(parts))
 
     def cut(self, slice_: Slice, total: int) -> None:
-        """Put the parts of a slice back that has more than a page, cut by its density."""
-        pages = math.ceil(total / (self._reader.page_size * FULL))
-        # A wide slice may be nearly empty and dense in one place, so it is cut in several steps.
-        most = MOST_PARTS if slice_.width <= self._slicing.widest else FEW_PARTS
-        parts = slice_.cut(min(most, max(2, pages)))
-        self.width = min(self.width, self._slicing.widest, parts[0].width)
-        self._was_cut = True
-        self.put_back([(part, None) for part in parts])
+        """Put a slice back that has more than a page, to be read in parts by its density."""
+        # The total may be missing.
+        pages = max(1.5, total / (self._reader.page_size * FULL))
+        if slice_.width > self._slicing.widest * WIDE:
+            # It may be nearly empty and dense in one place, so a few parts show where.
+            self.put_back([(part, None) for part in slice_.cut(min(FEW_PARTS, math.ceil(pages)))])
+        else:
+            width = math.ceil(slice_.width.total_seconds() / math.ceil(pages))
+            self._line.appendleft(_Rest(slice_, max(FINEST, timedelta(seconds=width))))
+        # The following slices are probably as dense.
+        follows = timedelta(seconds=int(slice_.width.total_seconds() / pages))
+        for each in self._line:
+            if isinstance(each, _Rest):
+                each.width = max(FINEST, min(each.width, self._slicing.widest, follows))
+        self._was_cut, self._grows = True, slice_.width > self._slicing.widest
 
     def widen(self, done: Slice, page: Page) -> None:
         """Widen the next slices after one that was less than half as full as it may be: to what a page will hold at the
         same density, or twofold if one of this walk was too full."""
         room = self._reader.page_size * FULL
-        if done.width < self.width or page.total * 2 >= room:
+        rest = next((each for each in self._line if isinstance(each, _Rest)), None)
+        if rest is None or done.width < rest.width or page.total * 2 >= room:
             return
         most = self._slicing.sparse or self._slicing.widest
         doubles = self._was_cut or most == self._slicing.widest
         times = 2 if doubles else room / page.total / 2 if page.total else math.inf
         seconds = min(done.width.total_seconds() * times, most.total_seconds())
-        self.width = max(self.width, timedelta(seconds=int(seconds)))
+        wider = timedelta(seconds=int(seconds))
+        self._grows = wider > rest.width
+        rest.width = max(rest.width, wider)
+
+    @property
+    def width(self) -> timedelta:
+        """How wide the next slice may be."""
+        return next((each.width for each in self._line if isinstance(each, _Rest)), self._slicing.widest)
 
     async def close(self) -> None:
-        await cancel(*(query.task for query in self._line if query.task))
+        self._is_open = False
+        await cancel(*(each.task for each in self._line if isinstance(each, _Query) and each.task))
 
-    def _start(self, go_on: Callable[[], bool]) -> None:
+    def _start(self, _: object = None) -> None:
         """Ask for the first slices."""
-        # Until one was answered, nobody knows how wide the others may be.
-        ahead = self._slicing.ahead if self._answered or self._slicing.sparse is None else 1
-        place = 0
-        while place < min(len(self._line), ahead) and (place == 0 or go_on()):
-            if self._line[place].is_rest:
-                self._split_rest()
-            self._line[place].start(self._reader)
+        # One call shows whether eBay answers at all.
+        at_once = min(self._slicing.ahead, 1 + self._answered)
+        most = at_once if at_once == 1 else at_once + UNREAD
+        place = asked = 0
+        while self._is_open and place < min(len(self._line), most) and asked < at_once:
+            if place and not self._go_on():
+                return
+            query = self._line[place]
+            if isinstance(query, _Rest):
+                if place and self._grows:
+                    return
+                query = self._split(place)
+            query.start(self._reader, self._start)
+            asked += not query.is_answered
+            page = query.came()
+            if query.is_answered and (page is None or not page.is_all(self._reader.page_size)):
+                return  # the slices that come instead of this one will show how wide the next ones may be
             place += 1
 
-    def _split_rest(self, page: Page | EbayError | None = None) -> None:
-        """Take the next slice, which was answered with `page` or is to be asked for, from the rest of the span."""
-        whole = self._line.pop().slice
-        part = first(whole, self.width, self._slicing.edges)
-        self._line.append(_Query(part, page))
-        if part.end < whole.end:
-            self._line.append(_Query(Slice(part.end, whole.end), is_rest=True))
+    def _split(self, place: int, page: Page | EbayError | None = None) -> _Query:
+        """Take the next slice, which was answered with `page` or is to be asked for, from a rest."""
+        rest = self._line[place]
+        assert isinstance(rest, _Rest)
+        query = _Query(first(rest.slice, rest.width, self._slicing.edges), page)
+        if query.slice.end < rest.slice.end:
+            rest.slice = Slice(query.slice.end, rest.slice.end)
+            self._line.insert(place, query)
+        else:
+            self._line[place] = query
+        return query
 
 
 async def read(
@@ -334,12 +385,12 @@ async def read(
 
     Raises EbayError. Slices delivered before stay valid.
     """
-    queue = _Queue(reader, slicing)
+    queue = _Queue(reader, slicing, go_on)
     unreadable = inconsistent = failed = 0
     answered = False
     try:
-        while queue.has_more(go_on):
-            slice_, page = await queue.take(go_on)
+        while queue.has_more():
+            slice_, page = await queue.take()
             answered |= isinstance(page, Page)
             if isinstance(page, BodyBroken) and page.by_a_record:
                 unreadable += 1
@@ -352,7 +403,7 @@ async def read(
                 queue.put_back(around)
                 failed += not around
                 # With nothing answered and nothing left to ask for, eBay is the cause.
-                if failed > MOST_FAILED or not (around or answered or queue.has_more(go_on)):
+                if failed > MOST_FAILED or not (around or answered or queue.has_more()):
                     raise page
                 if not around:
                     yield SliceRecords(slice_, (), queue.width, partial=page)
