@@ -52,3 +52,29 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         # `cancel` only asks for the end. Without a wait, the task could outlive the block and its connections.
         with suppress(asyncio.CancelledError):
             await task
+
+
+class OneBehind:
+    """Runs one coroutine beside the block at a time. The end of the block waits for the last one, unless the block was
+    cancelled. Its error is raised by the next wait."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin, after `done`."""
+        self._task = asyncio.create_task(work)
+
+    async def done(self) -> None:
+        """Wait for the end of what was started last. Raises its error."""
+        if self._task:
+            await self._task
+
+    async def __aenter__(self) -> OneBehind:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._task and kind and issubclass(kind, asyncio.CancelledError):
+            await cancel(self._task)
+        else:
+            await self.done()

@@ -67,6 +67,9 @@ class Desk:
     async def take(self, prepared: Any) -> list[batches.BatchCounts]:
         return [await self._store(batch) async for batch, _ in prepared]
 
+    async def listed(self) -> batches.Listed:
+        return await self.reader.composer.listed([LISTED])
+
     async def _store(self, batch: batches.Batch) -> batches.BatchCounts:
         writer = lambda connection: Writer(connection, self.account.id, "orders", None)  # noqa: E731
         return await self.db.transact(
@@ -83,7 +86,7 @@ async def test_a_record_is_put_together_even_where_its_detail_fails_at_first_sig
     bench: Callable[..., Any], query: Query
 ) -> None:
     d = await desk(bench)
-    await d.take(d.reader.batches([LISTED], []))
+    await d.take(d.reader.batches(await d.listed()))
     assert query("SELECT raw_payload FROM ebay_orders") == [({"list": msgspec.json.decode(LISTED)},)]
 
 
@@ -91,7 +94,7 @@ async def test_a_detail_that_does_not_say_whose_it_is_completes_the_stored_recor
     bench: Callable[..., Any], query: Query
 ) -> None:
     d = await desk(bench)
-    await d.take(d.reader.batches([LISTED], []))
+    await d.take(d.reader.batches(await d.listed()))
     d.details["1"] = b'{"total": "7.50"}'
     [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.stored, outcome.quarantined) == (1, 0)
@@ -101,7 +104,7 @@ async def test_a_detail_that_does_not_say_whose_it_is_completes_the_stored_recor
 async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench: Callable[..., Any]) -> None:
     d = await desk(bench)
     d.details["1"] = b'{"total": '
-    [outcome] = await d.take(d.reader.batches([LISTED], []))
+    [outcome] = await d.take(d.reader.batches(await d.listed()))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 1, 1)
     [outcome] = await d.take(d.reader.refetch(["1"]))
     assert (outcome.full, outcome.partial, outcome.quarantined) == (0, 0, 1)
@@ -113,7 +116,7 @@ async def test_records_whose_detail_is_damaged_count_as_normalized_in_part(bench
 async def test_a_detail_with_an_impossible_field_is_a_detail(bench: Callable[..., Any], query: Query) -> None:
     d = await desk(bench)
     d.details["1"] = b'{"total": "seven"}'
-    [outcome] = await d.take(d.reader.batches([LISTED], []))
+    [outcome] = await d.take(d.reader.batches(await d.listed()))
     assert (outcome.partial, outcome.quarantined, outcome.notes) == (1, 0, {("total", "not a number"): 1})
     assert query("SELECT raw_payload -> 'detail' FROM ebay_orders") == [({"total": "seven"},)]
 
@@ -121,7 +124,7 @@ async def test_a_detail_with_an_impossible_field_is_a_detail(bench: Callable[...
 async def test_a_detail_that_fails_is_asked_for_once_in_a_run(bench: Callable[..., Any]) -> None:
     d = await desk(bench)
     for _ in range(2):
-        await d.take(d.reader.batches([LISTED], []))
+        await d.take(d.reader.batches(await d.listed()))
     assert (d.calls, d.reader.tried) == (1, {"1"})
 
 
@@ -135,6 +138,6 @@ async def test_a_record_that_cannot_be_put_together_is_a_record_in_quarantine(be
     family = discover()["disputes"]
     reader = Details(b.db, batches.Composer(family), Calls(details=details), account.id, lambda: None)
     records = [b"null", b'{"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN"}']
-    [(batch, _)] = [prepared async for prepared in reader.batches(records, [])]
+    [(batch, _)] = [prepared async for prepared in reader.batches(await reader.composer.listed(records))]
     assert [record.key for record in batch.records] == ["1"]
     assert (len(batch.unusable), len(batch.damaged), list(batch.incomplete)) == (1, 1, ["1"])

@@ -7,6 +7,7 @@ stored as listed; a note makes a later run fetch the detail.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from ebaysync.store.table import Row
 from ebaysync.sync import twins
 from ebaysync.sync.state import field_notes, pending_details, quarantine
 from ebaysync.sync.state.pending_details import Pending
+
+TURN = 50  # records after which other tasks of the process get their turn
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,14 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Records of a list, and those that cannot become rows, each with the reason."""
+
+    records: Sequence[Record]
+    unusable: Sequence[tuple[bytes, str]] = ()
+
+
+@dataclass(frozen=True)
 class Composer:
     """Turns one family's records into rows, without erased people."""
 
@@ -51,6 +62,20 @@ class Composer:
         main, recall = self.main_row(rows), self.family.merge.needs_stored
         needs_stored = refetch_on_change or versions.listed is None or (recall is not None and recall(main))
         return Record("/".join(self.family.table.text_key(main)), versions, rows, needs_stored, notes)
+
+    async def listed(self, records: Iterable[bytes], broken: Iterable[tuple[bytes, str]] = ()) -> Listed:
+        """The family's own of these records. `broken` ones cannot be decoded."""
+        own, unusable = [], list(broken)
+        for number, raw in enumerate(records):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+            if self.family.own_records is None or self.family.own_records(raw):
+                try:
+                    own.append(self.record(RecordVersions(listed=raw)))
+                except Unusable as error:
+                    unusable.append((raw, str(error)))
+        stay, lost = self.without_losers(own)
+        return Listed(stay, [*unusable, *lost])
 
     def composed(self, record: Record, document: bytes) -> Record:
         """The record with its stored version filled in. Raises Unusable."""

@@ -22,7 +22,7 @@ from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored, unfinished
-from ebaysync.sync.batch import Batch, Composer, Record
+from ebaysync.sync.batch import Batch, Composer, Listed, Record
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
 from ebaysync.sync.state.pending_details import Pending
@@ -58,24 +58,16 @@ class Details:
     """keys whose stored record may have a detail already"""
     _streak: Streak = field(default_factory=Streak)
 
-    async def batches(
-        self, records: Sequence[bytes], broken: Sequence[tuple[bytes, str]]
-    ) -> AsyncGenerator[tuple[Batch, bool]]:
+    async def batches(self, listed: Listed) -> AsyncGenerator[tuple[Batch, bool]]:
         """Split listed records into batches by the details they need; at least one batch. Yields each batch, and
         whether it is the last. Raises DatabaseError."""
-        batch = Batch(unusable=list(broken), pending=self.pending)
-        listed: list[Record] = []
-        for raw in records:
-            try:
-                listed.append(self.composer.record(RecordVersions(listed=raw)))
-            except Unusable as error:
-                batch.unusable.append((raw, str(error)))
-        listed, lost = self.composer.without_losers(listed)
-        batch.unusable += lost
-        needed = await self._wanted(listed)
-        listed = [replace(each, needs_stored=each.needs_stored or each.key in self.with_detail) for each in listed]
-        batch.records = [record for record in listed if record.key not in needed]
-        waiting = {record.key: record for record in listed if record.key in needed}
+        batch = Batch(unusable=list(listed.unusable), pending=self.pending)
+        needed = await self._wanted(listed.records)
+        records = [
+            replace(each, needs_stored=True) if each.key in self.with_detail else each for each in listed.records
+        ]
+        batch.records = [record for record in records if record.key not in needed]
+        waiting = {record.key: record for record in records if record.key in needed}
         keys = [key for key in needed if key in waiting]
         size = self.calls.details_at_once or BATCH
         for start in range(0, len(keys), size):

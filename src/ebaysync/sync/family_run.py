@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,7 @@ from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
-from ebaysync.sync.batch import Batch, BatchCounts, Composer
+from ebaysync.sync.batch import Batch, BatchCounts, Composer, Listed
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
 from ebaysync.sync.inconsistency import Consistency
@@ -109,20 +109,13 @@ class FamilyRun:
             self.state = replace(self.state, cursor=cursor)
             self.summary.cursor = cursor
 
-    async def store(
-        self,
-        records: Sequence[bytes],
-        slice_: Slice | None = None,
-        move: Move | None = None,
-        broken: Sequence[tuple[bytes, str]] = (),
-    ) -> None:
-        """Store the family's own of these records in batches, as their details come, and commit
-        `move` with the last batch.
+    async def store(self, listed: Listed, slice_: Slice | None = None, move: Move | None = None) -> None:
+        """Store records (of `details.composer.listed`) in batches, as their details come, and commit `move` with the
+        last batch.
 
         Raises LeaseLost, StopRequested, DatabaseError. Stored batches stay.
         """
-        own = records if self.family.own_records is None else list(filter(self.family.own_records, records))
-        await self._store_all(self.details.batches(own, broken), slice_, move)
+        await self._store_all(self.details.batches(listed), slice_, move)
 
     async def refetch_open(self) -> None:
         """Fetch again, by id, stored records that are not final or lack their detail. Raises what `store` raises."""

@@ -93,7 +93,7 @@ async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
 async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> None:
     broken = [(each.document, each.reason) for each in result.new_broken(found)]
     if found.records or broken:
-        await family_run.store(found.records, broken=broken)
+        await family_run.store(await family_run.details.composer.listed(found.records, broken))
     if found.parts or found.failed or found.unasked:
         await _note_parts(family_run, found)
     result.add(found)

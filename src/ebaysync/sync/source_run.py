@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from ebaysync.errors import EbayError, LeaseLost
 from ebaysync.sync import outcome, plan
+from ebaysync.sync.batch import Listed
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.guard import PageGuard, check_filter
@@ -22,11 +23,11 @@ from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, joined, read
 from ebaysync.sync.windows import Window, edges
-from ebaysync.tasks import cancel
+from ebaysync.tasks import OneBehind, cancel
 
 T = TypeVar("T")
 REMEMBERED = 1000  # records of which the identity is known: those of a few pages
-MOST_TOGETHER = 2000  # records in one transaction; eBay's pages of orders have 200
+MOST_TOGETHER = 1000  # records in one transaction, about 2,000 rows
 PATIENCE = 5.0  # seconds for which records wait for the next slice before they are stored
 
 
@@ -50,7 +51,7 @@ class SourceRun:
     def go_on(self) -> bool:
         """Whether to begin something new. Drops families that are to stop."""
         late = self.options.deadline is not None and time.monotonic() >= self.options.deadline
-        self.active = [family_run for family_run in self.active if not family_run.stopped]
+        self._drop_stopped()
         return self.context.stop.signum is None and not late and bool(self.active)
 
     def progressed(self) -> None:
@@ -91,13 +92,24 @@ class SourceRun:
         at, sparse = edges(self.active), plan.sparse(self.family)
         slicing = Slicing(window.span, window.width, at, window.first_page, window.ahead, sparse)
         slices = read(self.reader, slicing, self.go_on)
+
+        async def store(batch: SliceRecords, listed: Mapping[FamilyRun, Listed]) -> None:
+            nonlocal reached
+            await self._store(batch, listed, window)
+            reached = batch.slice.end
+            for family_run in self.active:
+                family_run.progress(reached)
+
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
-        async with aclosing(slices), aclosing(self._together(slices, window)) as batches:
+        async with aclosing(slices), aclosing(self._together(slices, window)) as batches, OneBehind() as storing:
             async for batch in batches:
-                await self._store(batch, window)
-                reached = batch.slice.end
-                for family_run in self.active:
-                    family_run.progress(reached)
+                # Decoded while PostgreSQL stores the batch before.
+                listed = {one: await one.details.composer.listed(batch.records, batch.broken) for one in self.active}
+                await storing.done()
+                self._drop_stopped()
+                if not self.active:
+                    break
+                storing.start(store(batch, listed))
         return reached >= window.span.end
 
     async def _together(self, slices: AsyncGenerator[SliceRecords], window: Window) -> AsyncGenerator[SliceRecords]:
@@ -138,7 +150,7 @@ class SourceRun:
         done, _ = await self.race(asyncio.wait({reading}, timeout=PATIENCE))
         return bool(done)
 
-    async def _store(self, read_slice: SliceRecords, window: Window) -> None:
+    async def _store(self, read_slice: SliceRecords, listed: Mapping[FamilyRun, Listed], window: Window) -> None:
         assert self.reader
         keys = [self.reader.key(record) for record in read_slice.records] if read_slice.inconsistent else []
 
@@ -147,10 +159,13 @@ class SourceRun:
                 family_run.consistency.held = True
             move = window.move(family_run, read_slice)
             move = family_run.consistency.move(read_slice, keys, family_run.state.cursor, move)
-            await family_run.store(read_slice.records, read_slice.slice, move, read_slice.broken)
+            await family_run.store(listed[family_run], read_slice.slice, move)
 
         await self.each(store)
         self.failure = self.failure or read_slice.partial
+
+    def _drop_stopped(self) -> None:
+        self.active = [family_run for family_run in self.active if not family_run.stopped]
 
     def _leave(self, family_run: FamilyRun) -> None:
         self.active = [other for other in self.active if other is not family_run]
