@@ -7,14 +7,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from ebaysync.families import discover
-from ebaysync.store import statements
-from ebaysync.store.merge import lists
+from ebaysync.store import connection, statements
+from ebaysync.store.merge import lists, portions
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TIME, Table
 
 ROWS = 5_000  # of two accounts; the larger a table, the less a sequential scan tempts the planner
@@ -33,12 +32,12 @@ def statements_of(table: Table, account: UUID, number: int) -> Iterator[Asked]:
     rows = [
         {column.name: _value(column.type, i) for column in table.columns}
         | dict(zip(table.key, key, strict=True))
-        | {"raw_payload": {"number": i}}
+        | {"raw_payload": b'{"number": %d}' % i}
         for i, key in enumerate(keys)
     ]
-    written = {"account": account, "rows": msgspec.json.encode(rows).decode()}
+    [(_, written)] = portions(rows)
     of_keys = {"account": account} | lists("keys", keys, len(table.key))
-    yield "upsert", statements.upsert(table), written, table.key
+    yield "upsert", statements.upsert(table), {"account": account, **written}, table.key
     yield "looked_up", statements.looked_up(table, (table.columns[-1].name,)), of_keys, table.key
     if table.stand_in:
         real = {"account": account} | lists("keys", [(*key, "real") for key in keys], len(table.key) + 1)
@@ -127,6 +126,7 @@ def pg(
     databases: Callable[[str], AbstractContextManager[str]], template: str, accounts: list[UUID]
 ) -> Iterator[psycopg.Connection[Any]]:
     with databases(template) as url, psycopg.connect(url, autocommit=True) as pg:
+        connection.adapt(pg)
         for each in accounts:
             pg.execute(
                 "INSERT INTO ebay_accounts (id, name, environment, ebay_user_id) VALUES (%s, %s, 'simulator', %s)",

@@ -7,7 +7,8 @@ that was sent up to it. So a transaction costs one round trip for each answer th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.rows import namedtuple_row, tuple_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import JsonbDumper
@@ -30,6 +34,7 @@ from ebaysync.store.statements import Composed, Made
 Statement = str | Executable | Composed | Made
 """SQL as text with :names, a statement of SQLAlchemy's, or SQL composed from names with %(names)s."""
 
+JSONB, JSONB_ARRAY = 3802, 3807  # OIDs, the same on every server
 LONGEST_COMMIT = 60.0  # seconds; nothing else would end a wait for a peer that is alive and silent
 
 Values = Mapping[str, Any] | Sequence[Any] | None
@@ -166,6 +171,26 @@ def _compiled(statement: ClauseElement, **options: Any) -> tuple[bytes, Compiled
     return str(made).encode(), made
 
 
+class Documents:
+    """JSON documents as one value, an array of jsonb, each as its bytes."""
+
+    def __init__(self, documents: Iterable[Buffer]) -> None:
+        self.documents = list(documents)
+
+
+class _DocumentsDumper(Dumper):
+    format = Format.BINARY
+    oid = JSONB_ARRAY
+
+    def dump(self, obj: Documents) -> bytes:
+        # PostgreSQL's array_recv: dimensions, whether there are NULLs, the elements' type, their number, the first
+        # index; then each element's length and bytes. jsonb_recv: a version, and the text.
+        parts: list[Buffer] = [struct.pack("!iiIii", 1, 0, JSONB, len(obj.documents), 1)]
+        for document in obj.documents:
+            parts += (struct.pack("!ib", memoryview(document).nbytes + 1, 1), document)
+        return b"".join(parts)
+
+
 class _Utc(TimestamptzLoader):
     """Times in UTC, whatever the server's own time zone is."""
 
@@ -186,6 +211,12 @@ async def connect(conninfo: str) -> psycopg.AsyncConnection[Any]:
         keepalives_count=3,
         tcp_user_timeout=8000,
     )
+    adapt(pg)
+    return pg
+
+
+def adapt(pg: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
+    """Let a connection take and give the values of our statements."""
     pg.adapters.register_loader("timestamptz", _Utc)
     pg.adapters.register_dumper(dict, JsonbDumper)
-    return pg
+    pg.adapters.register_dumper(Documents, _DocumentsDumper)

@@ -1,7 +1,8 @@
 """Hop 5: merges rows into their table, and writes changes to `ebay_events`.
 
-One statement per table and batch (`store/statements`). The rows travel as one JSON parameter (`raw_payload` as eBay's
-own bytes). Unchanged rows are dropped; the others are upserted. The statement returns the old and the new version of
+One statement per table and batch (`store/statements`). The columns travel as one JSON parameter, and beside them the
+payloads as an array of eBay's own bytes, which PostgreSQL parses once. Unchanged rows are dropped; the others are
+upserted. The statement returns the old and the new version of
 each changed row, from which the events are made.
 
 A row whose raw_payload was removed (JSON null, see store/age) is compared by its typed columns alone. Values that do
@@ -21,13 +22,16 @@ import msgspec
 from psycopg.types.json import Json
 
 from ebaysync.store import statements
-from ebaysync.store.connection import Connection
+from ebaysync.store.connection import Connection, Documents
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.payload import without_empty
 from ebaysync.store.table import TWIN, Row, Stored, Table
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # amounts keep their digits in the events
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode_row = msgspec.json.Encoder().encode
+
+RAW = statements.RAW.name
 
 STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement; they are in memory several times
 
@@ -65,8 +69,8 @@ async def merge(writer: Writer, table: Table, rows: Sequence[Row]) -> Merged:
     inserted: set[Key] = set()
     updated: set[Key] = set()
     stale: set[Key] = set()
-    for portion, document in _portions(_newest(table, rows)):
-        values = {"account": writer.account_id, "rows": Json(document, _as_it_is)}
+    for portion, sent in portions(_newest(table, rows)):
+        values = {"account": writer.account_id, **sent}
         if real := _real_keys(table, portion):
             named = {"account": writer.account_id, **lists("keys", real, len(table.key) + 1)}
             await writer.connection.send(statements.real_key(table), named)
@@ -276,25 +280,27 @@ def _newest(table: Table, rows: Sequence[Row]) -> list[Row]:
     return list(kept.values())
 
 
-def _portions(rows: Sequence[Row]) -> Iterator[tuple[list[Row], bytes]]:
-    """Rows, and the JSON array of them, of STATEMENT_BYTES at most, or of one row."""
+def portions(rows: Sequence[Row]) -> Iterator[tuple[list[Row], Mapping[str, Any]]]:
+    """Rows with the values that statements.upsert takes: of STATEMENT_BYTES at most, or of one row."""
     portion: list[Row] = []
     texts: list[bytes] = []
     size = 0
     for row in rows:
-        text = msgspec.json.encode(row)
-        if portion and size + len(text) > STATEMENT_BYTES:
-            yield portion, _array(texts)
+        text = _encode_row({name: value for name, value in row.items() if value is not None and name != RAW})
+        more = len(text) + memoryview(row[RAW]).nbytes
+        if portion and size + more > STATEMENT_BYTES:
+            yield portion, _sent(portion, texts)
             portion, texts, size = [], [], 0
         portion.append(row)
         texts.append(text)
-        size += len(text)
+        size += more
     if portion:
-        yield portion, _array(texts)
+        yield portion, _sent(portion, texts)
 
 
-def _array(texts: Sequence[bytes]) -> bytes:
-    return b"".join((b"[", b",".join(texts), b"]"))
+def _sent(rows: Sequence[Row], texts: Sequence[bytes]) -> Mapping[str, Any]:
+    typed = b"".join((b"[", b",".join(texts), b"]"))
+    return {"typed": Json(typed, _as_it_is), "payloads": Documents(row[RAW] for row in rows)}
 
 
 def _as_it_is(document: bytes) -> bytes:
