@@ -23,8 +23,8 @@ import psycopg
 import pytest
 
 from ebaysync import settings
-from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Consent, KeysetContext
+from ebaysync.accounts import adding, vault
+from ebaysync.accounts.adding import Consent, KeysetContext
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
 from ebaysync.log import Secret
@@ -154,7 +154,7 @@ def added() -> Callable[[Any, Any], list[str]]:
             for seller in sim.world.sellers:
                 token = Secret(seller.refresh_token)
                 context = KeysetContext(db, keys, transport, keyset)
-                await accounts.add(context, seller.username, token, Consent())
+                await adding.add(context, seller.username, token, Consent())
         await db.close()
         return [seller.username for seller in sim.world.sellers]
 

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.proxy import Proxy, Strike
 from ebaysync import settings
 from ebaysync.accounts import application, consent, rotate, vault
-from ebaysync.accounts.accounts import KeysetContext, Obtained
+from ebaysync.accounts.adding import KeysetContext, Obtained
 from ebaysync.ebay import oauth
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ebaysync.accounts import accounts, signing, vault
-from ebaysync.accounts.accounts import Account, Consent, KeysetContext
+from ebaysync.accounts import adding, signing, vault
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.adding import Consent, KeysetContext
 from ebaysync.accounts.tokens import open_api
 from ebaysync.ebay.clock import Clock
 from ebaysync.ebay.hosts import hosts
@@ -61,7 +62,7 @@ class Bench:
         async with Transport(hosts(self.settings, "simulator"), sleep=self.sleep) as transport:
             keyset, token = self.settings.keyset("simulator"), Secret(seller.refresh_token)
             context = KeysetContext(self.db, keys, transport, keyset)
-            added = await accounts.add(context, seller.username, token, Consent())
+            added = await adding.add(context, seller.username, token, Consent())
         if self.signs and added.marketplace_id in SITES and not await signing.every(self.db):
             self.give_key(self.sim, self.settings, self.database_url)
         return added

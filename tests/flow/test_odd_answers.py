@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import Consent, KeysetContext
+from ebaysync.accounts import adding, vault
+from ebaysync.accounts.adding import Consent, KeysetContext
 from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import UsageError
@@ -145,7 +145,7 @@ async def test_a_marketplace_that_is_none_is_refused_before_an_account_is_stored
     async with Transport(hosts(b.settings, "simulator"), sleep=b.sleep) as transport:
         context, token = KeysetContext(b.db, keys, transport, keyset), Secret(seller.refresh_token)
         with pytest.raises(UsageError, match="is no marketplace id"):
-            await accounts.add(context, "x", token, Consent(marketplace_id="EBAY_MÜNCHEN"))
+            await adding.add(context, "x", token, Consent(marketplace_id="EBAY_MÜNCHEN"))
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from ebaysync.accounts.accounts import Consent, KeysetContext, OwnerUnknown, add, find
-from ebaysync.accounts.consent import code_in, connect, ending, resume
+from ebaysync.accounts.accounts import find
+from ebaysync.accounts.adding import Consent, KeysetContext, OwnerUnknown, add
+from ebaysync.accounts.consent import code_in, connect, resume
+from ebaysync.accounts.expiry import ending
 from ebaysync.accounts.tokens import open_api
 from ebaysync.accounts.vault import load
 from ebaysync.ebay import oauth

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
-from ebaysync.accounts import accounts
-from ebaysync.accounts.accounts import Account, Consent, KeysetContext, Obtained, OwnerUnknown
+from ebaysync.accounts import accounts, adding
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.adding import Consent, KeysetContext, Obtained, OwnerUnknown
 from ebaysync.ebay import oauth
 from ebaysync.ebay.rest import stamp
 from ebaysync.ebay.transport import Transport
@@ -24,8 +25,6 @@ from ebaysync.store.database import Database
 
 log = logging.getLogger(__name__)
 
-# before a consent ends: shown from SOON on, warned about from PRESSING on
-SOON, PRESSING = timedelta(days=60), timedelta(days=14)
 KEPT = "the seller's consent is kept: run the same command again, and it goes on from here"
 AGAIN = "nothing was stored; run the command again: a code works once, within five minutes of the seller's consent"
 
@@ -172,9 +171,9 @@ WHERE (environment, client_id, name) = (:environment, :client, :name)
 async def _finished(context: KeysetContext, name: str, stated: Consent, tokens: Obtained) -> Account:
     db, done = context.db, _key(context, name)
     try:
-        owner = await accounts.owner_of(context.transport, tokens.access, stated)
+        owner = await adding.owner_of(context.transport, tokens.access, stated)
         known = await _name_of(db, context.keyset.environment, name, owner.user_id)
-        account = await accounts.store(context, known, owner, stated, tokens, "accounts connect")
+        account = await adding.store(context, known, owner, stated, tokens, "accounts connect")
     except EbaysyncError as error:
         if isinstance(error, UsageError) and not isinstance(error, OwnerUnknown):
             # it belongs to another seller, or needs another name: start again at eBay's page
@@ -207,26 +206,3 @@ async def _name_of(db: Database, environment: str, name: str, user_id: str) -> s
         return name  # if `name` is taken, `adopt` refuses it
     known = [each.name for each in everyone if (each.environment, each.ebay_user_id) == (environment, user_id)]
     return known[0] if known else name
-
-
-def in_days(left: timedelta) -> str:
-    """Whole days until then."""
-    return "1 day" if left.days == 1 else f"{left.days} days" if left.days else "less than a day"
-
-
-async def ending(db: Database, chosen: Sequence[Account]) -> str | None:
-    """One line about the accounts whose consent has ended or ends within 14 days."""
-    rows = await db.rows(_ENDING, ids=[account.id for account in chosen], pressing=PRESSING)
-    if not rows:
-        return None
-    named = ", ".join(f"{row.name} ({in_days(row.left) if row.left > timedelta(0) else 'ended'})" for row in rows)
-    first = accounts.connect_command(rows[0].name, rows[0].environment)
-    return f"the seller's consent ends soon: {named}; renew it: {first}"
-
-
-_ENDING = """
-SELECT a.name, a.environment, t.refresh_expires_at - clock_timestamp() AS left
-FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
-WHERE a.id = ANY(:ids) AND NOT a.needs_consent AND t.refresh_expires_at < clock_timestamp() + :pressing
-ORDER BY t.refresh_expires_at
-"""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from ebaysync import log as logs
-from ebaysync.accounts import accounts, consent
+from ebaysync.accounts import accounts, expiry
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.format import line_of, prefixed
 from ebaysync.cli.session import Session, answer_json, progress
@@ -28,7 +28,7 @@ async def chosen_accounts(db: Database, names: Sequence[str] | None, *, active_o
 
 
 async def warn_of_ends(db: Database, chosen: Sequence[Account]) -> None:
-    if line := await consent.ending(db, chosen):
+    if line := await expiry.ending(db, chosen):
         log.warning("%s", line)
 
 

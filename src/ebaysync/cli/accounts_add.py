@@ -8,8 +8,9 @@ from typing import Annotated, get_args
 
 import typer
 
-from ebaysync.accounts import accounts
-from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts import adding
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.adding import Consent
 from ebaysync.cli.accounts import group
 from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
@@ -76,7 +77,7 @@ def add(
 
     async def work(stop: Stop) -> Account:
         async with opened(session, keyset, addresses, stop) as opening:
-            return await accounts.add(opening, name, token, stated)
+            return await adding.add(opening, name, token, stated)
 
     account = session.go(work)
     if as_json:

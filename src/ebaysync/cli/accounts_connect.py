@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from ebaysync.accounts import consent
-from ebaysync.accounts.accounts import Account, Consent
+from ebaysync.accounts.accounts import Account
+from ebaysync.accounts.adding import Consent
 from ebaysync.cli.accounts import group
 from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
 from ebaysync.cli.keyset import opened

@@ -10,7 +10,6 @@ import resource
 import sys
 import traceback
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from typing import Annotated, Any
@@ -63,7 +62,7 @@ PANELS: dict[str, dict[str, tuple[str, ...]]] = {
 COMMANDS = {name: modules for panel in PANELS.values() for name, (_, *modules) in panel.items()}
 
 
-class WhenUsed(MetaPathFinder):
+class WhenUsed:
     """Delays `import httpx` until its first use. Most commands import modules that need it, but never call eBay."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:

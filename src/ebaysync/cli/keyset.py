@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ebaysync.accounts import accounts, vault
-from ebaysync.accounts.accounts import KeysetContext
+from ebaysync.accounts.adding import KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.session import Session
 from ebaysync.ebay.hosts import Hosts

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from ebaysync.accounts import accounts, consent
+from ebaysync.accounts import accounts, expiry
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.format import ago, console, display, lasting, short
 from ebaysync.cli.options import AccountNames, AsJson
@@ -148,10 +148,10 @@ def _notes(account: dict[str, Any]) -> list[str]:
         left = datetime.fromisoformat(token["refresh_expires_at"]) - datetime.now(UTC)
         if left <= timedelta(0):
             notes.append(f"{name}: the seller's consent has ended: {renew_command}")
-        elif left < consent.PRESSING:
-            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}, renew it now: {renew_command}")
-        elif left < consent.SOON:
-            notes.append(f"{name}: the seller's consent ends in {consent.in_days(left)}")
+        elif left < expiry.PRESSING:
+            notes.append(f"{name}: the seller's consent ends in {expiry.in_days(left)}, renew it now: {renew_command}")
+        elif left < expiry.SOON:
+            notes.append(f"{name}: the seller's consent ends in {expiry.in_days(left)}")
     if token["missing_scopes"]:
         notes += [f"{name}: the seller has not consented to {scope}" for scope in token["missing_scopes"]]
         notes.append(f"{name}: to consent to all of it: {renew_command}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from ebaysync.accounts import application, consent, signing, vault
+from ebaysync.accounts import application, expiry, signing, vault
 from ebaysync.accounts.accounts import Account, connect_command, has_tokens
 from ebaysync.accounts.scopes import lacking, short
 from ebaysync.accounts.tokens import consent_needed, open_api
@@ -319,7 +319,7 @@ def _consent(account: Account, row: Any) -> Finding:
         return Finding("consent", name, "ok", "its end is not known; a consent lasts 18 months")
     if row.left <= timedelta(0):
         return Finding("consent", name, "failed", "the consent has ended", hint)
-    pressing = row.left < consent.SOON
+    pressing = row.left < expiry.SOON
     message = f"the consent lasts until {row.refresh_expires_at.astimezone(UTC):%Y-%m-%d}"
     return Finding("consent", name, "warning" if pressing else "ok", message, hint if pressing else None)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ebaysync.errors import EbaysyncError
-from ebaysync.sync.batch import Batch, BatchCounts
 from ebaysync.sync.state import field_notes
 from ebaysync.sync.state.sync_state import iso
+
+if TYPE_CHECKING:  # commands that store nothing print summaries, too
+    from ebaysync.sync.batch import Batch, BatchCounts
 
 Status = Literal["completed", "error", "skipped", "interrupted"]
 SHARED_CALLS = "read with {}, where the calls are counted"
