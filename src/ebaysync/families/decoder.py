@@ -75,6 +75,7 @@ class Decoder:
         self.table = table
         self._own_columns = [column for column in table.columns if not column.path.startswith("^")]
         self._times: dict[str, _Shape] = {}
+        self._heads: dict[str | None, _Shape] = {}
 
     # A shape takes a hundred times as long to make as to use, and many commands decode nothing.
 
@@ -102,9 +103,11 @@ class Decoder:
 
     def key_of(self, raw: bytes) -> str:
         """The key of a record whose other fields may be unusable. Raises ValueError."""
-        row = self._key.read(raw, Notes())
-        key = self.table.text_key(row)
-        if not all(key) or None in row.values():
+        return self._checked_key(self._key.read(raw, Notes()))
+
+    def _checked_key(self, row: Row) -> str:
+        key = ["" if row[name] is None else str(row[name]) for name in self.table.key if name in row]
+        if not all(key):
             raise Unusable("the record has no key")
         return "/".join(key)
 
@@ -118,10 +121,21 @@ class Decoder:
             return None
         return found if isinstance(found, datetime) else None
 
-    def identity_of(self, raw: bytes) -> str:
-        """The key, with what tells this record apart from others of the same key. Raises ValueError."""
-        key = self.key_of(raw)
-        return key if self.table.twins is None else f"{key} {self._apart.read(raw, Notes())}"
+    def head_of(self, raw: bytes, column: str | None) -> tuple[str, datetime | None]:
+        """A record's identity (its key, with the columns that tell twins apart) and a time in it. Raises ValueError if
+        it has no key."""
+        apart = self.table.twins.columns if self.table.twins else ()
+        if column not in self._heads:
+            wanted = {*self.table.key, *apart, column}
+            self._heads[column] = _Shape([each for each in self._own_columns if each.name in wanted])
+        try:
+            row = self._heads[column].read(raw, Notes())
+            key, time = self._checked_key(row), row[column] if column else None
+        except (ValueError, RecursionError):  # the time may be unusable, and the key not
+            key, time, row = self.key_of(raw), self.time_of(raw, column) if column else None, {}
+            if apart:
+                row = self._apart.read(raw, Notes())
+        return f"{key} {[row[name] for name in apart]}" if apart else key, time
 
     def row(self, raw: bytes, notes: Notes | None = None) -> Row:
         """The row of a record. Raises Unusable if a required value is missing or impossible."""

@@ -7,7 +7,7 @@ Rows      the rows of each of the family's tables (for store/merge)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -140,20 +140,13 @@ class Family:
         except (ValueError, RecursionError):
             return None
 
-    def identity_of(self, raw: bytes) -> str | None:
-        """A record's key with what tells it apart from others of the same key (Table.twins). None: it has no key."""
+    def head_of(self, raw: bytes) -> tuple[str | None, datetime | None]:
+        """A record's key with what tells it apart from others of the same key (Table.twins), and the time by which
+        eBay's window filters. None: it has none."""
         try:
-            return self.decoders[self.table.name].identity_of(raw)
-        except ValueError:
-            return None
-
-    def window_times(self, records: Iterable[bytes]) -> list[datetime]:
-        """The times of these records by which eBay's window filters, as far as they can be read."""
-        if self.window.column is None:
-            return []
-        decoder, column = self.decoders[self.table.name], self.window.column
-        times = (decoder.time_of(raw, column) for raw in records)
-        return [time for time in times if time is not None]
+            return self.decoders[self.table.name].head_of(raw, self.window.column)
+        except (ValueError, RecursionError):
+            return None, None
 
     def renamed(self, rows: Rows, key: Mapping[str, Any]) -> Rows:
         """The rows of a record, and of its children, under another key than its own."""

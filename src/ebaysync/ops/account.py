@@ -156,7 +156,7 @@ def _warm_up() -> None:
     for family in discover().values():
         for decoder in family.decoders.values():
             decoder.make()
-        family.window_times([b"{}"])  # the decoder of the window's time is made at its first use
+        family.head_of(b"{}")  # its decoder is made at its first use
     # These objects stay. A collection in a fork would write to them, and so copy their pages.
     gc.freeze()
 

@@ -33,7 +33,7 @@ _encode_row = msgspec.json.Encoder().encode
 
 RAW = statements.RAW.name
 
-STATEMENT_BYTES = 4 * 2**20  # bytes of rows per statement; they are in memory several times
+STATEMENT_BYTES = 2 * 2**20  # bytes of rows per statement; they are in memory several times
 
 Key = tuple[str, ...]
 
@@ -286,8 +286,10 @@ def portions(rows: Sequence[Row]) -> Iterator[tuple[list[Row], Mapping[str, Any]
     texts: list[bytes] = []
     size = 0
     for row in rows:
-        text = _encode_row({name: value for name, value in row.items() if value is not None and name != RAW})
-        more = len(text) + memoryview(row[RAW]).nbytes
+        columns = dict(row)
+        payload = columns.pop(RAW)
+        text = _encode_row(columns)
+        more = len(text) + memoryview(payload).nbytes
         if portion and size + more > STATEMENT_BYTES:
             yield portion, _sent(portion, texts)
             portion, texts, size = [], [], 0

@@ -26,7 +26,7 @@ class Unstorable(ValueError):
 def storable(document: bytes) -> bytes:
     """The document with U+FFFD for what PostgreSQL cannot store. Raises Unstorable."""
     digits = document.translate(_DIGITS)
-    if _LONG in digits or _EXPONENT.search(digits):
+    if _LONG in digits or (b"0e" in digits and _EXPONENT.search(digits)):
         json.loads(document, parse_int=_short, parse_float=_short)
     if b"\\u0000" in document:
         return _ESCAPE.sub(lambda found: b"\\ufffd" if found["nul"] else found[0], document)

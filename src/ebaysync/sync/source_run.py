@@ -176,15 +176,17 @@ class SourceRun:
             return None
         may_be_later = self.family.window.column == self.family.table.version
 
-        @lru_cache(REMEMBERED)  # a page's records are told apart several times
+        head = lru_cache(REMEMBERED)(self.family.head_of)  # a page's records are told apart several times
+
         def key(record: bytes) -> str | bytes:
-            return self.family.identity_of(record) or record
+            return head(record)[0] or record
 
         async def ask(window: Slice, offset: int) -> Page:
             assert calls.ask
             page = await calls.ask(window, offset)
             self.guard.check(map(key, page.records))
-            check_filter(window, self.family.window_times(page.records), may_be_later=may_be_later)
+            times = [time for _, time in map(head, page.records) if time is not None]
+            check_filter(window, times, may_be_later=may_be_later)
             self.progressed()
             return page
 

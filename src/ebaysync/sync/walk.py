@@ -47,7 +47,7 @@ from ebaysync.tasks import cancel
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 6  # as many as the transport lets through
-UNREAD = 6  # answers that wait for the caller, beside those in flight
+UNREAD = 4  # answers that wait for the caller, beside those in flight
 FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12  # forwards and backwards in turn
