@@ -12,7 +12,9 @@ from ebaysync.log import Secret
 from ebaysync.ops import account as accounts
 from ebaysync.store.database import Database
 from ebaysync.sync import run as runs
+from ebaysync.sync.batch import Composer
 from ebaysync.sync.context import RunOptions
+from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.summary import Summary
 
@@ -72,3 +74,30 @@ async def test_a_pool_of_one_connection_is_enough_for_all(bench: Callable[..., A
     finally:
         await b.db.close()
     assert {summary.status for summary in summaries.values()} == {"completed"}
+
+
+async def test_records_are_decoded_while_those_before_them_are_stored(
+    bench: Callable[..., Any], narrow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch is stored at a time, in order, and the next one is decoded before its end."""
+    told: list[str] = []
+    store, listed = FamilyRun.store, Composer.listed
+
+    async def storing(self: FamilyRun, *given: Any) -> None:
+        told.append("store")
+        await store(self, *given)
+        told.append("stored")
+
+    async def decoding(self: Composer, *given: Any) -> Any:
+        found = await listed(self, *given)
+        told.append("decoded")
+        return found
+
+    monkeypatch.setattr(FamilyRun, "store", storing)
+    monkeypatch.setattr(Composer, "listed", decoding)
+    b = bench(sellers=1, orders_per_seller=40, days=20)
+    assert (await b.run(await b.add())).status == "completed"
+    batches = told.count("store")
+    assert batches > 2
+    assert [each for each in told if each != "decoded"] == ["store", "stored"] * batches
+    assert any(told[at : at + 3] == ["store", "decoded", "stored"] for at in range(len(told)))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ebaysync.tasks import beside, cancel, gather
+from ebaysync.tasks import OneBehind, beside, cancel, gather
 
 
 class Traced:
@@ -77,3 +77,48 @@ async def test_an_error_beside_a_block_is_not_swallowed() -> None:
     with pytest.raises(LookupError, match="beside"):
         async with beside(fails()):
             await failed.wait()
+
+
+async def test_what_runs_behind_has_ended_at_the_end_of_the_block_though_the_block_fails() -> None:
+    ended = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        ended.append("work")
+
+    async def block() -> None:
+        async with OneBehind() as behind:
+            behind.start(work())
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await block()
+    assert ended == ["work"]
+
+
+async def test_an_error_of_what_runs_behind_comes_before_one_of_the_block() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("behind")
+
+    async def block() -> None:
+        async with OneBehind() as behind:
+            behind.start(fails())
+            raise ValueError("in the block, which came later")
+
+    with pytest.raises(LookupError, match="behind"):
+        await block()
+
+
+async def test_what_runs_behind_is_cancelled_with_its_block() -> None:
+    other = Traced()
+
+    async def block() -> None:
+        async with OneBehind() as behind:
+            behind.start(other.forever())
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(block())
+    await other.began.wait()
+    await cancel(task)
+    assert (other.ended, task.cancelled()) == (True, True)

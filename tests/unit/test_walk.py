@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,18 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood, EbayBusy, EbayError, EbayRejected, Unauthorized
-from ebaysync.sync.walk import FilterIgnored, Page, PageReader, Slice, SliceRecords, Slicing, read
+from ebaysync.sync.walk import (
+    FULL,
+    IN_FLIGHT,
+    UNREAD,
+    FilterIgnored,
+    Page,
+    PageReader,
+    Slice,
+    SliceRecords,
+    Slicing,
+    read,
+)
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -113,6 +125,44 @@ async def test_a_dense_stretch_is_never_asked_for_in_wider_slices_than_the_clamp
     assert [each async for each in read(index.source, Slicing(QUARTER, DAY, sparse=90 * DAY))]
     assert max(each.width for each in index.asked) == DAY
     assert len(index.asked) == before
+
+
+@pytest.mark.parametrize("per_day", [10, 100, 1000])
+async def test_a_dense_span_costs_about_a_call_for_each_page_however_much_denser_it_is_than_the_clamp(
+    per_day: int,
+) -> None:
+    span = Slice(START, START + 30 * DAY)
+    index = Index(evenly(30 * per_day, span))
+    portions = [each async for each in read(index.source, Slicing(span, DAY, sparse=90 * DAY))]
+    assert keys(portions) == index.rows.keys()
+    assert len(index.asked) <= 30 * per_day / (index.page_size * FULL) * 1.15 + 12
+
+
+async def test_one_slice_is_asked_for_alone_and_the_next_ones_while_the_caller_is_busy() -> None:
+    index, span = Index(evenly(30 * 10, Slice(START, START + 30 * DAY))), Slice(START, START + 30 * DAY)
+    walk = read(index.source, Slicing(span, DAY))
+    await anext(walk)
+    assert len(index.asked) == 1
+    await anext(walk)
+    for _ in range(50):  # the caller stores
+        await asyncio.sleep(0)
+    assert IN_FLIGHT < len(index.asked) <= 2 + IN_FLIGHT + UNREAD
+    await walk.aclose()
+    asked = len(index.asked)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(index.asked) == asked
+
+
+async def test_a_source_that_is_read_one_slice_at_a_time_is_never_read_ahead() -> None:
+    index = Index(evenly(300, Slice(START, START + 30 * DAY)))
+    walk = read(index.source, Slicing(Slice(START, START + 30 * DAY), DAY, ahead=1))
+    for number in range(1, 6):
+        await anext(walk)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(index.asked) == number
+    await walk.aclose()
 
 
 async def test_rows_on_a_common_boundary_are_found() -> None:
