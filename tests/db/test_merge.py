@@ -278,3 +278,10 @@ async def test_a_change_that_is_nested_too_deeply_to_be_compared_is_refused_as_t
     with pytest.raises(RowRefused, match="nested too deeply"):
         await store(thing(hours=1) | deep, thing("2", hours=1))
     assert len((await store(thing("2", hours=1))).updated) == 1
+
+
+async def test_an_unchanged_row_is_not_even_locked(parts: Store, query: Query) -> None:
+    rows = [part(number, "x") for number in range(3)]
+    for _ in range(2):
+        await parts.db.transact(lambda c: merge(Writer(c, parts.account, "things", None), PARTS, rows))
+    assert query("SELECT id FROM parts WHERE xmax <> 0") == []

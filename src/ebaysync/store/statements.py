@@ -52,18 +52,20 @@ def upsert(table: Table) -> Composed:
 
     The outer SELECT of a data-modifying CTE sees the table as it was before. A temporary table instead would leave dead
     rows in the catalogue at every run. Rows are written in the order of the key, so that two writers cannot deadlock.
+    Unchanged rows are left out before the INSERT, which would lock them: that writes to the table and to the WAL. There
+    the incoming row is `excluded` as well, so that one expression serves both places.
     """
     written = [column for column in (*table.columns, RAW) if column.name not in table.key]
     changed = _changed(table, written[:-1])
     if table.removable:
         changed = SQL("({} OR t.removed_at IS NOT NULL)").format(changed)
-    guard: Composable = _NOTHING
+    guard: Composable = SQL("true")
     stale: Composable = SQL("false")
     before = SQL("FROM {} o WHERE o.ebay_account_id = %(account)s AND ({}) = ({})").format(
         Identifier(table.name), _of("o", table.key), _of("s", table.key)
     )
     if table.version:
-        guard = SQL("AND (t.{0} IS NULL OR excluded.{0} >= t.{0})").format(Identifier(table.version))
+        guard = SQL("t.{0} IS NULL OR excluded.{0} >= t.{0}").format(Identifier(table.version))
         stale = SQL("s.{0} < (SELECT o.{0} {1})").format(Identifier(table.version), before)
     return SQL(
         """
@@ -72,11 +74,14 @@ def upsert(table: Table) -> Composed:
             AS x ({columns})),
         touched AS (
             INSERT INTO {table} AS t (ebay_account_id, {columns})
-            SELECT %(account)s, {columns} FROM s ORDER BY {key}
+            SELECT %(account)s, {columns} FROM s AS excluded
+            WHERE (SELECT {changed} FROM {table} t WHERE (t.ebay_account_id, {t_key}) = (%(account)s, {s_key}))
+                IS NOT FALSE
+            ORDER BY {key}
             ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET ({written}) = (
                 SELECT {assigned} FROM (SELECT {emptied} AS emptied OFFSET 0) was),
                 updated_at = clock_timestamp() {returned}
-            WHERE {changed} {guard}
+            WHERE {guard}
             RETURNING {key}, (xmax = 0) AS inserted, CASE WHEN xmax <> 0 THEN to_jsonb(t)::text END AS now)
         SELECT ARRAY[{key_text}], touched.inserted,
             CASE WHEN NOT touched.inserted THEN (SELECT to_jsonb(o)::text {before}) END, touched.now
@@ -96,6 +101,8 @@ def upsert(table: Table) -> Composed:
         ),
         returned=SQL(", removed_at = NULL" if table.removable else ""),
         changed=changed,
+        t_key=_of("t", table.key),
+        s_key=_of("excluded", table.key),
         guard=guard,
         stale=stale,
         key_text=_each(table.key, "s.{}::text"),
