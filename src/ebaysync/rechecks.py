@@ -76,7 +76,12 @@ CONCLUSIONS = (
     ),
     Conclusion("a keyset is not accepted", "`invalid_client`", "nowhere", "by each command"),
     Conclusion("an API wants signed calls", "403 with a signature error", "the process", "by the next process"),
-    Conclusion("a list has no further page", "an empty page, Trading 340", "the run", "by the next run"),
+    Conclusion(
+        "a list has no further page",
+        "an empty page or Trading 340, unless the page was announced",
+        "the run",
+        "by the next run",
+    ),
     Conclusion(
         "a record was removed",
         "two complete scans without it",

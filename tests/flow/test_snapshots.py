@@ -366,3 +366,59 @@ async def test_a_dry_run_counts_each_change_once_where_something_is_gone(opened:
     assert (dry.status, dry.fetched, dry.stored, dry.removed) == ("completed", 5, 1, 1)
     done = await b.run(account, "inventory")
     assert (done.status, done.stored, done.removed) == ("completed", 1, 1)
+
+
+@pytest.mark.parametrize("fault", ["no_list", "340", "10007"])
+@pytest.mark.parametrize("page", [2, 3])
+async def test_while_a_page_of_the_active_list_is_missing_nothing_is_removed_and_the_others_are_stored(
+    opened: Callable[..., Any], query: Query, clock: ManualClock, page: int, fault: str
+) -> None:
+    b = opened()
+    items(b, 500)
+    account = await b.add()
+    first = await b.run(account, "active_inventory")
+    for thing in things(b, "listing")[:3]:
+        b.sim.world.move_thing(thing, "end")
+    struck: dict[str, Any] = {"call": "GetMyeBaySelling", "query": f"<PageNumber>{page}<", "times": None}
+    if fault == "no_list":
+        b.sim.faults.add("envelope", what="no_list", **struck)
+    else:
+        b.sim.faults.add("trading_error", code=int(fault), **struck)
+    for _ in range(4):
+        clock.advance(3600)
+        b.sim.world.move_thing(things(b, "listing")[3], "price")
+        summary = await b.run(account, "active_inventory")
+        assert (summary.status, summary.failure.exit_code, summary.caught_up) == ("error", 13, False)
+        assert f"page {page} of the active list is missing" in summary.failure.message
+        assert (summary.removed, gone(query, "ebay_active_inventory"), summary.cursor) == (0, 0, first.cursor)
+        assert summary.fetched >= 297
+    b.sim.faults.clear()
+    clock.advance(3600)
+    calm = await b.run(account, "active_inventory")
+    assert (calm.status, calm.removed, calm.failure) == ("completed", 3, None)
+
+
+EMPTY = ["<ActiveList/>", "<ActiveList><ItemArray/></ActiveList>", "<ActiveList><PaginationResult/></ActiveList>"]
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_an_empty_active_list_without_a_count_removes_only_what_the_sellers_list_does_not_count_either(
+    opened: Callable[..., Any], query: Query, clock: ManualClock, empty: str
+) -> None:
+    b = opened()
+    items(b, 12)
+    account = await b.add()
+    await b.run(account, "active_inventory")
+    says = f'<{{call}}Response xmlns="urn:ebay:apis:eBLBaseComponents"><Ack>Success</Ack>{empty}</{{call}}Response>'
+    b.sim.faults.add("body", call="GetMyeBaySelling", says=says, times=None)
+    for _ in range(4):
+        clock.advance(3600)
+        summary = await b.run(account, "active_inventory")
+        assert (summary.status, summary.failure.exit_code, summary.removed) == ("error", 13, 0)
+    for thing in things(b, "listing"):
+        b.sim.world.move_thing(thing, "end")
+    removed = []
+    for _ in range(3):
+        clock.advance(3600)
+        removed.append((await b.run(account, "active_inventory")).removed)
+    assert removed == [0, 0, 12]

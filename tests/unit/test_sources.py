@@ -21,6 +21,7 @@ from ebaysync.errors import (
     AnswerNotUnderstood,
     ConfigError,
     EbayBusy,
+    EbayError,
     EbayRejected,
     RateLimited,
     XmlBroken,
@@ -296,15 +297,172 @@ async def test_no_active_list_means_no_listings_only_if_the_sellers_list_counts_
     assert (list(found.records), found.incomplete) == ([], None)
 
 
-async def test_a_later_page_without_its_list_is_the_end_and_the_totals_tell(api: Api, httpx_mock: HTTPXMock) -> None:
+SELLING = "GetMyeBaySelling"
+COUNTS = totals(Pages=3, Entries=600)
+WITHOUT_ITEMS = {
+    "no list": xml(SELLING, ""),
+    "a list without anything": xml(SELLING, "<ActiveList/>"),
+    "a list of white space": xml(SELLING, "<ActiveList>\n  </ActiveList>"),
+    "an empty array": xml(SELLING, "<ActiveList><ItemArray/></ActiveList>"),
+    "no counts": xml(SELLING, "<ActiveList><PaginationResult/></ActiveList>"),
+    "another element": xml(SELLING, "<ActiveList><Note>x</Note></ActiveList>"),
+}
+FAILED = {
+    "busy": xml(SELLING, error(10007), "Failure"),
+    "refused": xml(SELLING, error(12345), "Failure"),
+    "cut": httpx.Response(
+        200, content=xml(SELLING, "<ActiveList/>").content[:-30], headers={"content-type": "text/xml"}
+    ),
+    "counts alone": xml(SELLING, f"<ActiveList>{COUNTS}</ActiveList>"),
+    "a count of 0": xml(SELLING, f"<ActiveList>{totals(Pages=0, Entries=0)}</ActiveList>"),
+    "no such page": xml(SELLING, error(340), "Failure"),
+}
+
+
+def all_but(page: int, answer: httpx.Response, others: Respond) -> Respond:
+    return lambda request: answer if asked(request, "PageNumber") == page else others(request)
+
+
+async def until_it_fails(api: Api, name: str) -> tuple[list[ScanPage], EbayError | None]:
+    """What a scan delivers, and the error that it ends with."""
+    scan, found = discover()[name](api).scan, list[ScanPage]()
+    assert scan
+    try:
+        async for pages in scan([name], ()):
+            found.append(pages[name])
+    except EbayError as failure:
+        return found, failure
+    return found, next((page.incomplete for page in found if page.incomplete), None)
+
+
+@pytest.mark.parametrize(("pages", "entries"), [(3, 600), (None, 600), (3, None)], ids=str)
+@pytest.mark.parametrize("what", [*WITHOUT_ITEMS, *FAILED])
+@pytest.mark.parametrize("page", [2, 3])
+async def test_a_page_that_was_announced_and_lacks_its_listings_is_missing_and_the_others_are_read(
+    api: Api, httpx_mock: HTTPXMock, page: int, what: str, pages: int | None, entries: int | None
+) -> None:
+    answer = (WITHOUT_ITEMS | FAILED)[what]
+    httpx_mock.add_callback(all_but(page, answer, active(600, pages, entries)), is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    came = {int(key) for each in found for key in ids(each.records)}
+    if what == "no such page" and entries is None:  # eBay has counted no listing, so it may be the end
+        assert failure is None
+        assert found[-1].inconsistent == f"GetMyeBaySelling announces 3 pages, and has no page {page}"
+        return
+    assert came == set(range(600)) - set(range(600)[(page - 1) * 200 : page * 200])
+    assert failure is not None
+    assert f"page {page} of the active list is missing" in failure.message
+    assert len(httpx_mock.get_requests()) < 20
+
+
+@pytest.mark.parametrize("what", ["busy", "refused", "cut", "counts alone"])
+async def test_the_pages_behind_a_first_one_that_is_missing_are_read(
+    api: Api, httpx_mock: HTTPXMock, what: str
+) -> None:
+    httpx_mock.add_callback(all_but(1, FAILED[what], active(600, 3, 600)), is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert [int(key) for each in found for key in ids(each.records)] == list(range(200, 600))
+    assert failure is not None
+    assert "page 1 of the active list is missing" in failure.message
+
+
+async def test_a_list_of_which_no_page_comes_ends_after_a_few(api: Api, httpx_mock: HTTPXMock) -> None:
     def respond(request: httpx.Request) -> httpx.Response:
-        if asked(request, "PageNumber") > 1:
-            return xml("GetMyeBaySelling", "")
-        return active(250, None, 250)(request)
+        return active(25_000 - 1, 125, 24_999)(request) if asked(request, "PageNumber") == 1 else FAILED["refused"]
 
     httpx_mock.add_callback(respond, is_reusable=True)
-    *_, last = await scanned(api, "active_inventory")
-    assert "200 records came, 250 were announced" in last.inconsistent
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert len([key for each in found for key in ids(each.records)]) == 200
+    assert "page 2 of the active list is missing" in (failure.message if failure else "")
+    assert len(httpx_mock.get_requests()) == 4
+
+
+@pytest.mark.parametrize("what", WITHOUT_ITEMS)
+async def test_a_list_that_became_shorter_while_it_was_read_has_no_page_missing(
+    api: Api, httpx_mock: HTTPXMock, what: str
+) -> None:
+    """The third page vanishes after it was announced. The second reading announces two."""
+    answers = [active(401, 3, 401), active(401, 3, 401), lambda request: WITHOUT_ITEMS[what]]
+    answers += [active(400, 2, 400)] * 2
+    httpx_mock.add_callback(lambda request: answers.pop(0)(request), is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert failure is None
+    assert [each.inconsistent for each in found if each.inconsistent] == []
+
+
+async def test_a_count_that_is_one_too_high_makes_no_page_missing(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_callback(active(400, 3, 401), is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert failure is None
+    assert "400 records came, 401 were announced" in (found[-1].inconsistent or "")
+
+
+@pytest.mark.parametrize("what", WITHOUT_ITEMS)
+async def test_an_active_list_without_items_and_count_is_believed_only_if_the_sellers_list_counts_none(
+    api: Api, httpx_mock: HTTPXMock, what: str
+) -> None:
+    nothing = WITHOUT_ITEMS[what]
+    odd = xml("GetSellerList", f"<ItemArray/>{totals(Entries=0)}<HasMoreItems>true</HasMoreItems>")
+    for answer in (seller_list(12), seller_list(None), odd):
+        httpx_mock.reset()
+        httpx_mock.add_callback(by_call(GetMyeBaySelling=nothing, GetSellerList=answer), is_reusable=True)
+        with pytest.raises(AnswerNotUnderstood):
+            await scanned(api, "active_inventory")
+    httpx_mock.reset()
+    httpx_mock.add_callback(by_call(GetMyeBaySelling=nothing, GetSellerList=seller_list(0)), is_reusable=True)
+    [found] = await scanned(api, "active_inventory")
+    assert (list(found.records), found.incomplete, found.unlikely is not None) == ([], None, True)
+
+
+async def test_an_active_list_that_counts_no_listing_is_empty(api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_callback(by_call(GetMyeBaySelling=FAILED["a count of 0"]))
+    [found] = await scanned(api, "active_inventory")
+    assert (list(found.records), found.incomplete, found.unlikely, found.inconsistent) == ([], None, None, None)
+
+
+def by_ends(odd: httpx.Response, has_more: Callable[[int, int], str]) -> Respond:
+    """300 listings, one of which ends every two hours; GetSellerList has an odd answer where none ends."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.headers["x-ebay-api-call-name"] == SELLING:
+            return active(25_000, 125, 25_000)(request)
+        times = re.findall(rb"<EndTime(?:From|To)>([^<]*)<", request.content)
+        start, end = (datetime.fromisoformat(each.decode()) for each in times)
+        began.append(start)
+        hours = [(edge - began[0]) / timedelta(hours=2) for edge in (start, end)]
+        every = [n for n in range(300) if hours[0] <= n + 0.5 <= hours[1]]
+        some = every[(asked(request, "PageNumber") - 1) * 200 :][:200]
+        inner = f"<ItemArray>{listing(some)}</ItemArray>{has_more(len(some), len(every))}"
+        return xml("GetSellerList", inner) if some else odd
+
+    began: list[datetime] = []
+    return respond
+
+
+UNCOUNTED = ["<ItemArray/>", "<ItemArray/><HasMoreItems>false</HasMoreItems>", "<ItemArray/><PaginationResult/>"]
+
+
+@pytest.mark.parametrize("odd", UNCOUNTED)
+async def test_a_span_of_ends_without_listings_and_count_is_missing(api: Api, httpx_mock: HTTPXMock, odd: str) -> None:
+    answers = by_ends(xml("GetSellerList", odd), lambda some, every: totals(Entries=every))
+    httpx_mock.add_callback(answers, is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert {key for each in found for key in ids(each.records)} == {str(n) for n in range(300)}
+    assert "no listings and no count" in (failure.message if failure else "")
+
+
+@pytest.mark.parametrize("has_more", [True, False])
+async def test_a_full_page_without_a_count_is_not_all_of_its_span(
+    api: Api, httpx_mock: HTTPXMock, has_more: bool
+) -> None:
+    def told(some: int, every: int) -> str:
+        return f"<HasMoreItems>{str(every > some).lower()}</HasMoreItems>" if has_more else ""
+
+    none = xml("GetSellerList", f"<ItemArray/>{totals(Entries=0)}")
+    httpx_mock.add_callback(by_ends(none, told), is_reusable=True)
+    found, failure = await until_it_fails(api, "active_inventory")
+    assert failure is None
+    assert {key for each in found for key in ids(each.records)} == {str(n) for n in range(300)}
 
 
 async def test_purchases_that_are_counted_and_not_sent_put_the_scan_in_doubt(api: Api, httpx_mock: HTTPXMock) -> None:

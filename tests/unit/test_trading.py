@@ -407,7 +407,7 @@ async def test_pages_of_listings_say_how_many_there_are(api: Api, httpx_mock: HT
     assert [(len(page.records), page.pages, page.entries) for page in pages] == [
         (3, 2, 203),
         (3, None, None),
-        (0, 0, 0),
+        (0, None, None),
         (0, 0, 0),
     ]
     assert as_json(pages[0].records) == [{"ItemID": "0"}, {"ItemID": "1"}, {"ItemID": "2"}]

@@ -300,7 +300,7 @@ def number_of(name: str, parent: Any, element: str) -> int | None:
 def container(name: str, parent: Mapping[str, Any], element: str) -> dict[str, Any]:
     """A container, {} if it is missing or empty. Raises AnswerNotUnderstood if it is not a container."""
     value = parent.get(element)
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return {}
     if not isinstance(value, dict):
         raise AnswerNotUnderstood(f"{name}: {element} has not the form that eBay documents")

@@ -20,7 +20,7 @@ MOST_DAYS = 60
 
 @dataclass(frozen=True)
 class TradingPage:
-    """One page of a list. None is what eBay did not say, 0 an empty list."""
+    """One page of a list. None is what eBay did not say. A list is only known to be empty if `entries` is 0."""
 
     records: tuple[bytes, ...]
     pages: int | None
@@ -98,10 +98,7 @@ async def seller_list(api: Api, end_from: datetime, end_to: datetime, page: int,
     more = text_of(reply.head.get("HasMoreItems")).strip().lower()
     if more not in ("true", "false", "1", "0", ""):
         raise AnswerNotUnderstood(f"{name}: HasMoreItems is neither true nor false")
-    totals = {"PaginationResult": reply.head.get("PaginationResult")}
-    found = _list_page(name, totals, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
-    # An empty container elsewhere means that there is none; here it is only the answer's frame.
-    return replace(found, entries=None) if totals["PaginationResult"] is None and not more else found
+    return _list_page(name, reply.head, record_bytes(reply), reply.partial, more in ("true", "1") if more else None)
 
 
 def _list_page(
@@ -114,9 +111,6 @@ def _list_page(
 ) -> TradingPage:
     totals = container.get("PaginationResult")
     pages, entries = (number_of(name, totals, f"TotalNumberOf{what}") for what in ("Pages", "Entries"))
-    # Whether an answer may lack this list was decided by `needed`, so here there is none.
-    if not records and totals is None and partial is None and not more:
-        pages, entries = 0, 0
     if records:
         pages, entries = pages or None, entries or None  # a 0 beside records was seen, and says nothing
     return TradingPage(records, pages, entries, more, partial, len(records) if length is None else length)
@@ -137,8 +131,8 @@ async def my_ebay_buying(
 
     Records are {"List", "Item"}, or in the won list {"List", "Order", "Transaction"}: one per transaction, with its
     order (without its TransactionArray) if it has one. An order without transactions is one record without
-    "Transaction". A missing or empty list is an empty page, if the answer has another list or the summary. The summary
-    is asked for because a list without entries may be missing, and an answer without anything says nothing.
+    "Transaction". A list whose first page is missing or empty is empty, if the answer has another list or the summary.
+    The summary is asked for because a list without entries may be missing, and an answer without anything says nothing.
     """
     if not lists or not set(lists) <= set(BUYING):
         raise ValueError(f"GetMyeBayBuying is asked for {', '.join(BUYING)}")
@@ -152,12 +146,13 @@ async def my_ebay_buying(
         won = path[0] in _IN_TRANSACTIONS
         found[path[0]] += _transactions(path[0], record) if won else [_tagged(path[0], Item=msgspec.Raw(record))]
     lengths = Counter(path[0] for path, _ in reply.records)
-    return {
-        each: _list_page(
-            name, container(name, reply.head, each), tuple(found[each]), reply.partial, length=lengths[each]
-        )
-        for each in names
-    }
+    pages = {}
+    for each in names:
+        shown = container(name, reply.head, each)
+        part = _list_page(name, shown, tuple(found[each]), reply.partial, length=lengths[each])
+        is_empty = page == 1 and not part.records and shown.get("PaginationResult") is None and reply.partial is None
+        pages[each] = replace(part, pages=0, entries=0) if is_empty else part
+    return pages
 
 
 def _buying(each: str, page: int, per_page: int, days: int) -> Fields:

@@ -158,7 +158,7 @@ class Document:
         if self._fault is None:
             self._parse(self._cleaner.feed(b"", last=True))
         if self._fault is None and not self._ended and not self._comes_to_its_end():
-            self._fault = EbayUnreachable(f"{self.name}: the XML is cut short")
+            self._fault = EbayUnreachable(f"{self.name}: the XML is cut short", status=200)
         if self._fault is None:
             self._finish()
         if isinstance(self._fault, str):

@@ -132,8 +132,8 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
         family = family_run.family
         if family.cursor_type == "snapshot":
             result = results[family.name]
-            if result.inconsistent:
-                continue  # it was read several times already
+            if result.inconsistent or result.incomplete:
+                continue  # it was read several times already, or removes nothing
             missing = partial(
                 snapshot.missing, account_id=account_id, family=family, seen=result.seen, unread=result.unread
             )

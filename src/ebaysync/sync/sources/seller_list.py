@@ -11,6 +11,7 @@ import msgspec
 from ebaysync.ebay import trading, trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import broken_record
+from ebaysync.errors import ListMissing
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import id_reader
 from ebaysync.sync.walk import Page, PageReader, Slice, Slicing, read
@@ -24,10 +25,12 @@ NEXT_END = timedelta(days=31)
 _item_id = id_reader("ItemID")
 
 
-async def is_empty(api: Api) -> bool:
-    """Whether eBay counts no listing. Raises EbayError."""
+async def count(api: Api) -> int | None:
+    """How many listings eBay counts; None if it does not say so. Raises EbayError."""
     now = api.transport.clock.now()
-    return (await trading_lists.seller_list(api, now, now + FARTHEST_END, 1)).entries == 0
+    page = await trading_lists.seller_list(api, now, now + FARTHEST_END, 1)
+    contradicts_itself = page.entries == 0 and (page.more or (page.pages or 0) > 1)
+    return None if contradicts_itself else page.entries
 
 
 async def by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
@@ -35,8 +38,13 @@ async def by_end_time(api: Api) -> AsyncGenerator[ScanPage]:
 
     async def ask(window: Slice, offset: int) -> Page:
         page = await trading_lists.seller_list(api, window.start, window.end, offset // trading.PAGE + 1)
-        total = page.entries if page.entries is not None else offset + len(page.records)
-        return Page(total, page.records, more=bool(page.more), partial=page.partial)
+        came = len(page.records)
+        # "PaginationResult … Always": an empty array without a count is no word that there is no listing.
+        if page.entries is None and not came and not offset:
+            raise ListMissing("GetSellerList: the answer has no listings and no count", status=200)
+        more = page.more if page.more is not None else page.entries is None and trading.looks_full(came)
+        total = page.entries if page.entries is not None else offset + came + int(more)
+        return Page(total, page.records, more=more, partial=page.partial)
 
     # Slices are cut on whole seconds, so the span must begin on one.
     now = api.transport.clock.now().replace(microsecond=0)
