@@ -436,6 +436,33 @@ async def test_of_purchases_nothing_is_ever_removed(
     assert query("SELECT count(*) FROM ebay_events WHERE event = 'removed'") == [(0,)]
 
 
+@pytest.mark.parametrize("fault", ["no_list", "10007"])
+async def test_a_page_of_purchases_that_is_missing_costs_no_other_and_is_asked_for_again(
+    opened: Callable[..., Any], query: Query, clock: ManualClock, fault: str
+) -> None:
+    b = opened(won_shape="transaction")
+    [seller] = b.sim.world.sellers
+    for number in range(450):
+        body = {"state": "won", "auction": False, "transaction": str(8000000000001 + number)}
+        b.sim.world.add_thing(seller, "purchase", thing_id=str(310000000000 + number), body=body)
+    account = await b.add()
+    struck: dict[str, Any] = {"call": "GetMyeBayBuying", "query": "<PageNumber>2<", "times": None}
+    if fault == "no_list":
+        b.sim.faults.add("envelope", what="no_list", **struck)
+    else:
+        b.sim.faults.add("trading_error", code=10007, **struck)
+    for _ in range(3):
+        clock.advance(3600)
+        summary = await b.run(account, "buyer")
+        assert (summary.status, summary.failure.exit_code, summary.cursor) == ("error", 13, None)
+        assert "page 2 of WonList is missing" in summary.failure.message
+        assert query("SELECT count(*) FROM ebay_buyer") == [(250,)]
+    b.sim.faults.clear()
+    clock.advance(3600)
+    calm = await b.run(account, "buyer")
+    assert (calm.status, calm.stored, query("SELECT count(*) FROM ebay_buyer")) == ("completed", 200, [(450,)])
+
+
 # ---- XML that no parser takes
 
 
@@ -601,7 +628,8 @@ async def test_an_answer_that_is_no_xml_is_asked_for_again_or_fails_and_costs_no
     b.sim.faults.add("xml_spoil", what=what, times=1)
     clock.advance(3600)
     once = await b.run(account, family)
-    if what == "html" and family != "messages":  # a window is halved then
+    # A window is halved then, and each list of purchases is asked for alone.
+    if what == "html" and family == "active_inventory":
         assert (once.status, once.failure.code) == ("error", "not_understood")
     else:
         assert (once.status, once.quarantined) == ("completed", 0)

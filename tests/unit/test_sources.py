@@ -297,7 +297,7 @@ async def test_no_active_list_means_no_listings_only_if_the_sellers_list_counts_
     assert (list(found.records), found.incomplete) == ([], None)
 
 
-SELLING = "GetMyeBaySelling"
+SELLING, BUYING = "GetMyeBaySelling", "GetMyeBayBuying"
 COUNTS = totals(Pages=3, Entries=600)
 WITHOUT_ITEMS = {
     "no list": xml(SELLING, ""),
@@ -463,6 +463,90 @@ async def test_a_full_page_without_a_count_is_not_all_of_its_span(
     found, failure = await until_it_fails(api, "active_inventory")
     assert failure is None
     assert {key for each in found for key in ids(each.records)} == {str(n) for n in range(300)}
+
+
+def bought_counted(count: int, counted: int, pages: int | None = None) -> Respond:
+    def respond(request: httpx.Request) -> httpx.Response:
+        number = asked(request, "PageNumber")
+        some = range(count)[(number - 1) * 200 : number * 200]
+        told = totals(Pages=-(-counted // 200) if pages is None else pages, Entries=counted)
+        array = f"<OrderTransactionArray>{won(some)}</OrderTransactionArray>"
+        return xml(BUYING, f"<WonList>{array}{told}</WonList>")
+
+    return respond
+
+
+NO_PURCHASES = {
+    "no list": xml(BUYING, ""),
+    "a list without anything": xml(BUYING, "<WonList/>"),
+    "the summary alone": xml(BUYING, "<BuyingSummary/>"),
+    "another list": xml(BUYING, "<LostList/>"),
+    "no counts": xml(BUYING, "<WonList><PaginationResult/></WonList>"),
+    "counts alone": xml(BUYING, f"<WonList>{COUNTS}</WonList>"),
+    "no such page": xml(BUYING, error(340), "Failure"),
+    "busy": xml(BUYING, error(10007), "Failure"),
+    "refused": xml(BUYING, error(12345), "Failure"),
+    "cut": httpx.Response(200, content=xml(BUYING, "<WonList/>").content[:-30], headers={"content-type": "text/xml"}),
+}
+
+
+@pytest.mark.parametrize("what", NO_PURCHASES)
+@pytest.mark.parametrize("page", [2, 3])
+async def test_a_page_that_was_announced_and_lacks_its_purchases_is_missing_and_the_others_are_read(
+    api: Api, httpx_mock: HTTPXMock, page: int, what: str
+) -> None:
+    httpx_mock.add_callback(all_but(page, NO_PURCHASES[what], bought_counted(600, 600)), is_reusable=True)
+    [found], failure = await until_it_fails(api, "buyer")
+    assert {int(key) for key in ids(found.records)} == set(range(600)) - set(range(600)[(page - 1) * 200 : page * 200])
+    assert failure is not None
+    assert f"page {page} of WonList is missing" in failure.message
+    assert len(httpx_mock.get_requests()) < 12
+
+
+async def test_a_list_of_purchases_that_is_suddenly_empty_contradicts_itself(api: Api, httpx_mock: HTTPXMock) -> None:
+    none = xml(BUYING, f"<WonList>{totals(Pages=0, Entries=0)}</WonList>")
+    httpx_mock.add_callback(all_but(2, none, bought_counted(600, 600)), is_reusable=True)
+    [found], failure = await until_it_fails(api, "buyer")
+    assert (len(found.records), failure) == (200, None)
+    assert "WonList counts 600 entries and sends 200" in (found.inconsistent or "")
+
+
+@pytest.mark.parametrize("what", ["no list", "a list without anything", "no such page"])
+async def test_a_list_of_purchases_that_became_shorter_has_no_page_missing(
+    api: Api, httpx_mock: HTTPXMock, what: str
+) -> None:
+    answers = [bought_counted(203, 203), lambda request: NO_PURCHASES[what], bought_counted(200, 200)]
+    httpx_mock.add_callback(lambda request: answers.pop(0)(request), is_reusable=True)
+    [found], failure = await until_it_fails(api, "buyer")
+    assert (len(found.records), failure, found.inconsistent, answers) == (200, None, None, [])
+
+
+async def test_purchases_whose_second_page_is_the_first_again_contradict_their_count(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    first = bought_counted(200, 400)
+    httpx_mock.add_callback(
+        lambda request: first(httpx.Request("POST", "https://x", content=b"<PageNumber>1</PageNumber>")),
+        is_reusable=True,
+    )
+    [found], failure = await until_it_fails(api, "buyer")
+    assert failure is None
+    assert "WonList counts 400 entries and sends 200" in (found.inconsistent or "")
+
+
+async def test_a_list_of_purchases_that_ebay_does_not_answer_costs_no_other_list(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        if b"<LostList>" in request.content:
+            return NO_PURCHASES["busy"]
+        inner = f"<WonList><OrderTransactionArray>{won(range(200))}</OrderTransactionArray></WonList><BuyingSummary/>"
+        return xml(BUYING, inner) if asked(request, "PageNumber") == 1 else NO_PURCHASES["no such page"]
+
+    httpx_mock.add_callback(respond, is_reusable=True)
+    [found], failure = await until_it_fails(api, "buyer")
+    assert len(found.records) == 200
+    assert "page 1 of LostList is missing" in (failure.message if failure else "")
 
 
 async def test_purchases_that_are_counted_and_not_sent_put_the_scan_in_doubt(api: Api, httpx_mock: HTTPXMock) -> None:

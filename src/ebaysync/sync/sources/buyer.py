@@ -2,103 +2,68 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
-from ebaysync.ebay.trading import looks_full
-from ebaysync.ebay.trading_lists import TradingPage
-from ebaysync.ebay.xml_repair import BrokenRecord, read_page
-from ebaysync.errors import EbayError, ListMissing, PageOutOfRange, XmlBroken
-from ebaysync.families.buyer import FAMILY, PURCHASES
+from ebaysync.errors import EbayError, ListMissing, XmlBroken
 from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.sources.buying_list import BuyingList
 from ebaysync.sync.sources.calls import Calls, Scanned
+from ebaysync.sync.walk import may_be_of_its_slice
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")
-NO_PAGE: tuple[TradingPage, tuple[BrokenRecord, ...]] = (TradingPage((), 0, None), ())
+MOST_FAILED = 2  # lists without a first page; if no other has one, eBay is the cause
 
 
 def open_source(api: Api) -> Calls:
     """Reading raises EbayError."""
 
-    async def lists_of(names: Collection[str], page: int) -> Mapping[str, tuple[TradingPage, tuple[BrokenRecord, ...]]]:
-        try:
-            pages = await trading_lists.my_ebay_buying(api, names, page)
-            return {name: (part, ()) for name, part in pages.items()}
-        # One list may be shorter or broken. Asked alone, it does not cost the others their page.
-        except (XmlBroken, PageOutOfRange):
-            return {name: await alone(name, page) for name in names}
-        except ListMissing:
-            if page == 1:
-                raise
-            return dict.fromkeys(names, NO_PAGE)
-
-    async def alone(name: str, page: int) -> tuple[TradingPage, tuple[BrokenRecord, ...]]:
-        try:
-            return await read_page(partial(one_list, name), page)
-        except (PageOutOfRange, ListMissing) as error:
-            if page == 1 and isinstance(error, ListMissing):
-                raise
-            return NO_PAGE
-
-    async def one_list(name: str, page: int, size: int) -> TradingPage:
-        return (await trading_lists.my_ebay_buying(api, [name], page, size))[name]
-
     async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
-        found: dict[str, list[bytes]] = {name: [] for name in trading_lists.BUYING}
-        broken: list[BrokenRecord] = []
-        counts: Counter[str] = Counter()
-        incomplete: EbayError | None = None
-        inconsistent: str | None = None
-        lists: Collection[str] = trading_lists.BUYING
-        page = 1
-        while lists:
-            pages = await lists_of(lists, page)
-            lists = [name for name, (part, some) in pages.items() if _has_more(page, part, len(some), found[name])]
-            for name, (part, some) in pages.items():
-                found[name] += part.records
-                broken += some
-                counts[name] += max(len(part.records), part.length) + len(some)
-                incomplete = incomplete or part.partial
-                inconsistent = inconsistent or _is_short(name, part.entries, counts[name], name in lists)
-            page += 1
-        yield {
-            "buyer": ScanPage(
-                [record for name in OLD_TO_NEW for record in found[name]], broken, incomplete, inconsistent
-            )
-        }
+        lists = [BuyingList(api, name) for name in OLD_TO_NEW]
+        failure: EbayError | None = None
+        number = 1
+        try:
+            while some := [each for each in lists if each.next == number]:
+                await _read(api, some, number)
+                number += 1
+        except EbayError as error:  # the pages before it can be stored
+            failure = error
+        # Offers for one item are told apart within one answer, and a later list has the newer state: so all pages are
+        # delivered together.
+        if number > 1 or any(each.records for each in lists):
+            yield {"buyer": _joined(lists)}
+        if failure:
+            raise failure
 
     return Calls(scan=scan)
 
 
-def _is_short(name: str, entries: int | None, came: int, goes_on: bool) -> str | None:
-    """Why a list that was read to its end may not be complete. Nobody knows whether eBay counts orders or lines."""
-    if goes_on or came >= (entries or 0):
-        return None
-    return f"GetMyeBayBuying: {name} counts {entries} entries and sends {came}"
+def _joined(lists: Sequence[BuyingList]) -> ScanPage:
+    return ScanPage(
+        [record for each in lists for record in each.records],
+        [broken for each in lists for broken in each.broken],
+        next((each.incomplete for each in lists if each.incomplete), None),
+        next((reason for each in lists if (reason := each.inconsistent())), None),
+    )
 
 
-def _has_more(page: int, part: TradingPage, broken: int, before: Sequence[bytes]) -> bool:
-    """Whether to ask for the next page. A list whose pages bring nothing new is at its end, whatever it counts."""
-    is_new = bool(broken) or not _keys(part.records) <= _keys(before)
-    return is_new and (page < part.pages if part.pages is not None else looks_full(part.length + broken))
-
-
-_APART = (*PURCHASES.key, "list", *(PURCHASES.twins.columns if PURCHASES.twins else ()))
-
-
-def _keys(records: Sequence[bytes]) -> set[Any]:
-    """The values that tell records apart. Their bytes change while an auction runs."""
-    return {_key(record) for record in records}
-
-
-def _key(record: bytes) -> Any:
+async def _read(api: Api, lists: Sequence[BuyingList], number: int) -> None:
+    """Read one page of each list. Raises EbayError if not only this page is the cause."""
     try:
-        row = FAMILY.decoders[PURCHASES.name].row(record)
-    except (ValueError, RecursionError):
-        return record  # the family reports what is wrong with it
-    return tuple(row[name] for name in _APART)
+        parts = await trading_lists.my_ebay_buying(api, [each.name for each in lists], number)
+    except EbayError as error:
+        if not may_be_of_its_slice(error) or (number == 1 and isinstance(error, ListMissing)):
+            raise
+        if len(lists) == 1 and not isinstance(error, XmlBroken):
+            await lists[0].lacks(number, error)
+            return
+        # One list may be shorter or broken. Asked alone, it does not cost the others their page.
+        for asked, each in enumerate(lists, 1):
+            await each.read(number)
+            if number == 1 and asked >= MOST_FAILED and all(one.incomplete for one in lists[:asked]):
+                raise error
+        return
+    for each in lists:
+        await each.add(number, parts[each.name])
