@@ -77,6 +77,17 @@ async def test_a_record_without_the_date_of_its_request_is_stored(bench: Benches
     assert query("SELECT cancel_request_date FROM ebay_cancellations") == [(None,)]
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01", "1970-01-01", "1999-01-01", "9999-01-01"])
+async def test_two_odd_dates_stop_no_other_record(bench: Benches, query: Query, moment: str) -> None:
+    b = world(bench)
+    odd, good = [requested(b) for _ in range(2)], [requested(b) for _ in range(3)]
+    for thing in odd:
+        over = {"cancelRequestDate": {"value": f"{moment}T00:00:00.000Z"}}
+        b.sim.world.put_thing(thing, thing.body | {"over": {"search": over}})
+    assert (await b.run(await b.add(), FAMILY)).stored == 5
+    assert set(states(query)) == {thing.id for thing in [*odd, *good]}
+
+
 @pytest.mark.parametrize("counts", ["row", "page"])
 async def test_more_than_a_page_at_once_comes_whole_however_ebay_counts(
     bench: Benches, query: Query, counts: str

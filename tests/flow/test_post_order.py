@@ -316,6 +316,22 @@ async def test_a_record_with_an_unreadable_date_goes_to_quarantine_and_stops_no_
     assert bad.id.encode() in bytes(payload)
 
 
+@kinds
+@pytest.mark.parametrize("moment", ["0001-01-01", "1970-01-01", "1999-01-01", "9999-01-01"])
+async def test_two_odd_creation_dates_stop_no_other_record(
+    bench: Benches, query: Query, kind: str, moment: str
+) -> None:
+    b = world(bench, kind)
+    odd, good = [born(b, kind) for _ in range(2)], [born(b, kind) for _ in range(3)]
+    created = {"value": f"{moment}T00:00:00.000Z"}
+    over = {"creationInfo": {"creationDate": created}} if kind == "return" else {"creationDate": created}
+    for thing in odd:
+        b.sim.world.put_thing(thing, thing.body | {"over": {"search": over}})
+    summary = await b.run(await b.add(), FAMILIES[kind])
+    assert (summary.status, summary.stored + summary.quarantined) == ("completed", 5)
+    assert set(stored(query, kind)) >= {each.id for each in good}
+
+
 def put(family: str, **versions: Any) -> dict[str, Any]:
     given = {name: json.dumps(part).encode() for name, part in versions.items()}
     made: dict[str, Any] = json.loads(discover()[family].merge.compose(RecordVersions(**given)))

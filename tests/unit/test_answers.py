@@ -26,7 +26,7 @@ from ebaysync.ebay import (
     trading_messages,
 )
 from ebaysync.ebay.hosts import Hosts
-from ebaysync.ebay.rest import Api
+from ebaysync.ebay.rest import Api, stamp
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import (
     AnswerNotUnderstood,
@@ -435,19 +435,42 @@ async def test_a_user_of_no_marketplace_of_ebays_is_an_error(api: Api, httpx_moc
         await identity.user(api)
 
 
-async def test_a_record_of_a_year_that_utc_does_not_have_is_outside_the_window(api: Api, httpx_mock: HTTPXMock) -> None:
-    for moment in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
-        httpx_mock.reset()
-        answers(httpx_mock, {"members": [{"caseId": number, "creationDate": {"value": moment}} for number in (1, 2)]})
-        with pytest.raises(AnswerNotUnderstood, match="does not know the filter"):
-            await REST["cases"].ask(api)
+def cases(*created: str) -> dict[str, Any]:
+    return {"members": [{"caseId": number, "creationDate": {"value": moment}} for number, moment in enumerate(created)]}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "9999-12-31T23:59:59-12:00",
+        "0001-01-01T00:00:00+12:00",
+        "1970-01-01T00:00:00.000Z",
+        "2120-01-01T00:00:00.000Z",
+        "9999-01-01T00:00:00.000Z",
+    ],
+)
+async def test_an_impossible_creation_does_not_prove_that_the_filter_does_nothing(
+    api: Api, httpx_mock: HTTPXMock, moment: str
+) -> None:
+    answers(httpx_mock, cases(moment, moment))
+    assert len((await REST["cases"].ask(api)).rows) == 2
 
 
 async def test_one_record_with_an_odd_time_does_not_prove_that_the_filter_does_nothing(
     api: Api, httpx_mock: HTTPXMock
 ) -> None:
-    answers(httpx_mock, {"members": [{"caseId": 1, "creationDate": {"value": "2019-01-01T00:00:00.000Z"}}]})
+    answers(httpx_mock, cases("2019-01-01T00:00:00.000Z"))
     assert len((await REST["cases"].ask(api)).rows) == 1
+
+
+async def test_a_filter_does_nothing_if_most_creations_lie_outside_of_it(api: Api, httpx_mock: HTTPXMock) -> None:
+    odd, inside = "1999-01-01T00:00:00.000Z", stamp(NOON)
+    answers(httpx_mock, cases(odd, inside, odd, inside, inside))
+    assert len((await REST["cases"].ask(api)).rows) == 5
+    httpx_mock.reset()
+    answers(httpx_mock, cases(odd, inside, odd, odd))
+    with pytest.raises(AnswerNotUnderstood, match=r"3 of 4 records.* does not know the filter"):
+        await REST["cases"].ask(api)
 
 
 # ---- Trading

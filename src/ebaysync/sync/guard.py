@@ -21,17 +21,19 @@ FAR_OUTSIDE = timedelta(hours=1)
 SEVERAL = 2
 
 
-def check_filter(window: Slice, times: Sequence[datetime], *, may_be_later: bool) -> None:
-    """Raises FilterIgnored if several of a page's records lie far outside of the requested window. One may be odd.
+def check_filter(window: Slice, times: Sequence[datetime | None], *, may_be_later: bool) -> None:
+    """Raises FilterIgnored if most of a page's records lie far outside of the requested window. A few may be odd, and
+    so may one alone.
 
-    `may_be_later`: a record that was modified meanwhile has a later time than its window.
+    `times` has an entry for each record, None if its time cannot be read. `may_be_later`: a record that was modified
+    meanwhile has a later time than its window.
     """
     outside = [
         time
         for time in times
-        if time < window.start - FAR_OUTSIDE or (not may_be_later and time > window.end + FAR_OUTSIDE)
+        if time and (time < window.start - FAR_OUTSIDE or (not may_be_later and time > window.end + FAR_OUTSIDE))
     ]
-    if len(outside) >= SEVERAL:
+    if SEVERAL <= len(outside) > len(times) / 2:
         span = f"{window.start.isoformat()} to {window.end.isoformat()}"
         raise FilterIgnored(f"{len(outside)} of {len(times)} records are not of {span}: the filter does nothing")
 

@@ -185,7 +185,7 @@ class SourceRun:
             assert calls.ask
             page = await calls.ask(window, offset)
             self.guard.check(map(key, page.records))
-            times = [time for _, time in map(head, page.records) if time is not None]
+            times = [time for _, time in map(head, page.records)] if self.family.window.column else []
             check_filter(window, times, may_be_later=may_be_later)
             self.progressed()
             return page
