@@ -301,6 +301,63 @@ async def test_one_detail_costs_one_detail(path: str, odd: str, player: Player, 
     assert with_detail(player, family) == 3
 
 
+class Offers:
+    """So many items with an offer each."""
+
+    def __init__(self, player: Player, count: int) -> None:
+        self.skus = [f"s{number:03}" for number in range(count)]
+        self.asked: list[str] = []
+        self.refuse: Callable[[str], Reply | None] = lambda sku: None
+        player.ebay.answers.append(self.answer)
+
+    def answer(self, request: Request) -> Reply | None:
+        if request.path == "/sell/inventory/v1/inventory_item":
+            offset, limit = int(request.query["offset"]), int(request.query["limit"])
+            rows = [{"sku": sku, "product": {"title": "t"}} for sku in self.skus[offset : offset + limit]]
+            more = {"next": f"/x?offset={offset + limit}"} if offset + limit < len(self.skus) else {}
+            return as_json({"total": len(self.skus), "size": len(rows), "limit": limit, "inventoryItems": rows, **more})
+        if request.path != "/sell/inventory/v1/offer":
+            return None
+        sku = request.query["sku"]
+        if (refused := self.refuse(sku)) is not None:
+            return refused
+        self.asked.append(sku)
+        row = {"offerId": f"f{sku}", "sku": sku, "status": "PUBLISHED", "marketplaceId": "EBAY_US"}
+        return as_json({"total": 1, "size": 1, "limit": 100, "offers": [row]})
+
+
+@pytest.mark.parametrize(
+    "refusal", [LIMITED, as_json({"errors": [{"errorId": 2001, "message": "Too many"}]}, 200)], ids=["429", "200"]
+)
+async def test_one_sku_with_a_limit_costs_only_its_own_offers(refusal: Reply, player: Player) -> None:
+    offers = Offers(player, 250)
+    offers.refuse = lambda sku: refusal if sku == "s005" else None
+    for _ in range(2):
+        [_, summary] = await player.run("inventory", "offers")
+        assert (summary.status, summary.caught_up, exit_code(summary)) == ("completed", False, 0)
+        assert summary.reason is not None
+        assert "details are missing" in summary.reason
+        assert player.query("SELECT retry_at FROM ebay_sync_state WHERE api_family = 'offers'") == [(None,)]
+        player.later(hours=1)
+    assert player.value("SELECT count(*), count(removed_at) FROM ebay_offers") == "249|0"
+    assert player.query("SELECT entity_key FROM ebay_pending_detail WHERE attempts > 0") == [("s005",)]
+    offers.refuse = lambda sku: None
+    player.later(hours=25)
+    [_, summary] = await player.run("inventory", "offers")
+    assert (summary.caught_up, player.value("SELECT count(*) FROM ebay_offers")) == (True, "250")
+
+
+async def test_a_limit_after_some_skus_lets_all_have_their_turn(player: Player) -> None:
+    offers = Offers(player, 60)
+    offers.refuse = lambda sku: LIMITED if len(offers.asked) >= 25 else None
+    for _ in range(3):
+        offers.asked.clear()
+        await player.run("inventory", "offers")
+        player.later(hours=1)
+    # All except those at which the limit was met: they wait for their next try.
+    assert int(player.value("SELECT count(*) FROM ebay_offers")) >= 57
+
+
 def header(number: int, at: str, folder: int = 0, inner: str = "") -> str:
     return (
         f"<Message><Sender>b</Sender><Subject>s</Subject><MessageID>{number}</MessageID>{inner}"

@@ -30,6 +30,8 @@ from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources import discover, open_source
+from ebaysync.sync.sources.inventory_offers import in_turn
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.walk import PageReader, Slice, SliceRecords, Slicing, read
 
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
@@ -108,7 +110,7 @@ def test_a_family_whose_source_has_no_module_is_told_which_file_is_missing() -> 
 async def scanned(api: Api, name: str) -> list[ScanPage]:
     scan = discover()[name](api).scan
     assert scan
-    return [found[name] async for found in scan([name], ())]
+    return [found[name] async for found in scan([name], {})]
 
 
 @pytest.mark.parametrize(("pages", "entries"), [(None, None), (None, 450), (3, None), (0, 450), (7, 450)], ids=str)
@@ -591,13 +593,13 @@ async def stocked(api: Api, httpx_mock: HTTPXMock, offers: bytes) -> Any:
     httpx_mock.add_callback(respond, is_reusable=True)
     scan = discover()["inventory"](api).scan
     assert scan
-    found = {name: page async for pages in scan(["inventory", "offers"], ()) for name, page in pages.items()}
+    found = {name: page async for pages in scan(["inventory", "offers"], {}) for name, page in pages.items()}
     return found["offers"]
 
 
 async def test_the_offers_of_a_sku_cost_no_other_sku_its_offers(api: Api, httpx_mock: HTTPXMock) -> None:
     def offer_ids(page: ScanPage) -> list[str]:
-        return [msgspec.json.decode(record)["offerId"] for record in page.records]
+        return sorted(msgspec.json.decode(record)["offerId"] for record in page.records)
 
     whole = await stocked(api, httpx_mock, b'{"total": "2.0", "offers": [{"offerId": "2"}, {"offerId": "3"}]}')
     assert (offer_ids(whole), whole.incomplete) == (["1", "2", "3"], None)
@@ -746,13 +748,23 @@ async def test_a_limit_on_the_offers_of_one_sku_costs_no_item_and_no_offers_that
     httpx_mock.add_callback(respond, is_reusable=True)
     scan = discover()["inventory"](api).scan
     assert scan
-    pages = [each async for found in scan(["inventory", "offers"], ()) for each in found.items()]
+    a_first = {"a": Pending(0, None, waits=False)}
+    pages = [each async for found in scan(["inventory", "offers"], a_first) for each in found.items()]
     items = [record for name, page in pages if name == "inventory" for record in page.records]
     assert items == [b'{"sku": "a"}', b'{"sku": "b"}']
     [offers] = [page for name, page in pages if name == "offers"]
     assert list(offers.records) == [b'{"offerId": "1"}']
     assert (offers.parts, list(offers.failed)) == (["a"], ["b"])
-    assert isinstance(offers.incomplete, RateLimited)
+    assert isinstance(offers.ended_by, RateLimited)
+    assert offers.incomplete is None
+
+
+def test_skus_whose_offers_were_never_asked_for_come_first() -> None:
+    due = Pending(0, None, waits=False)
+    pending = {"c": due, "e": Pending(3, "429", waits=False), "b": due}
+    orders = {tuple(in_turn(list("abcdef"), pending)) for _ in range(200)}
+    assert {order[:2] for order in orders} == {("c", "b")}
+    assert {order[-1] for order in orders} == set("adef")
 
 
 async def test_items_that_cannot_be_listed_to_their_end_do_not_cost_the_others_their_offers(
@@ -772,7 +784,7 @@ async def test_items_that_cannot_be_listed_to_their_end_do_not_cost_the_others_t
     assert scan
 
     async def everything() -> None:
-        async for pages in scan(["inventory", "offers"], ()):
+        async for pages in scan(["inventory", "offers"], {}):
             found.extend(record for page in pages.values() for record in page.records)
 
     with pytest.raises(AnswerNotUnderstood):

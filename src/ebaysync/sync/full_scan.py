@@ -76,8 +76,9 @@ async def scan(group: SourceRun) -> None:
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:
     """Whether everything was read."""
     assert group.calls.scan
-    waiting = {part for family_run in group.active for part in _waiting_parts(family_run)}
-    pages = group.calls.scan(list(results), waiting)
+    parted = (family_run for family_run in group.active if family_run.family.part_column)
+    pending = {part: one for family_run in parted for part, one in family_run.details.pending.items()}
+    pages = group.calls.scan(list(results), pending)
     async with aclosing(pages):
         while (found := await group.race(anext(pages, None))) is not None:
             for family_run in list(group.active):
@@ -99,12 +100,6 @@ async def _store(family_run: FamilyRun, found: ScanPage, result: ScanResult) -> 
     result.add(found)
 
 
-def _waiting_parts(family_run: FamilyRun) -> set[str]:
-    """Parts of a snapshot whose next try is not due."""
-    pending = family_run.details.pending.items()
-    return {part for part, one in pending if one.waits} if family_run.family.part_column else set()
-
-
 async def _note_parts(family_run: FamilyRun, found: ScanPage) -> None:
     """Note which parts of a snapshot were read and which are due."""
     details = family_run.details
@@ -123,6 +118,7 @@ async def _note_parts(family_run: FamilyRun, found: ScanPage) -> None:
     await family_run.sink.transact(work)
     # After the commit: the run's summary says that they are missing.
     details.lacking.update(found.failed, found.unasked)
+    details.ended_by = details.ended_by or found.ended_by
 
 
 async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool:

@@ -23,7 +23,7 @@ class ScanPage:
     `inconsistent`: why the list may have more records than it showed, although eBay does not say so.
 
     For a family with a `part_column`: `parts` were read, `failed` were not, each for a reason, `unasked` were not asked
-    for.
+    for; `ended_by` is why, if it passes by itself.
     """
 
     records: Sequence[bytes]
@@ -35,6 +35,7 @@ class ScanPage:
     parts: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     unasked: Sequence[str] = ()
+    ended_by: EbayError | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
@@ -10,6 +10,7 @@ from ebaysync.errors import EbayError, ListMissing, XmlBroken
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.buying_list import BuyingList
 from ebaysync.sync.sources.calls import Calls, Scanned
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.walk import may_be_of_its_slice
 
 # an item that moves during the reading may be in two of them
@@ -20,7 +21,7 @@ MOST_FAILED = 2  # lists without a first page; if no other has one, eBay is the 
 def open_source(api: Api) -> Calls:
     """Reading raises EbayError."""
 
-    async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
+    async def scan(wanted: Collection[str], pending: Mapping[str, Pending]) -> AsyncGenerator[Scanned]:
         lists = [BuyingList(api, name) for name in OLD_TO_NEW]
         failure: EbayError | None = None
         number = 1

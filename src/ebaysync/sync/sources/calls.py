@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.walk import Page, Slice
 
 Scanned = Mapping[str, ScanPage]
@@ -16,15 +17,15 @@ Scanned = Mapping[str, ScanPage]
 
 @dataclass(frozen=True)
 class Calls:
-    """`ask` returns a page of a window. `scan` reads everything for some of the families, without the parts that wait
-    for their next try; a second scan in the same run may leave out calls whose answers cannot differ.
+    """`ask` returns a page of a window. `scan` reads everything for some of the families, without the parts that are
+    pending and wait for their next try; a second scan in the same run may leave out calls whose answers cannot differ.
 
     details: fetches records by their keys. details_per_call: keys per call. details_at_once: details that are stored
     together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
-    scan: Callable[[Collection[str], Collection[str]], AsyncGenerator[Scanned]] | None = None
+    scan: Callable[[Collection[str], Mapping[str, Pending]], AsyncGenerator[Scanned]] | None = None
     page_size: int = 200
     details: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]] | None = None
     details_per_call: int = 1

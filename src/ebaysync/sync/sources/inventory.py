@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 
 from ebaysync.ebay import inventory
@@ -10,7 +10,8 @@ from ebaysync.ebay.rest import Api
 from ebaysync.errors import EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
 from ebaysync.sync.sources.calls import Calls, Scanned, as_bytes, id_reader
-from ebaysync.sync.sources.inventory_offers import Offers, broken_in
+from ebaysync.sync.sources.inventory_offers import Offers, broken_in, in_turn
+from ebaysync.sync.state.pending_details import Pending
 
 _sku = id_reader("sku")
 
@@ -24,7 +25,7 @@ def open_source(api: Api) -> Calls:
         found, following = as_bytes(page.inventory_items), inventory.next_offset(page)
         return NumberedPage(found, page.total, following, broken_in(page, "sku"), page.partial)
 
-    async def scan(wanted: Collection[str], waiting: Collection[str]) -> AsyncGenerator[Scanned]:
+    async def scan(wanted: Collection[str], pending: Mapping[str, Pending]) -> AsyncGenerator[Scanned]:
         skus: dict[str, None] = {}
         failure: EbayError | None = None
         inconsistent: str | None = None
@@ -37,9 +38,9 @@ def open_source(api: Api) -> Calls:
                     skus.update(dict.fromkeys(sku for record in found.records if (sku := _sku(record)) is not None))
         except EbayError as error:  # the offers of the items that came can be read
             failure = error
-        known = list(skus)
+        known = in_turn(list(skus), pending)
         for start in range(0, len(known) if "offers" in wanted else 0, inventory.PAGE):
-            yield {"offers": await offers.read(known[start : start + inventory.PAGE], waiting)}
+            yield {"offers": await offers.read(known[start : start + inventory.PAGE], pending)}
         if failure:
             raise failure
         if inconsistent and "offers" in wanted:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import SystemRandom
 
 from ebaysync.ebay import inventory
 from ebaysync.ebay.json_repair import field_of
@@ -13,7 +14,8 @@ from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.calls import as_bytes
-from ebaysync.sync.sources.streak import TOGETHER, Streak
+from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all, is_limit
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import drain
 
 
@@ -25,27 +27,34 @@ class Offers:
         self._asked: set[str] = set()  # a second scan in the same run would get the same answers
         self._streak = Streak()
 
-    async def read(self, skus: Collection[str], waiting: Collection[str]) -> ScanPage:
+    async def read(self, skus: Sequence[str], pending: Mapping[str, Pending]) -> ScanPage:
         """The offers of these SKUs, except for those that were read before or wait for their next try."""
         found = _Found()
-        new = set(skus) - self._asked
-        self._asked |= new
-        queue = deque(sorted(new - set(waiting)))
+        new = [sku for sku in skus if sku not in self._asked]
+        self._asked.update(new)
+        waiting = [sku for sku in new if sku in pending and pending[sku].waits]
+        queue = deque(sku for sku in new if sku not in waiting)
         await drain(queue, lambda sku: self._ask(sku, found), TOGETHER, lambda: self._streak.ended_by is None)
-        unasked = [*queue, *(new & set(waiting))]
+        ended_by = self._streak.ended_by
+        passes = is_limit(ended_by)  # it may be met because of one SKU alone
         return ScanPage(
             found.records,
             found.broken,
-            self._streak.ended_by,
+            None if passes else ended_by,
             parts=found.parts,
             failed=found.failed,
-            unasked=unasked,
+            unasked=[*found.unasked, *queue, *waiting],
+            ended_by=ended_by if passes else None,
         )
 
     async def _ask(self, sku: str, found: _Found) -> None:
         try:
             page = await self._of(sku)
         except EbayError as error:
+            # The first call that a limit refuses may have met it because of its SKU; the others only followed.
+            if self._streak.ended_by is not None and ends_all(error):
+                found.unasked.append(sku)
+                return
             self._streak.failed(error)
             found.failed[sku] = error.message
         else:
@@ -89,6 +98,15 @@ class _Found:
     broken: list[BrokenRecord] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    unasked: list[str] = field(default_factory=list)
+
+
+def in_turn(skus: Sequence[str], pending: Mapping[str, Pending]) -> list[str]:
+    """The SKUs that no call was made for, those that wait longest first, then the others in random order. So a SKU that
+    ends the calls of a run does not keep the same others from theirs each time."""
+    unasked = {sku: place for place, sku in enumerate(pending) if not pending[sku].attempts}
+    shuffled = SystemRandom().sample(skus, len(skus))
+    return sorted(shuffled, key=lambda sku: unasked.get(sku, len(pending)))
 
 
 def broken_in(page: ListPage, key: str) -> tuple[BrokenRecord, ...]:

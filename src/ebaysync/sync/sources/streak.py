@@ -25,6 +25,11 @@ def ends_all(error: EbayError) -> bool:
         return True
     if isinstance(error, BodyBroken) and not error.by_a_record:
         return True
+    return is_limit(error)
+
+
+def is_limit(error: EbayError | None) -> bool:
+    """Whether eBay refuses more calls for a moment, perhaps only because of this one."""
     return isinstance(error, EbayBusy) and error.status == 429
 
 
