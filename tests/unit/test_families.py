@@ -360,7 +360,7 @@ def contact(**changed: Any) -> dict[str, Any]:
 def with_contact(shown: Any) -> bytes:
     step = {"shippingStep": {"shipTo": shown}}
     lines = [{"lineItemId": "77", "giftDetails": shown}]
-    buyer = {"username": "ada", "buyerRegistrationAddress": shown}
+    buyer = {"username": "ada", "buyerRegistrationAddress": shown, "taxAddress": shown}
     return order(buyer=buyer, fulfillmentStartInstructions=[step], lineItems=lines)
 
 
@@ -378,6 +378,7 @@ MASKS: list[tuple[str, Any]] = [
     ("a second phone that is a text", contact(secondaryPhone=INVALID)),
     ("a second phone of nothing", contact(secondaryPhone={"phoneNumber": None})),
     ("phones of signs", contact(primaryPhone={"phoneNumber": "XXX-XXX"}, officeFax="•••")),
+    ("phones that are numbers", contact(primaryPhone={"phoneNumber": 0}, officeFax=5, fullName=5, companyName=True)),
     ("asterisks", contact(fullName="A*", contactAddress=contact()["contactAddress"] | {"addressLine1": "****"})),
     ("one word for all", contact(fullName=INVALID, email=INVALID, officeFax=INVALID, companyName=INVALID)),
 ]
@@ -387,8 +388,30 @@ MASKS: list[tuple[str, Any]] = [
 def test_a_contact_stays_as_it_was_whatever_it_is_masked_with(shown: Any) -> None:
     kept = msgspec.json.decode(keep_personal(with_contact(contact()), with_contact(shown)))
     assert kept["fulfillmentStartInstructions"] == [{"shippingStep": {"shipTo": contact()}}]
-    assert kept["buyer"] == {"username": "ada", "buyerRegistrationAddress": contact()}
+    assert kept["buyer"] == {"username": "ada", "buyerRegistrationAddress": contact(), "taxAddress": contact()}
     assert kept["lineItems"] == [{"lineItemId": "77", "giftDetails": contact()}]
+
+
+def tax(shown: Any, **other: Any) -> bytes:
+    return order(buyer={"username": "ada", "taxIdentifier": shown, **other})
+
+
+@pytest.mark.parametrize("number", ["RSSMRA80A01H501U", "T1", "12345678901"])
+@pytest.mark.parametrize("mask", ["***", "Invalid Request", "N/A", "xxxxx", "", None, 5, [], {}], ids=repr)
+def test_a_tax_number_stays_as_it_was_whatever_it_is_masked_with(number: str, mask: Any) -> None:
+    known = {"taxpayerId": number, "taxIdentifierType": "CODICE_FISCALE", "issuingCountry": "IT"}
+    kept = msgspec.json.decode(keep_personal(tax(known), tax(known | {"taxpayerId": mask})))
+    assert kept["buyer"]["taxIdentifier"] == known
+    for hidden in (None, {}, "Invalid Request"):
+        assert msgspec.json.decode(keep_personal(tax(known), tax(hidden)))["buyer"]["taxIdentifier"] == known
+    assert keep_personal(tax(known), tax(known | {"taxpayerId": "T2"})) == tax(known | {"taxpayerId": "T2"})
+
+
+@pytest.mark.parametrize("hidden", [None, {}])
+def test_the_contacts_of_a_buyer_who_is_left_out_stay(hidden: Any) -> None:
+    stored = tax({"taxpayerId": "T1"}, buyerRegistrationAddress=contact())
+    kept = msgspec.json.decode(keep_personal(stored, order(buyer=hidden)))
+    assert kept["buyer"] == {"taxIdentifier": {"taxpayerId": "T1"}, "buyerRegistrationAddress": contact()}
 
 
 def test_a_contact_that_changes_is_the_new_one() -> None:

@@ -144,13 +144,8 @@ def _cancellation(stored: bytes) -> dict[str, Any]:
     return msgspec.json.decode(stored).get("cancelStatus") or {}
 
 
-# The parts of an order that describe a person, and that eBay hides later.
-_CONTACTS: tuple[tuple[str, ...], ...] = (
-    ("buyer", "buyerRegistrationAddress"),
-    ("fulfillmentStartInstructions", "*", "finalDestinationAddress"),
-    ("fulfillmentStartInstructions", "*", "shippingStep", "shipTo"),
-    ("lineItems", "*", "giftDetails"),
-)
+# The parts of an order that describe a person, and that eBay hides later. Notes are no part of their own.
+_CONTACTS = tuple(way for way in ORDERS.personal if way != ("buyerCheckoutNotes",))
 # These stay visible in old orders, and they may change into any other text.
 _PLACES = {"city", "county", "stateOrProvince", "postalCode", "countryCode"}
 _LIKE_A_PHONE = re.compile(r"[\d\s()+./-]*\d[\d\s()+./-]*")
@@ -175,7 +170,8 @@ def keep_personal(stored: bytes, raw: bytes) -> bytes:
     """The order as sent now, with the personal data of the stored one where it is missing or masked now.
 
     Any field of a contact may be hidden, whatever its name. A mask is known by what it is not: an e-mail without @, a
-    phone without digits, a text of signs alone or with asterisks; and any text that is a mask elsewhere in the order.
+    phone or tax number without digits, a text of signs alone or with asterisks, a number in place of a text; and any
+    text that is a mask elsewhere in the order.
     """
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
     old, new = decode(stored), decode(raw)
@@ -200,12 +196,13 @@ def _kept(old: Any, new: Any, way: Sequence[str], masks: set[str]) -> Any:
         if not new:
             return old
         return [_kept(before, now, rest, masks) for before, now in _pairs(old, new)] if isinstance(new, list) else new
-    if not isinstance(old, dict) or not old.get(name) or not isinstance(new, dict):
+    if not isinstance(old, dict) or not old.get(name) or (new and not isinstance(new, dict)):
         return new
-    if name == "lineItems" and not new.get(name):
+    shown = new or {}
+    if name == "lineItems" and not shown.get(name):
         return new  # an order without lines is not a hidden person
-    found = _kept(old[name], new.get(name), rest, masks)
-    return new if found is new.get(name) else {**new, name: found}
+    found = _kept(old[name], shown.get(name), rest, masks)
+    return new if found is shown.get(name) else {**shown, name: found}
 
 
 def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
@@ -248,20 +245,26 @@ def _is_hidden(name: str, before: Any, now: Any, masks: set[str]) -> bool:
     if before is None or before == now:
         return False
     if not isinstance(now, str):
-        return not now
+        return not now or isinstance(before, str)
     # A mask may be made of the letter x.
     if not any(sign.isalnum() and sign not in "xX" for sign in now) or ("*" in now and "*" not in str(before)):
         return True
-    return now.strip() in masks or (name not in _PLACES and _has_lost_its_shape(before, now))
+    return now.strip() in masks or (name not in _PLACES and _has_lost_its_shape(name, before, now))
 
 
-def _has_lost_its_shape(before: Any, now: str) -> bool:
-    """Whether an e-mail came, and is none now; or a phone."""
+def _has_lost_its_shape(name: str, before: Any, now: str) -> bool:
+    """Whether an e-mail came, and is none now; or a phone, or a tax number."""
     if not isinstance(before, str):
         return False
+    if name == "taxpayerId":
+        return _has_digit(before) and not _has_digit(now)
     return ("@" in before and "@" not in now) or bool(
         _LIKE_A_PHONE.fullmatch(before) and not _LIKE_A_PHONE.fullmatch(now)
     )
+
+
+def _has_digit(text: str) -> bool:
+    return any(sign.isdigit() for sign in text)
 
 
 def _masks(old: Any, new: Any, way: Sequence[str]) -> Iterator[str]:
@@ -274,7 +277,7 @@ def _masks(old: Any, new: Any, way: Sequence[str]) -> Iterator[str]:
             before, now = old.get(name), new.get(name)
             if way or isinstance(before, dict):
                 yield from _masks(before, now, way[1:])
-            elif isinstance(now, str) and name not in _PLACES and _has_lost_its_shape(before, now):
+            elif isinstance(now, str) and name not in _PLACES and _has_lost_its_shape(name, before, now):
                 yield now.strip()
 
 
