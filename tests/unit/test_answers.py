@@ -292,6 +292,40 @@ async def test_a_total_without_its_list_is_an_error_unless_it_is_0(api: Api, htt
             await LISTS[name].ask(api)
 
 
+@every_list
+async def test_an_empty_list_whose_total_is_no_number_is_an_error(api: Api, httpx_mock: HTTPXMock, name: str) -> None:
+    for odd in (-1, "-1", "many", 1.5, True, [], {}, ""):
+        httpx_mock.reset()
+        answers(httpx_mock, {LISTS[name].list: [], "total": odd})
+        with pytest.raises(AnswerNotUnderstood):
+            await LISTS[name].ask(api)
+
+
+async def test_a_nonsense_total_of_post_order_is_looked_past_if_another_one_counts(
+    api: Api, httpx_mock: HTTPXMock
+) -> None:
+    page = {"members": [], "paginationOutput": {"totalEntries": -1}}
+    answers(httpx_mock, page)
+    with pytest.raises(AnswerNotUnderstood):
+        await REST["cases"].ask(api)
+    httpx_mock.reset()
+    answers(httpx_mock, page | {"totalNumberOfCases": 0})
+    await REST["cases"].ask(api)
+
+
+@every_list
+async def test_a_total_of_0_with_warnings_and_without_its_list_is_an_error(
+    api: Api, httpx_mock: HTTPXMock, name: str
+) -> None:
+    counters = {"total": 0, "totalNumberOfCases": 0, "paginationOutput": {"totalEntries": 0}}
+    answers(httpx_mock, {**counters, "warnings": [{"errorId": 1, "message": "partial"}]})
+    with pytest.raises(AnswerNotUnderstood):
+        await LISTS[name].ask(api)
+    httpx_mock.reset()
+    answers(httpx_mock, {**counters, LISTS[name].list: [], "warnings": [{"errorId": 1}]})
+    await LISTS[name].ask(api)
+
+
 @pytest.mark.parametrize("name", DETAILS)
 async def test_a_detail_of_another_record_is_an_error(api: Api, httpx_mock: HTTPXMock, name: str) -> None:
     call = DETAILS[name]

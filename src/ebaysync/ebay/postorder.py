@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from ebaysync.ebay.clock import EARLIEST, LATEST
 from ebaysync.ebay.quota import Quota
-from ebaysync.ebay.rest import Answered, Api, Count, ListPage, RestApi, fields_of, stamp, text
+from ebaysync.ebay.rest import Api, Count, Counted, ListPage, RestApi, fields_of, stamp, text
 from ebaysync.errors import AnswerNotUnderstood
 
 QUOTAS = (
@@ -34,8 +35,9 @@ SLACK = timedelta(seconds=1)  # eBay may round the bounds
 SEVERAL = 2
 
 
-class Paging(Answered, frozen=True):
+class Paging(Counted, frozen=True):
     COUNTS = ("total_entries", "limit")
+    TOTALS = ("total_entries",)
 
     total_entries: Count = None
     limit: Count = None
@@ -45,6 +47,7 @@ class SearchPage(ListPage, frozen=True):
     """`total` is the number of cancellations. Returns have it too, as a 0 that means nothing."""
 
     COUNTS = (*ListPage.COUNTS, "total_number_of_cases", "total_number_of_inquiries")
+    TOTALS = ("total", "total_number_of_cases", "total_number_of_inquiries")
     LISTS = ("members", "cancellations")
 
     members: list[msgspec.Raw] | None = None
@@ -72,9 +75,9 @@ class SearchPage(ListPage, frozen=True):
         return records >= limit and records != self.counted
 
     def missing(self) -> str | None:
-        if self.rows is None and self.counted != 0:
-            return "the answer has neither a list nor a total of 0"
-        return None
+        if self.pagination_output and self.pagination_output.has_nonsense:
+            force_setattr(self, "has_nonsense", True)
+        return ListPage.missing(self)
 
 
 class _Moment(msgspec.Struct, frozen=True):

@@ -73,10 +73,26 @@ class Answered(msgspec.Struct, rename="camel", frozen=True):
             force_setattr(self, name, text(getattr(self, name)))
 
 
-class ListPage(Answered, frozen=True):
+class Counted(Answered, frozen=True):
+    """Base of answers that state a total. `has_nonsense`: a total is there, and is no number or negative."""
+
+    TOTALS: ClassVar[tuple[str, ...]] = ("total",)
+
+    # No field of eBay's begins with #, so no answer can fill this one.
+    has_nonsense: bool = msgspec.field(default=False, name="#nonsense")
+
+    def __post_init__(self) -> None:
+        totals: list[Any] = [getattr(self, name) for name in self.TOTALS]
+        stated = (value for value in totals if value is not None and bytes(value) != b"null")
+        force_setattr(self, "has_nonsense", any(count(value) is None for value in stated))
+        Answered.__post_init__(self)
+
+
+class ListPage(Counted, frozen=True):
     """Base of a page of a list, with the records in fields that are named as LISTS says.
 
-    `broken` are records that cannot be decoded. `partial` is an error that eBay states beside the records.
+    `broken` are records that cannot be decoded. `partial` is an error that eBay states beside the records. `warnings`
+    are eBay's, as it sent them.
     """
 
     COUNTS: ClassVar[tuple[str, ...]] = ("total", "limit")
@@ -86,6 +102,7 @@ class ListPage(Answered, frozen=True):
     total: Count = None
     next: Text = None
     limit: Count = None
+    warnings: msgspec.Raw = msgspec.Raw()
     # No field of eBay's begins with #, so no answer can fill these two.
     broken: tuple[json_repair.Broken, ...] = msgspec.field(default=(), name="#broken")
     partial: EbayError | None = msgspec.field(default=None, name="#partial")
@@ -110,9 +127,14 @@ class ListPage(Answered, frozen=True):
         return bool(total and limit and records < limit and (total - records) % limit == 0)
 
     def missing(self) -> str | None:
-        """Name what the answer lacks; None if it is a page. A page is a list, or a total of 0."""
-        if self.rows is None and self.total != 0:
+        """Name what the answer lacks; None if it is a page. A page is a list, or a total of 0 without a warning."""
+        total, _ = self.counts
+        if self.rows is None and total != 0:
             return f"the answer has neither {' nor '.join(self.LISTS)} nor a total of 0"
+        if self.rows is None and b"".join(bytes(self.warnings).split()) not in _NOTHING:
+            return f"the answer has warnings and no {' or '.join(self.LISTS)}"
+        if not (self.rows or self.broken) and total is None and self.has_nonsense:
+            return "the list is empty, and its total is no number"
         return None
 
 
