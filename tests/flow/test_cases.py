@@ -26,7 +26,19 @@ from ebaysync.sync.context import RunOptions
 from ebaysync.sync.run import run
 from ebaysync.sync.summary import Summary
 
-from .case_server import NAMESPACE, CaseServer, Reply, Request, as_json, declared, filled, serving, stamp, trading
+from .case_server import (
+    NAMESPACE,
+    CaseServer,
+    Reply,
+    Request,
+    as_json,
+    declared,
+    filled,
+    serving,
+    span_of,
+    stamp,
+    trading,
+)
 from .clocks import Clocks
 
 Query = Callable[..., list[Any]]
@@ -566,6 +578,38 @@ async def test_a_total_that_never_agrees_with_rows_that_differ_is_never_believed
         await player.one("active_inventory")
     there = {row[0] for row in player.query("SELECT item_id FROM ebay_active_inventory WHERE removed_at IS NULL")}
     assert {"1", "2", "3"} <= there
+
+
+async def test_records_of_which_each_answer_lacks_another_one_are_complete_after_two_runs(player: Player) -> None:
+    at = player.clocks.ebay.now() - timedelta(hours=5)
+    asked = 0
+
+    def row(number: int) -> dict[str, Any]:
+        time = stamp(at - timedelta(minutes=number))
+        times = {"creationDate": time, "lastModifiedDate": time}
+        return {"orderId": f"o{number}", **times, "cancelStatus": {"cancelState": "NONE_REQUESTED"}, "lineItems": []}
+
+    def answer(request: Request) -> Reply | None:
+        nonlocal asked
+        if request.path != "/sell/fulfillment/v1/order":
+            return None
+        start, end = span_of(request) or ("", "9999")
+        rows = [each for number in range(9) if start <= (each := row(number))["lastModifiedDate"] <= end]
+        total, asked = len(rows), asked + 1
+        if rows:
+            rows.pop(asked % total)
+        return as_json({"total": total, "limit": 200, "offset": 0, "orders": rows})
+
+    player.ebay.answers.append(answer)
+    first = await player.one("orders")
+    assert (first.status, first.caught_up, first.stored) == ("completed", False, 8)
+    player.later(hours=1)
+    second = await player.one("orders")
+    assert (second.status, second.caught_up, second.reason) == ("completed", True, None)
+    assert player.value("SELECT count(*) FROM ebay_orders") == "9"
+    assert player.value("SELECT count(*) FROM ebay_inconsistent_read WHERE reads > 0") == "0"
+    player.later(hours=1)
+    assert (await player.one("orders")).calls == 1
 
 
 EMPTY_SUCCESSES = {

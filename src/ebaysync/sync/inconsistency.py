@@ -1,12 +1,13 @@
 """Decides when an answer that contradicts itself is believed.
 
 Its records are stored each time. The position stays before such a slice until three runs in a row have read the same
-records there; then it moves on, and the note stays visible. A believed slice is read again after a day.
+records there; then it moves on, and the note stays visible. A believed slice is read again after a day. If each run
+misses another record, the answers of several runs together are complete: as many records as each of them counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -47,7 +48,7 @@ class Consistency:
         return [slice_ for slice_, read in self._known.items() if read.stale][:RECHECKS]
 
     def move(
-        self, done: SliceRecords, keys: Iterable[str | bytes], passed: datetime | None, move: Move | None
+        self, done: SliceRecords, keys: Collection[str | bytes], passed: datetime | None, move: Move | None
     ) -> Move | None:
         """A note, and `move` unless the position is held, to commit with the records of a slice. `passed` is
         the position so far."""
@@ -57,9 +58,11 @@ class Consistency:
         if done.inconsistent is None:
             consistent = [slice_ for slice_ in self._known if done.slice.contains(slice_)]
             return _joined(self._settled(consistent), None if self.held else move)
-        self.reason = done.inconsistent
         slice_ = self._known_as(done.slice)
         read = self._known[slice_] = read_again(self._known.get(slice_), keys, done.excess)
+        if read.is_complete:
+            return _joined(self._settled([slice_]), None if self.held else move)
+        self.reason = done.inconsistent
         # A slice that the position has passed cannot hold it any more.
         if not (read.is_believed or self._is_usual(slice_, read) or (passed and slice_.end <= passed)):
             # Later slices are stored too, but their positions would jump over this one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +18,7 @@ from ebaysync.store.database import CONTROL
 from ebaysync.sync.walk import Slice
 
 READS_THAT_CONVINCE = 3
+MOST_KEYS = 1000  # keys of a slice that are remembered from read to read, in eight bytes each
 MOST = 50  # slices of a family that are remembered, the newest ones
 
 INCONSISTENT_READ = Table(
@@ -40,22 +41,30 @@ _KEY = ("ebay_account_id", "api_family", "slice_from", "slice_to")
 @dataclass(frozen=True)
 class Inconsistent:
     """How many runs in a row have read these keys, and how many records were counted beside them. `stale`: it was last
-    read a day ago."""
+    read a day ago. `is_complete`: the last runs together have read as many records as each of them counted.
+
+    `digest` is that of the last read's keys, the number that was counted, and the digests of the keys of all reads in a
+    row that counted it.
+    """
 
     reads: int
     excess: int
     digest: bytes
     stale: bool
+    is_complete: bool = False
 
     @property
     def is_believed(self) -> bool:
         return self.reads >= READS_THAT_CONVINCE
 
 
+_WHOLE, _NUMBER, _KEY_SIZE = 16, 4, 8  # bytes of the three parts of `Inconsistent.digest`
+
+
 def digest(keys: Iterable[str | bytes]) -> bytes:
     """The same for the same keys in any order."""
-    found = blake2b(digest_size=16)
-    for key in sorted(key.encode() if isinstance(key, str) else key for key in keys):
+    found = blake2b(digest_size=_WHOLE)
+    for key in sorted(map(_as_bytes, keys)):
         # With each length: otherwise the keys "ab", "c" and "a", "bc" had the same digest.
         found.update(len(key).to_bytes(8, "big") + key)
     return found.digest()
@@ -113,7 +122,23 @@ async def settle(connection: Connection, account_id: UUID, family: str, slices: 
         await connection.send(INCONSISTENT_READ.update().where(*mine, *bounds).values(reads=0))
 
 
-def read_again(before: Inconsistent | None, keys: Iterable[str | bytes], excess: int) -> Inconsistent:
+def read_again(before: Inconsistent | None, keys: Collection[str | bytes], excess: int) -> Inconsistent:
     """Count one more run that read a slice; another content starts the count again."""
-    now = digest(keys)
-    return Inconsistent(before.reads + 1 if before and before.digest == now else 1, excess, now, stale=False)
+    now, counted = digest(keys), (len(keys) + excess).to_bytes(_NUMBER, "big")
+    seen = {blake2b(_as_bytes(key), digest_size=_KEY_SIZE).digest() for key in keys}
+    same, known = False, before.digest if before else b""
+    if known[_WHOLE : _WHOLE + _NUMBER] == counted:
+        same, earlier = True, known[_WHOLE + _NUMBER :]
+        seen |= {earlier[at : at + _KEY_SIZE] for at in range(0, len(earlier), _KEY_SIZE)}
+    return Inconsistent(
+        before.reads + 1 if before and known[:_WHOLE] == now else 1,
+        excess,
+        now + counted + b"".join(sorted(seen)) if len(seen) <= MOST_KEYS else now,
+        stale=False,
+        # Without an excess, other reasons than the number of records make the slice inconsistent.
+        is_complete=same and excess > 0 and len(seen) == len(keys) + excess,
+    )
+
+
+def _as_bytes(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
