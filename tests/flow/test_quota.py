@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,26 @@ async def test_a_long_retry_after_counts_although_ebays_report_still_shows_calls
     assert (await b.run(second)).calls == 0, "it is of the same keyset"
     [(minutes,)] = query("SELECT extract(epoch FROM max(resting_until) - now()) / 60 FROM ebay_api_usage")
     assert 28 < minutes <= 30
+
+
+@pytest.mark.parametrize("path", [ORDERS + "$", "/sell/finances/v1/transaction$", "/post-order/v2/return/search$"])
+async def test_a_503_that_asks_for_an_hour_lets_the_api_rest_for_it(small: Any, query: Query, path: str) -> None:
+    family = {ORDERS + "$": "orders", "/post-order/v2/return/search$": "returns"}.get(path, "finances")
+    b = small({}, sellers=2, orders_per_seller=3)
+    first, second = await b.add(0), await b.add(1)
+    b.sim.faults.add("status", path=path, status=503, retry_after=3600, times=None)
+    summary = await b.run(first, family)
+    assert (summary.status, summary.failure) == ("skipped", None)
+    assert "eBay asks for no call of" in summary.reason
+    assert asked(b, path.removesuffix("$")) == 1, "no slice is halved"
+    assert asked(b, ANALYTICS) == 0, "it is no quota"
+    assert (await b.run(second, family)).calls == 0
+    [(minutes,)] = query("SELECT extract(epoch FROM max(resting_until) - now()) / 60 FROM ebay_api_usage")
+    assert 58 < minutes <= 60
+    plan = await schedule.plan(b.settings, b.db)
+    at = plan.entries[first.id, family].at
+    assert at is not None
+    assert at > plan.now + timedelta(minutes=58)
 
 
 WITHIN_THE_DAY = "SELECT bool_and(resting_until BETWEEN now() AND resets_at + interval '10 min') FROM ebay_api_usage"

@@ -154,6 +154,15 @@ async def test_a_retry_after_of_a_minute_or_more_ends_the_attempts_of_all(
     assert (ebay.refused, waits) == (IN_FLIGHT, [])
 
 
+async def test_a_503_that_asks_for_more_than_a_minute_ends_the_attempts_of_all(
+    transport: Transport, httpx_mock: HTTPXMock, waits: list[float]
+) -> None:
+    httpx_mock.add_response(status_code=503, headers={"retry-after": "3600"}, is_reusable=True)
+    assert {type(each) for each in await results(transport, details(120))} == {EbayBusy}
+    assert len(httpx_mock.get_requests()) <= IN_FLIGHT
+    assert waits == []
+
+
 class Meter:
     """Judges the first refusal as a spent quota, and admits nothing from then on."""
 

@@ -31,7 +31,7 @@ from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.limits import ApiCount, Budget, Usage
 from ebaysync.ebay.request import Answer
 from ebaysync.ebay.transport import LONGEST_WAIT, Transport
-from ebaysync.errors import DatabaseError, EbayError, EbaysyncError, QuotaSpent, ShareSpent
+from ebaysync.errors import DatabaseError, EbayBusy, EbayError, EbaysyncError, QuotaSpent, ShareSpent
 from ebaysync.settings import Keyset, Settings
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
@@ -95,7 +95,8 @@ class UsageMeter:
         return next((cool_down[1] for cool_down in cool_downs if cool_down), None)
 
     async def judged(self, api: str, answer: Answer, error: EbayError) -> EbayError:
-        """Decide what a 518 or 429 means. If the quota is spent, the API cools down for all accounts of the keyset.
+        """Decide what a 518, a 429, or a 5xx with a long Retry-After means. If the quota is spent, or eBay asks for a
+        long wait, the API cools down for all accounts of the keyset.
 
         Any other 429 is returned as it is, to be retried.
         """
@@ -106,7 +107,8 @@ class UsageMeter:
             until = await self._spent_until(api, answer, error, certain=isinstance(error, QuotaSpent))
             if until is None:
                 return error
-            await self._start_cool_down(self._usage.bucket(api), until, error.message)
+            pause = limits.PAUSE if _is_down(error) else ""
+            await self._start_cool_down(self._usage.bucket(api), until, pause + error.message)
         cool_down = self.budget(api).cool_down(1.0, self.now)
         reason = cool_down[1] if cool_down else f"the quota of {self._usage.bucket(api)} is spent"
         return QuotaSpent(reason, status=error.status, error_id=error.error_id)
@@ -114,6 +116,8 @@ class UsageMeter:
     async def _spent_until(self, api: str, answer: Answer, error: EbayError, *, certain: bool) -> datetime | None:
         """Until when the quota is spent; None if there were only too many calls at once."""
         now = self.now
+        if _is_down(error):
+            return now + timedelta(seconds=error.retry_after or 0)
         await self._ask(ASK_AGAIN)
         bucket = self._usage.bucket(api)
         known = self._usage.counts.get(bucket)
@@ -226,6 +230,11 @@ class UsageMeter:
             await self.store()
         except DatabaseError as error:
             log.warning("calls could not be counted in the database yet: %s", error)
+
+
+def _is_down(error: EbayError) -> bool:
+    """Whether eBay says for how long it does not answer, whatever the quota."""
+    return isinstance(error, EbayBusy) and (error.status or 0) >= 500
 
 
 def _reset(report: Report, now: datetime) -> datetime:

@@ -23,6 +23,7 @@ from ebaysync.ebay.quota import Quota
 PACIFIC = ZoneInfo("America/Los_Angeles")
 TRADING = "trading"
 OTHER = "other"
+PAUSE = "eBay asks to wait: "  # begins the reason of a cool-down that no quota has caused
 GRACE = timedelta(minutes=10)  # after midnight, for a reset that comes late
 
 TARGET_SHARE = 0.80  # the share of a quota that a day's forecast should stay within
@@ -142,7 +143,10 @@ class Budget:
     def cool_down(self, share: float, now: datetime) -> tuple[datetime, str] | None:
         """Until when no call may be made, and why; None if calls may be made."""
         if self.cools_down_until and self.cools_down_until > now:
-            return self.cools_down_until, f"the quota of {self.api} is spent until {_minute(self.cools_down_until)}"
+            until = _minute(self.cools_down_until)
+            if (self.reason or "").startswith(PAUSE):
+                return self.cools_down_until, f"eBay asks for no call of {self.api} until {until}"
+            return self.cools_down_until, f"the quota of {self.api} is spent until {until}"
         if self.remaining(share) < 1:
             text = f"{self.used} of {self.quota} calls of {self.api} are used, the rest is kept back until"
             return self.resets_at, f"{text} {_minute(self.resets_at)}"

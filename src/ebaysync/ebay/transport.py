@@ -44,6 +44,7 @@ from ebaysync.errors import (
     AnswerNotUnderstood,
     CertificateInvalid,
     ConfigError,
+    EbayBusy,
     EbayError,
     EbayUnreachable,
     QuotaSpent,
@@ -173,7 +174,7 @@ class Transport:
         async with gate.turn:
             error = await self._judged(answer, error)
             if not _worth_another_try(error):
-                if isinstance(error, RateLimited):
+                if _is_busy(error):
                     gate.shut(error)
                 raise error
             gate.refusal = error
@@ -192,8 +193,9 @@ class Transport:
 
         try:
             return await self.persist(once, attempts)
-        except RateLimited as error:
-            gate.shut(error)
+        except EbayBusy as error:
+            if _is_busy(error):
+                gate.shut(error)
             raise
 
     async def persist(self, once: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
@@ -309,7 +311,13 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
 
 
 def _is_limit(error: EbayError) -> bool:
-    return isinstance(error, RateLimited | QuotaSpent) or error.status == 429
+    """Whether eBay wants no more calls of this API now."""
+    return isinstance(error, QuotaSpent) or error.status == 429 or _is_busy(error)
+
+
+def _is_busy(error: EbayError) -> bool:
+    """Whether there were too many calls at once, or eBay is down and says for how long."""
+    return isinstance(error, RateLimited) or (isinstance(error, EbayBusy) and (error.retry_after or 0) > LONGEST_WAIT)
 
 
 def _worth_another_try(error: BaseException) -> bool:

@@ -250,7 +250,7 @@ def may_be_of_its_slice(error: EbayError) -> bool:
     if isinstance(error, Unauthorized | AccessDenied | FilterIgnored):
         return False
     if isinstance(error, EbayBusy | EbayUnreachable):
-        return error.status is not None and error.status != 429
+        return error.status is not None and error.status != 429 and not error.retry_after
     return isinstance(error, EbayRejected | AnswerNotUnderstood)
 
 
