@@ -47,6 +47,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from typing import ClassVar
 
@@ -70,6 +71,13 @@ class EbaysyncError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    def about(self, name: str, environment: str) -> None:
+        """Write an account's name and environment into the hint, in place of NAME and ENVIRONMENT."""
+        words = {"NAME": shlex.quote(name), "ENVIRONMENT": environment}
+        filled = re.sub(r"\b(NAME|ENVIRONMENT)\b", lambda found: words[found[0]], self.hint or "")
+        if filled != (self.hint or ""):  # else it stays the hint of the class
+            self.hint = filled
 
     def as_dict(self) -> dict[str, str | None]:
         return {"code": self.code, "message": self.message, "hint": self.hint}
@@ -173,7 +181,7 @@ class EbayUnreachable(EbayError):
 
     code = "unreachable"
     transient = True
-    hint = "what was stored stays; the next run continues from there"
+    hint = "what was stored stays, and the next try continues from there"
 
 
 class CertificateInvalid(EbayUnreachable):
@@ -184,7 +192,7 @@ class CertificateInvalid(EbayUnreachable):
 class EbayBusy(EbayError):
     code = "busy"
     transient = True
-    hint = "what was stored stays; the next run continues from there"
+    hint = "what was stored stays, and the next try continues from there"
 
 
 class RateLimited(EbayBusy):
@@ -215,7 +223,7 @@ class AccessDenied(EbayRejected):
 class ScopeMissing(AccessDenied):
     exit_code = 12
     code = "missing_scope"
-    hint = "let the seller consent to it: ebaysync accounts connect; see README, Families"
+    hint = "let the seller consent to it: ebaysync accounts connect NAME --environment ENVIRONMENT"
 
 
 class SignatureRefused(AccessDenied):
@@ -262,7 +270,7 @@ class PageOutOfRange(EbayRejected):
 
 class AnswerNotUnderstood(EbayError):
     code = "not_understood"
-    hint = "the cursor stays, so nothing is skipped; run it again with --verbose to see the request"
+    hint = "the answer was not used, and nothing is skipped; run it again with --verbose to see the request"
 
 
 class ListMissing(AnswerNotUnderstood):

@@ -266,7 +266,8 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
         except ValueError as error:
             shown = "its value" if f.metadata["secret"] else repr(text if len(text) <= 100 else f"{text[:100]}…")
             reason = str(error) if str(error).startswith(("must", "plain")) else "must be a whole number"
-            raise ConfigError(f"{name}: {shown} is not usable: {reason}") from None
+            file = "" if name in environ else f" in {environ.get('EBAYSYNC_ENV_FILE') or '.env'}"
+            raise ConfigError(f"{name}{file}: {shown} is not usable: {reason}") from None
     return Settings(**values)
 
 

@@ -155,7 +155,7 @@ def test_an_env_file_that_cannot_be_read_is_named(program: Any, complains: Compl
 
 def test_a_setting_of_the_environment_goes_before_the_env_file(program: Any, complains: Complains) -> None:
     (program.folder / ".env").write_text("EBAYSYNC_JOBS=nonsense\n")
-    complains(program("status"), 2, "EBAYSYNC_JOBS", "nonsense")
+    complains(program("status"), 2, "EBAYSYNC_JOBS in .env: 'nonsense' is not usable")
     assert program("status", environ={"EBAYSYNC_JOBS": "2"}).code == 0
 
 

@@ -665,6 +665,15 @@ async def test_a_dead_token_of_trading_needs_consent(code: int, family: str, pla
     await dead_token(player, family, lambda call: refusal_of(call, code))
 
 
+async def test_a_token_that_trading_refuses_names_the_account_in_its_hint(player: Player) -> None:
+    """It may only lack a scope, so that the seller is not marked."""
+    refusal = trading("GetUser", "").body.replace(b"<Ack>Success</Ack>", b"<Ack>Failure</Ack>")
+    player.ebay.answers = [lambda request: Reply(401, refusal) if request.call else None]
+    summary = await player.one("active_inventory")
+    assert summary.failure is not None
+    assert "ebaysync accounts connect shop --environment simulator" in str(summary.failure.hint)
+
+
 async def test_the_token_of_the_report_is_refused(player: Player, body: Callable[[str], bytes]) -> None:
     await dead_token(player, "active_inventory", lambda call: xml(body("t2-token-refused-16110.xml")))
 

@@ -54,7 +54,7 @@ async def test_without_a_key_one_unsigned_call_is_spent_and_the_key_makes_all_du
     account = await found.add(1)
     summary = await found.run(account, "finances")
     assert (summary.status, summary.as_dict()["error"]["code"]) == ("error", "signing_key")
-    assert "keys signing create" in summary.as_dict()["error"]["hint"]
+    assert "keys signing create --environment simulator" in summary.as_dict()["error"]["hint"]
     assert [entry.status for entry in found.sim.journal if "finances" in entry.path] == [403]
     waits = "SELECT failures, retry_at > now() FROM ebay_sync_state WHERE api_family = 'finances'"
     assert query(waits) == [(1, True)]

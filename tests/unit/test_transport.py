@@ -294,6 +294,27 @@ async def test_broken_connections_are_tried_again(
     assert (await ask(api)).total == 0
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError, "no connection"),
+        (httpx.ConnectTimeout, "no connection in time"),
+        (httpx.ReadTimeout, "timed out"),
+        (httpx.ReadError, "the connection broke"),
+        (httpx.RemoteProtocolError, "the connection ended before the answer, or the answer is no HTTP"),
+        (httpx.LocalProtocolError, "it cannot be sent"),
+    ],
+)
+async def test_a_broken_connection_is_described_in_words(
+    api: Api, httpx_mock: HTTPXMock, error: Callable[[str], Exception], words: str
+) -> None:
+    httpx_mock.add_exception(error("v^1.1#secret"), is_reusable=True)
+    with pytest.raises(EbayError) as caught:
+        await ask(api)
+    assert caught.value.message.endswith(f": {words}")
+    assert "Error" not in caught.value.message
+
+
 async def test_a_gzip_that_is_cut_or_longer_than_it_says_is_never_taken_for_whole(
     api: Api, httpx_mock: HTTPXMock
 ) -> None:

@@ -157,7 +157,7 @@ async def call(
     except Unauthorized as error:
         raise TokenRefused(
             f"{name}: a new access token is refused as well ({error.message})",
-            hint="let the seller consent again: ebaysync accounts connect",
+            hint="let the seller consent again: ebaysync accounts connect NAME --environment ENVIRONMENT",
             dead=error.error_id in TOKEN_DEAD,
         ) from None
     if needed and not reply.records and not reply.head.keys() & set(needed):

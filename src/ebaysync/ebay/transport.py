@@ -297,7 +297,6 @@ def _check_headers(request: Request) -> None:
 
 
 def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
-    kind = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -305,9 +304,22 @@ def _unreachable(request: Request, error: httpx.TransportError) -> EbayError:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ProxyError):
         return EbayUnreachable(f"{request}: the proxy refuses the way ({error})", hint="is EBAYSYNC_PROXY right?")
-    if isinstance(error, (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)):
-        return EbayUnreachable(f"{request}: {kind}")
-    return EbayError(f"{request}: {kind}")
+    if failure := _failure(error):
+        return EbayUnreachable(f"{request}: {failure}")
+    return EbayError(f"{request}: it cannot be sent")
+
+
+def _failure(error: httpx.TransportError) -> str | None:
+    """A failure of the connection in words. None if no connection was tried."""
+    # Not a constant: httpx imports its client when one of these names is first used.
+    failures: tuple[tuple[type[httpx.TransportError], str], ...] = (
+        (httpx.ConnectTimeout, "no connection in time"),
+        (httpx.TimeoutException, "timed out"),
+        (httpx.ConnectError, "no connection"),
+        (httpx.NetworkError, "the connection broke"),
+        (httpx.RemoteProtocolError, "the connection ended before the answer, or the answer is no HTTP"),
+    )
+    return next((text for kind, text in failures if isinstance(error, kind)), None)
 
 
 def _is_limit(error: EbayError) -> bool:

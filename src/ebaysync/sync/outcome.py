@@ -78,6 +78,7 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
             summary.caught_up, summary.backs_off, summary.reason = False, True, error.message
         return
     failure = error if isinstance(error, EbaysyncError) else unexpected(error)
+    failure.about(context.account.name, context.account.environment)
     for family_run in family_runs:
         if family_run.summary.failure is None and not family_run.stopped:
             fail(family_run.summary, await _remember(context, family_run, failure))
