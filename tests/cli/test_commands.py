@@ -266,6 +266,18 @@ def test_status_counts_the_days_of_a_consent_and_tells_how_to_renew_it_in_time(
     assert notes == (note or "").format(name=names[0], mend=mend)
 
 
+def test_status_wraps_a_long_error_for_a_terminal_only(
+    program: Any, names: list[str], query: Query, terminal: Terminal
+) -> None:
+    error = "GET /order: " + "eBay answered nonsense " * 20 + "end"
+    assert program("run", "orders", "--account", names[0]).code == 0
+    query("UPDATE ebay_sync_state SET last_error = %s, last_status = 'error' RETURNING 1", error)
+    assert error in program("status").out
+    lines, _ = terminal("status")
+    assert error not in "\n".join(lines)
+    assert error in " ".join(lines)
+
+
 def test_a_terminal_shows_a_long_name_whole(names: list[str], query: Query, terminal: Terminal) -> None:
     long = "a-seller-whose-name-is-as-long-as-ebay-lets-it-be-of-sixty-four"
     query("UPDATE ebay_accounts SET name = %s WHERE name = %s", long, names[0])

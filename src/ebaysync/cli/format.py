@@ -15,9 +15,12 @@ from ebaysync.sync.summary import SHARED_CALLS
 _SHARED_CALLS = re.compile(re.escape(SHARED_CALLS).replace(re.escape("{}"), "(.+)"))
 
 
+UNWRAPPED = 10_000  # columns; more than any line has
+
+
 def console() -> Console:
-    """Prints tables to standard output. A pipe gets 160 columns instead of 80."""
-    width = None if sys.stdout.isatty() else 160
+    """Prints tables to standard output. Lines are wrapped for a terminal only: a program reads line by line."""
+    width = None if sys.stdout.isatty() else UNWRAPPED
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
