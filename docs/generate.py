@@ -40,7 +40,7 @@ CONTROL_TABLES = {
     "ebay_sync_state": "per account and family: cursor, sweep, last run, last error, since when refused, next try",
     "ebay_backfill": "per account and family: span and position of the newest backfill",
     "ebay_doubted_scan": "per account and family: scans that are not believed at once, and what they missed",
-    "ebay_inconsistent_read": "slices of a window whose count and records disagree",
+    "ebay_inconsistent_read": "slices of which records may be missing: why, how often asked for, next try",
     "ebay_pending_detail": "details that are due: attempts, reason, next try",
     "ebay_lease": "which process runs an account's family now",
     "ebay_worker_run": "one row per run and family: status, trigger, times, summary",

@@ -13,6 +13,8 @@ CONSENT = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=6)
 DETAIL_FIRST, DETAIL_LONGEST = timedelta(minutes=5), timedelta(days=1)
 CONTRADICTION = timedelta(days=1)
+HOLE_FIRST, HOLE_LONGEST = timedelta(minutes=5), timedelta(days=1)
+INDEPENDENT = timedelta(hours=2)  # between reads that are to agree that an incomplete answer is all there is
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ CONCLUSIONS = (
         "three runs in a row that read the same records",
         "`ebay_inconsistent_read`",
         f"every {_hours(CONTRADICTION)}",
+    ),
+    Conclusion(
+        "eBay does not answer for a slice, or not completely",
+        "an error of the call, also for the halves down to a minute; `errors` beside the records",
+        "`ebay_inconsistent_read.next_at`",
+        f"after {HOLE_FIRST // timedelta(minutes=1)} minutes, then twice as long each time, "
+        f"at least every {_hours(HOLE_LONGEST)}",
     ),
     Conclusion(
         "a quota is spent",

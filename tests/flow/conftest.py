@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ebaysync import settings
 from ebaysync.accounts import adding, signing, vault
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.adding import Consent, KeysetContext
@@ -30,6 +32,10 @@ from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.run import run
 from ebaysync.sync.stop import Stop
 from ebaysync.sync.summary import Summary
+
+from .case_server import CaseServer, serving
+from .clocks import Clocks
+from .player import Player, Query
 
 
 class WorldClock(Clock):
@@ -112,3 +118,40 @@ def bench(
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """No slice is wider than the clamp, so few orders make many slices."""
     monkeypatch.setattr(plan, "SPARSE", None)
+
+
+@pytest.fixture
+def clocks(database_url: str) -> Iterator[Clocks]:
+    with Clocks(database_url) as found:
+        yield found
+
+
+@pytest.fixture
+def ebay(clocks: Clocks) -> Iterator[CaseServer]:
+    with serving(clocks.ebay.now) as server:
+        yield server
+
+
+@pytest.fixture
+def player_of(
+    tmp_path: Path, clocks: Clocks, ebay: CaseServer, query: Query, database_url: str, db: Database, bench_of: Any
+) -> Callable[..., Player]:
+    """`player_of(EBAYSYNC_…=…)`: with these settings."""
+
+    def make(**environ: str) -> Player:
+        own = {
+            "EBAYSYNC_HOME": str(tmp_path),
+            "EBAYSYNC_SIMULATOR_URL": ebay.url,
+            "EBAYSYNC_DATABASE_URL": database_url,
+            "EBAYSYNC_SETTLE_SECONDS": "0",
+        }
+        bench = bench_of(tmp_path, db, database_url, SimpleNamespace(url=ebay.url, world=ebay.world))
+        bench.settings = settings.load(own | environ, env_file=False)
+        return Player(bench, ebay, query, clocks)
+
+    return make
+
+
+@pytest.fixture
+def player(player_of: Callable[..., Player]) -> Player:
+    return player_of()

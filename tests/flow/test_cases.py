@@ -10,36 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ebaysync import settings
-from ebaysync.families import discover
-from ebaysync.ops.account import by_source
-from ebaysync.store.database import Database
-from ebaysync.sync.context import RunOptions
-from ebaysync.sync.run import run
-from ebaysync.sync.summary import Summary
-
-from .case_server import (
-    NAMESPACE,
-    CaseServer,
-    Reply,
-    Request,
-    as_json,
-    declared,
-    filled,
-    serving,
-    span_of,
-    stamp,
-    trading,
-)
+from .case_server import NAMESPACE, Reply, Request, as_json, declared, filled, span_of, stamp, trading
 from .clocks import Clocks
+from .player import Player, exit_code
 
 Query = Callable[..., list[Any]]
 OWN = Path(__file__).parent / "cases"
@@ -48,80 +28,6 @@ A_HANDFUL = 30
 """calls by which a filter without effect must be found out, folders and retries included"""
 A_FEW = 12
 """calls that a limit may refuse in one run: those that were under way when it was hit, and a second look"""
-
-
-class Player:
-    """One seller of a server of the test's own, in this process. Nothing sleeps."""
-
-    def __init__(self, bench: Any, ebay: CaseServer, query: Query, clocks: Clocks) -> None:
-        self.bench, self.ebay, self.query, self.clocks = bench, ebay, query, clocks
-        self.account: Any = None
-
-    async def add(self) -> None:
-        self.account = await self.bench.add()
-
-    async def run(self, *families: str) -> list[Summary]:
-        """The families together, as `run-all` does, or one, as `run` does."""
-        if self.account is None:
-            await self.add()
-        found: list[Summary] = []
-        async with self.bench.worker(self.account) as worker:
-            for group in by_source([discover()[name] for name in families]):
-                found += await run(worker, group, RunOptions("run"))
-        assert self.ebay.wrong == [], "eBay has no such call"
-        return found
-
-    async def one(self, family: str) -> Summary:
-        [found] = await self.run(family)
-        return found
-
-    def later(self, **span: float) -> None:
-        self.clocks.advance(**span)
-
-    def value(self, sql: str) -> str:
-        return "|".join(str(value) for value in self.query(sql)[0])
-
-
-def exit_code(summary: Summary) -> int:
-    """As `run` ends."""
-    return summary.failure.exit_code if summary.failure else 0
-
-
-@pytest.fixture
-def clocks(database_url: str) -> Iterator[Clocks]:
-    with Clocks(database_url) as found:
-        yield found
-
-
-@pytest.fixture
-def ebay(clocks: Clocks) -> Iterator[CaseServer]:
-    with serving(clocks.ebay.now) as server:
-        yield server
-
-
-@pytest.fixture
-def player_of(
-    tmp_path: Path, clocks: Clocks, ebay: CaseServer, query: Query, database_url: str, db: Database, bench_of: Any
-) -> Callable[..., Player]:
-    """`player_of(EBAYSYNC_…=…)`: with these settings."""
-
-    def make(**environ: str) -> Player:
-        own = {
-            "EBAYSYNC_HOME": str(tmp_path),
-            "EBAYSYNC_SIMULATOR_URL": ebay.url,
-            "EBAYSYNC_DATABASE_URL": database_url,
-            "EBAYSYNC_SETTLE_SECONDS": "0",
-        }
-        bench = bench_of(tmp_path, db, database_url, SimpleNamespace(url=ebay.url, world=ebay.world))
-        bench.settings = settings.load(own | environ, env_file=False)
-        return Player(bench, ebay, query, clocks)
-
-    return make
-
-
-@pytest.fixture
-def player(player_of: Callable[..., Player]) -> Player:
-    return player_of()
 
 
 # ---- cases in files
@@ -386,6 +292,7 @@ class Mailbox:
         self.odd: Callable[[Request, int], Reply | None] = lambda request, folder: None
         self.summary = "".join(f"<FolderSummary><FolderID>{n}</FolderID></FolderSummary>" for n in folders if n > 1)
         self.headers: list[int] = []
+        self.first = 0
         player.ebay.answers.append(self.answer)
 
     def answer(self, request: Request) -> Reply | None:
@@ -404,7 +311,8 @@ class Mailbox:
             return found
         start, end = re.findall("<(?:Start|End)Time>(.*?)</", request.body)
         here = folder in self.folders and start <= self.at <= end
-        texts = [header(folder * 100 + n, self.at, folder) for n in range(2)] if here else []
+        numbers = range(self.first, self.first + 2) if here else ()
+        texts = [header(folder * 100 + n, self.at, folder) for n in numbers]
         return trading("GetMyMessages", f"<Messages>{''.join(texts)}</Messages>")
 
 
@@ -430,6 +338,7 @@ async def test_a_folder_that_is_refused_does_not_stop_the_mailbox(folder: int, c
     assert player.value("SELECT count(*) FROM ebay_messages") == "6"
 
 
+INCOMPLETE = "SELECT incomplete_since IS NOT NULL, retry_at, failures FROM ebay_sync_state"
 UNANSWERED = {
     "a system error": refusal_of("GetMyMessages", 10007),
     "a success without its list": trading("GetMyMessages"),
@@ -439,18 +348,67 @@ UNANSWERED = {
 
 
 @pytest.mark.parametrize("odd", UNANSWERED)
-async def test_a_folder_that_is_not_answered_does_not_stop_the_mailbox_and_keeps_the_cursor(
+async def test_a_folder_that_is_not_answered_is_read_apart_and_the_mailbox_keeps_its_cadence(
     odd: str, player: Player
 ) -> None:
     mailbox = Mailbox(player, 0, 1, 7)
     mailbox.odd = lambda request, asked: UNANSWERED[odd] if asked == 1 else None
     summary = await player.one("messages")
-    assert (exit_code(summary), summary.cursor) == (13, None)
+    assert (exit_code(summary), summary.status, summary.caught_up) == (0, "completed", False)
+    assert summary.cursor is not None
     assert "folder 1" in (summary.reason or "")
     assert player.query("SELECT folder_id, count(*) FROM ebay_messages GROUP BY 1 ORDER BY 1") == [("0", 2), ("7", 2)]
     assert len(mailbox.headers) <= 10
+    for _ in range(10):
+        player.later(minutes=10)
+        summary = await player.one("messages")
+        assert (summary.status, summary.caught_up, summary.cursor) == ("completed", False, summary.window_to)
+        assert "folder 1" in (summary.reason or "")
+    assert player.query(INCOMPLETE) == [(True, None, 0)]
+    assert 1 <= len([folder for folder in mailbox.headers if folder == 1]) <= 5 * 6, "ever more seldom"
     mailbox.odd = lambda request, asked: None
+    player.later(hours=25)
+    assert (await player.one("messages")).caught_up
+    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+    mailbox.headers.clear()
+    player.later(minutes=10)
+    assert (await player.one("messages")).caught_up
+    assert mailbox.headers.count(1) == mailbox.headers.count(0), "it is read with the others again"
+    assert player.query(INCOMPLETE) == [(False, None, 0)]
+
+
+async def test_messages_that_come_into_a_folder_that_is_read_apart_are_all_found(player: Player) -> None:
+    mailbox = Mailbox(player, 0, 1, 7)
+    await player.one("messages")
+    player.later(hours=3)
+    mailbox.at = stamp(player.clocks.ebay.now() + timedelta(minutes=5))
+    mailbox.first = 10  # other messages
+    mailbox.odd = lambda request, asked: Reply(500) if asked == 1 else None
+    for _ in range(4):
+        player.later(minutes=10)
+        await player.one("messages")
+    assert player.value("SELECT count(*) FROM ebay_messages") == "10"
+    mailbox.odd = lambda request, asked: None
+    player.later(hours=25)
+    assert (await player.one("messages")).caught_up
+    assert player.value("SELECT count(*) FROM ebay_messages") == "12"
+
+
+async def test_one_more_folder_that_is_not_answered_is_read_apart_too(player: Player) -> None:
+    """Two in one run: eBay is the cause. If all were read apart, nothing would show whether eBay answers."""
+    mailbox = Mailbox(player, 0, 1, 7)
+    dead = {1}
+    mailbox.odd = lambda request, asked: Reply(500) if asked in dead else None
     assert exit_code(await player.one("messages")) == 0
+    for folder in (7, 0):
+        dead.add(folder)
+        player.later(minutes=10)
+        assert exit_code(await player.one("messages")) == (0 if folder else 13)
+    player.later(hours=7)
+    dead.clear()
+    assert exit_code(await player.one("messages")) == 0
+    player.later(hours=25)
+    assert (await player.one("messages")).caught_up
     assert player.value("SELECT count(*) FROM ebay_messages") == "6"
 
 

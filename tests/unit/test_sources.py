@@ -693,7 +693,7 @@ async def test_a_folder_without_an_id_does_not_stop_the_mailbox(api: Api, httpx_
     ],
     ids=["without a list", "another call", "busy"],
 )
-async def test_a_folder_that_is_not_refused_and_not_read_either_makes_the_page_partial(
+async def test_a_folder_that_is_not_refused_and_not_read_either_is_to_be_read_apart(
     api: Api, httpx_mock: HTTPXMock, answer: httpx.Response, kind: type[Exception]
 ) -> None:
     ask = discover()["messages"](api).ask
@@ -702,7 +702,8 @@ async def test_a_folder_that_is_not_refused_and_not_read_either_makes_the_page_p
     for _ in range(2):
         page = await ask(Slice(NOON - timedelta(days=3), NOON), 0)
         assert re.findall(r"m\d", str(page.records)) == ["m0", "m1", "m7"]
-        assert isinstance(page.partial, kind)
+        assert (page.partial, page.apart.keys()) == (None, {"3"})
+        assert isinstance(page.apart["3"], kind)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class FamilyRun:
         """the run began without a cursor"""
         self.is_import = False
         """a first import by windows: what it costs says nothing about later runs"""
+        self.reached_end = False
+        """the window was read to its end, except for holes"""
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
         self.sink: Sink = DrySink(context.db)

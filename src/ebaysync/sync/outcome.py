@@ -234,5 +234,7 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
 async def _succeeded(connection: Connection, family_run: FamilyRun) -> None:
     context, known = family_run.context, family_run.state.calls_per_run
     spent = {} if family_run.is_import else context.api.transport.spent
-    whole = family_run.summary.caught_up and bool(spent)
+    # A hole stays for a while, and the run's cost meanwhile is its usual cost.
+    read = family_run.summary.caught_up or (family_run.reached_end and family_run.consistency.has_holes)
+    whole = read and bool(spent)
     await cadence.succeeded(connection, context.account.id, family_run.family, known, spent, whole=whole)

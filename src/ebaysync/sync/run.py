@@ -30,7 +30,7 @@ from dataclasses import replace
 from ebaysync.ebay import limits
 from ebaysync.errors import EbaysyncError, Interrupted
 from ebaysync.families.family import Family
-from ebaysync.sync import full_scan, outcome, windows
+from ebaysync.sync import full_scan, outcome, recheck, windows
 from ebaysync.sync.begin import begin
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -166,15 +166,16 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
     if not await group.walk(window):
         return
     for family_run in group.active:
+        family_run.reached_end = True
         family_run.summary.caught_up = not family_run.consistency.held
-        family_run.summary.inconsistent = family_run.consistency.reason
     if options.walk == "live" and group.go_on():
         swept = windows.sweep(context, group.active, window.span, group.calls.page_size, options)
         if swept:
             await group.walk(swept)
-        for slice_ in {slice_ for family_run in group.active for slice_ in family_run.consistency.stale()}:
-            if group.go_on():
-                await group.walk(windows.Recheck(slice_, slice_.width))
+        await recheck.read_again(group, window)
+    for family_run in group.active:
+        family_run.summary.caught_up &= not family_run.consistency.has_holes
+        family_run.summary.inconsistent = family_run.consistency.reason
 
 
 async def _refetch(group: SourceRun) -> None:

@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from ebaysync.errors import EbayError, LeaseLost
@@ -18,11 +19,12 @@ from ebaysync.sync.batch import Listed
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.guard import PageGuard, check_filter
+from ebaysync.sync.holes import MOST_FAILED, MOST_SPLITS
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, joined, read
-from ebaysync.sync.windows import Window, edges
+from ebaysync.sync.windows import Window
 from ebaysync.tasks import OneBehind, cancel
 
 T = TypeVar("T")
@@ -42,7 +44,9 @@ class SourceRun:
         self.calls: Calls = open_source(self.family, context.api)
         self.guard = PageGuard()
         self.failure: EbayError | None = None
-        self.reader = self._windows()
+        self.reader = self._reader(self.calls.ask) if self.calls.ask else None
+        if self.calls.parts:
+            self.calls.parts.apart.update(*(family_run.consistency.apart for family_run in family_runs))
 
     async def race(self, work: Awaitable[T]) -> T:
         """Wait for eBay, but not longer than until the run is to stop. Raises Interrupted, StopRequested."""
@@ -79,26 +83,35 @@ class SourceRun:
         except StopRequested:
             self._leave(family_run)
 
-    async def walk(self, window: Window) -> bool:
-        """Read a window's slices and store each with the position it justifies. Returns whether the end was reached.
+    async def walk(self, window: Window, part: str = "") -> bool:
+        """Read a window's slices, or one part of them alone, and store each with the position it justifies. Returns
+        whether the end was reached.
 
         Raises EbayError, DatabaseError. Stored slices stay.
         """
-        assert self.reader
+        reader, known = self.reader_of(part), [one.consistency.of(part) for one in self.active]
         reached = window.span.start
         self.guard.expect(window.span, window.width)
-        for family_run in self.active:
-            family_run.consistency.begin()
-        at, sparse = edges(self.active), plan.sparse(self.family)
-        slicing = Slicing(window.span, window.width, at, window.first_page, window.ahead, sparse)
-        slices = read(self.reader, slicing, self.go_on)
+        for consistency in known:
+            consistency.begin()
+        slicing = Slicing(
+            *(window.span, window.width, sorted({edge for one in known for edge in one.edges()})),
+            *(window.first_page, window.ahead, plan.sparse(self.family)),
+            # Families of one source are read together: nothing is left out that one of them lacks.
+            holes=MOST_FAILED if window.again else min(one.may_open for one in known),
+            known={window.span} if window.again else {hole for one in known for hole in one.holes},
+            waiting=set.intersection(*(one.waiting for one in known)),
+            sure=window.again,
+            splits=min(1 if window.again else MOST_SPLITS, *(one.may_open for one in known)),
+        )
+        slices = read(reader, slicing, self.go_on)
 
         async def store(batch: SliceRecords, listed: Mapping[FamilyRun, Listed]) -> None:
             nonlocal reached
-            await self._store(batch, listed, window)
+            await self._store(batch, listed, window, part)
             reached = batch.slice.end
             for family_run in self.active:
-                family_run.progress(reached)
+                family_run.progress(None if window.again else reached)
 
         # Without aclosing, the tasks that read ahead would go on after an error, until garbage collection.
         async with aclosing(slices), aclosing(self._together(slices, window)) as batches, OneBehind() as storing:
@@ -131,7 +144,7 @@ class SourceRun:
                 raise
             finally:
                 await cancel(reading)
-            is_whole = read_slice is not None and not (read_slice.partial or read_slice.inconsistent)
+            is_whole = read_slice is not None and read_slice.is_whole
             if waiting and not is_whole:
                 yield joined(waiting)
                 waiting = []
@@ -150,19 +163,29 @@ class SourceRun:
         done, _ = await self.race(asyncio.wait({reading}, timeout=PATIENCE))
         return bool(done)
 
-    async def _store(self, read_slice: SliceRecords, listed: Mapping[FamilyRun, Listed], window: Window) -> None:
+    async def _store(
+        self, read_slice: SliceRecords, listed: Mapping[FamilyRun, Listed], window: Window, part: str
+    ) -> None:
         assert self.reader
-        keys = [self.reader.key(record) for record in read_slice.records] if read_slice.inconsistent else []
+        if window.goes_round:
+            # The sweep comes round again to a part that is left out.
+            read_slice = replace(read_slice, apart={})
+        keys = [] if read_slice.is_whole else [self.reader.key(record) for record in read_slice.records]
+        stays = read_slice.partial is not None and not read_slice.is_hole
 
         async def store(family_run: FamilyRun) -> None:
-            if read_slice.partial and not window.goes_round:
-                family_run.consistency.held = True
+            consistency = family_run.consistency.of(part)
+            if window.again and read_slice.is_hole and not consistency.knows(read_slice):
+                return
+            if stays and not window.goes_round:
+                consistency.held = True
             move = window.move(family_run, read_slice)
-            move = family_run.consistency.move(read_slice, keys, family_run.state.cursor, move)
+            move = consistency.move(read_slice, keys, family_run.state.cursor, move)
             await family_run.store(listed[family_run], read_slice.slice, move)
 
         await self.each(store)
-        self.failure = self.failure or read_slice.partial
+        if stays:
+            self.failure = self.failure or read_slice.partial
 
     def _drop_stopped(self) -> None:
         self.active = [family_run for family_run in self.active if not family_run.stopped]
@@ -170,10 +193,15 @@ class SourceRun:
     def _leave(self, family_run: FamilyRun) -> None:
         self.active = [other for other in self.active if other is not family_run]
 
-    def _windows(self) -> PageReader | None:
-        calls = self.calls
-        if calls.ask is None:
-            return None
+    def reader_of(self, part: str) -> PageReader:
+        """Asks for windows, or for one part of them alone."""
+        if not part:
+            assert self.reader
+            return self.reader
+        assert self.calls.parts
+        return self._reader(partial(self.calls.parts.ask, part))
+
+    def _reader(self, asks: Callable[[Slice, int], Awaitable[Page]]) -> PageReader:
         may_be_later = self.family.window.column == self.family.table.version
 
         head = lru_cache(REMEMBERED)(self.family.head_of)  # a page's records are told apart several times
@@ -182,12 +210,11 @@ class SourceRun:
             return head(record)[0] or record
 
         async def ask(window: Slice, offset: int) -> Page:
-            assert calls.ask
-            page = await calls.ask(window, offset)
+            page = await asks(window, offset)
             self.guard.check(map(key, page.records))
             times = [time for _, time in map(head, page.records)] if self.family.window.column else []
             check_filter(window, times, may_be_later=may_be_later)
             self.progressed()
             return page
 
-        return PageReader(ask, key, calls.page_size)
+        return PageReader(ask, key, self.calls.page_size)

@@ -18,8 +18,9 @@ An answer with fewer records than its own total is inconsistent. If it stays so,
 is consistent, so that the rest of the window is not affected, and delivered with the reason (sync/inconsistency decides
 when it is believed). Three separate windows that bring the same records prove that eBay ignores the filter.
 
-A slice that eBay does not answer is halved in the same way, as long as it answers for one half: what is left costs
-itself, and the later slices are read. If it answers for neither half of several slices, eBay is the cause.
+A slice that eBay does not answer, or not completely, is halved in the same way, as long as it answers for one half. If
+it answers for neither, both are halved, once or twice. The rest is a hole: it costs itself, and the later slices are
+read (sync/holes). If there are several, or eBay answers for nothing else, eBay is the cause.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ebaysync.errors import (
@@ -42,6 +43,7 @@ from ebaysync.errors import (
     EbayUnreachable,
     Unauthorized,
 )
+from ebaysync.sync.holes import NARROWEST, Unanswered
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -52,10 +54,8 @@ FULL = 0.7  # slices are cut so that they fill this share of a page
 FINEST = timedelta(seconds=1)
 PASSES = 12  # forwards and backwards in turn
 COUNT_RETRIES = 3  # calls for a page that lacks records of its own total
-NARROWEST = timedelta(minutes=1)  # an inconsistent slice is not halved further
 WIDELY_INCONSISTENT = 3  # inconsistent slices per walk; with more, eBay's totals are wrong everywhere
 WIDE, FEW_PARTS = 16, 8  # a slice wider than so many clamps is first cut in a few parts
-MOST_FAILED = 2  # slices per walk that eBay does not answer at all; with more, eBay is the cause
 UNREADABLE = 200  # answers per walk that are not XML; one record that breaks its page costs about twenty
 
 
@@ -96,6 +96,9 @@ class Page:
     """records that cannot be decoded, each with the reason"""
     note: str | None = None
     """why something is missing that does not hold up the rest"""
+    apart: Mapping[str, EbayError | None] = field(default_factory=dict)
+    """parts that are not on this page and are read by themselves, such as message folders: those that eBay did not
+    answer now, each with the error, and those that were not asked for"""
 
     @property
     def came(self) -> int:
@@ -108,6 +111,10 @@ class Page:
     def is_all(self, page_size: int) -> bool:
         """Whether this is the whole window: as many records as stated, and no page after a full one."""
         return self.came >= self.total and not (self.more and self.came >= page_size)
+
+
+NOT_ASKED = Page(0, (), more=False)
+"""stands for the answer for a hole that waits for its next try"""
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ class PageReader:
 class SliceRecords:
     """A slice with all of its records. `broken` are records that cannot be decoded, and answers that cannot be read
     even for one second, each with the reason. `width` is how wide the next slice may be. `partial`: the error that eBay
-    states beside the records, or instead of them: the position stays before this slice. `note`: see Page.
-    `inconsistent`: why these may not be all records."""
+    states beside the records, or instead of them: the position stays before this slice, unless it is a hole. `note`:
+    see Page. `inconsistent`: why these may not be all records."""
 
     slice: Slice
     records: tuple[bytes, ...]
@@ -135,6 +142,17 @@ class SliceRecords:
     inconsistent: str | None = None
     excess: int = 0
     """how many records eBay counts and does not send"""
+    apart: Mapping[str, EbayError | None] = field(default_factory=dict)
+    """see Page"""
+    is_hole: bool = False
+    """the position may move past it, since later runs ask for it; without `partial`, it was not asked for now"""
+    is_page: bool = False
+    """with `partial`: the records are a whole page, so that several reads may agree"""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all there is."""
+        return not (self.partial or self.inconsistent or self.is_hole)
 
 
 def joined(slices: Sequence[SliceRecords]) -> SliceRecords:
@@ -148,6 +166,7 @@ def joined(slices: Sequence[SliceRecords]) -> SliceRecords:
         records=tuple(record for each in slices for record in each.records),
         broken=tuple(broken for each in slices for broken in each.broken),
         note=next((each.note for each in reversed(slices) if each.note), None),
+        apart={part: error for each in reversed(slices) for part, error in each.apart.items()},
     )
 
 
@@ -187,7 +206,11 @@ class _Repeats:
 class Slicing:
     """How a span is cut: into slices no wider than `widest`, none across one of the `edges`, `ahead` of them requested
     at once. `first_page` is the answer for the first slice, if there is one already. `sparse`: how wide slices may
-    become where a page holds them; None: no wider than `widest`."""
+    become where a page holds them; None: no wider than `widest`.
+
+    `holes`: how many new holes this walk may leave; 0: the position stays before each. `known` holes do not count.
+    Those that wait are not asked for. `sure`: eBay is known to answer. `splits`: how many slices may be halved although
+    eBay answers for neither half."""
 
     span: Slice
     widest: timedelta
@@ -195,6 +218,11 @@ class Slicing:
     first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
     sparse: timedelta | None = None
+    holes: int = 0
+    known: Collection[Slice] = ()
+    waiting: Collection[Slice] = ()
+    sure: bool = False
+    splits: int = 0
 
 
 class _Query:
@@ -290,7 +318,7 @@ class _Queue:
         query = self._line[0]
         assert isinstance(query, _Query)
         page = await query.answer()
-        self._answered += isinstance(page, Page)
+        self._answered += isinstance(page, Page) and page is not NOT_ASKED
         self._grows = False
         for each in self._line:
             if isinstance(each, _Query) and (found := each.unchecked()) is not None:
@@ -369,7 +397,10 @@ class _Queue:
         """Take the next slice, which was answered with `page` or is to be asked for, from a rest."""
         rest = self._line[place]
         assert isinstance(rest, _Rest)
-        query = _Query(first(rest.slice, rest.width, self._slicing.edges), page)
+        slice_ = first(rest.slice, rest.width, self._slicing.edges)
+        if page is None and any(hole.contains(slice_) for hole in self._slicing.waiting):
+            page = NOT_ASKED
+        query = _Query(slice_, page)
         if query.slice.end < rest.slice.end:
             rest.slice = Slice(query.slice.end, rest.slice.end)
             self._line.insert(place, query)
@@ -385,47 +416,52 @@ async def read(
 
     Raises EbayError. Slices delivered before stay valid.
     """
-    queue = _Queue(reader, slicing, go_on)
-    unreadable = inconsistent = failed = 0
-    answered = False
+    queue, unanswered = _Queue(reader, slicing, go_on), Unanswered(slicing)
+    unreadable = inconsistent = 0
     try:
         while queue.has_more():
             slice_, page = await queue.take()
-            answered |= isinstance(page, Page)
-            if isinstance(page, BodyBroken) and page.by_a_record:
+            if page is NOT_ASKED:
+                for each in unanswered.passed(SliceRecords(slice_, (), queue.width, is_hole=True)):
+                    yield each
+                continue
+            is_broken = isinstance(page, BodyBroken) and page.by_a_record
+            if not is_broken and (isinstance(page, EbayError) or page.partial):
+                around = await _around_failed(reader, slice_, page, unanswered)
+                queue.put_back(around)
+                if not around:
+                    failed = _partial(slice_, page, queue.width)
+                    for each in unanswered.failed(failed, came=isinstance(page, Page)):
+                        yield each
+                unanswered.check()
+                continue
+            for each in unanswered.answered():
+                yield each
+            if isinstance(page, EbayError):
+                assert isinstance(page, BodyBroken)
                 unreadable += 1
                 halves = _around_broken(page, slice_, unreadable)
                 queue.put_back([(half, None) for half in halves])
                 if not halves:
                     yield SliceRecords(slice_, (), queue.width, ((page.document or b"", page.message),))
-            elif isinstance(page, EbayError):
-                around = await _around_failed(reader, slice_)
-                queue.put_back(around)
-                failed += not around
-                # With nothing answered and nothing left to ask for, eBay is the cause.
-                if failed > MOST_FAILED or not (around or answered or queue.has_more()):
-                    raise page
-                if not around:
-                    yield SliceRecords(slice_, (), queue.width, partial=page)
-            elif page.partial:
-                yield SliceRecords(slice_, page.records, queue.width, page.broken, page.partial, page.note)
             elif page.lacks(reader.page_size):
                 inconsistent += 1
                 # If eBay's totals are wrong everywhere, halving every slice would cost hundreds of calls.
                 wide = inconsistent > WIDELY_INCONSISTENT
                 for share, part in [(slice_, page)] if wide else await _narrowed(reader, slice_, page):
-                    reason = _inconsistency(reader, share, part)
-                    excess = part.total - part.came if reason else 0
-                    yield SliceRecords(share, part.records, queue.width, part.broken, None, part.note, reason, excess)
+                    yield _contradicting(reader, share, part, queue.width)
             # One answer shows one moment of eBay's index, so a slice that needs a second page is cut, never paged.
             elif page.is_all(reader.page_size):
                 queue.widen(slice_, page)
-                yield SliceRecords(slice_, page.records, queue.width, page.broken, note=page.note)
+                yield SliceRecords(slice_, page.records, queue.width, page.broken, note=page.note, apart=page.apart)
             elif slice_.width > FINEST:
                 queue.cut(slice_, page.total)
             else:
                 records, broken, moving = await _dense(reader, slice_)
-                yield SliceRecords(slice_, records, queue.width, broken, note=page.note, inconsistent=moving)
+                yield SliceRecords(slice_, records, queue.width, broken, None, page.note, moving, apart=page.apart)
+        for each in unanswered.rest():
+            yield each
+        unanswered.check()
     finally:
         # The caller may stop reading at any slice. Nobody else would end the calls that are ahead.
         await queue.close()
@@ -441,11 +477,43 @@ def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Sl
     return []
 
 
-async def _around_failed(reader: PageReader, slice_: Slice) -> list[tuple[Slice, Page | EbayError | None]]:
-    """The halves of a slice that eBay does not answer, with their answers; none if it answers for neither."""
-    halves = slice_.cut(2) if slice_.width > NARROWEST else []
-    found = [(half, await tried(_whole(reader, half))) for half in halves]
-    return [] if all(isinstance(page, EbayError) for _, page in found) else list(found)
+async def _around_failed(
+    reader: PageReader, slice_: Slice, page: Page | EbayError, unanswered: Unanswered
+) -> list[tuple[Slice, Page | EbayError | None]]:
+    """The halves of a slice that eBay does not answer, or not completely, with the answers; none: it is not halved."""
+    if slice_.width <= NARROWEST or not unanswered.narrows(page):
+        return []
+    if unanswered.may_probe():
+        return await _probed(reader, slice_, page, unanswered)
+    halves = [(half, await tried(_whole(reader, half))) for half in slice_.cut(2)]
+    if any(_is_good(found) for _, found in halves) or unanswered.may_split(slice_):
+        return list(halves)
+    return []
+
+
+async def _probed(
+    reader: PageReader, slice_: Slice, page: Page | EbayError, unanswered: Unanswered
+) -> list[tuple[Slice, Page | EbayError | None]]:
+    """The slice's last minute, which shows whether eBay answers at all, and the rest; none if eBay answers neither."""
+    rest, minute = Slice(slice_.start, slice_.end - NARROWEST), Slice(slice_.end - NARROWEST, slice_.end)
+    probe = await tried(_whole(reader, minute))
+    if _is_good(probe):
+        unanswered.came = True
+        return [(rest, page if isinstance(page, EbayError) else None), (minute, probe)]
+    before = await tried(_whole(reader, rest))
+    return [(rest, before), (minute, probe)] if _is_good(before) else []
+
+
+def _is_good(page: Page | EbayError) -> bool:
+    return isinstance(page, Page) and page.partial is None
+
+
+def _partial(slice_: Slice, page: Page | EbayError, width: timedelta) -> SliceRecords:
+    """A slice that eBay does not answer, or not completely."""
+    if isinstance(page, EbayError):
+        return SliceRecords(slice_, (), width, partial=page)
+    records, error, is_page = page.records, page.partial, not page.more
+    return SliceRecords(slice_, records, width, page.broken, error, page.note, apart=page.apart, is_page=is_page)
 
 
 def first(span: Slice, clamp: timedelta, edges: Sequence[datetime] = ()) -> Slice:
@@ -476,6 +544,12 @@ async def _narrowed(reader: PageReader, slice_: Slice, page: Page) -> list[tuple
         # In order of time: positions are committed one after the other.
         for each in ([half] if is_good else await _narrowed(reader, *half))
     ]
+
+
+def _contradicting(reader: PageReader, slice_: Slice, page: Page, width: timedelta) -> SliceRecords:
+    reason = _inconsistency(reader, slice_, page)
+    excess = page.total - page.came if reason else 0
+    return SliceRecords(slice_, page.records, width, page.broken, None, page.note, reason, excess, page.apart)
 
 
 def _inconsistency(reader: PageReader, slice_: Slice, page: Page) -> str | None:

@@ -32,7 +32,8 @@ CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header has whole seconds
 class Window(Protocol):
     """A span to read. `width` is the width of its first slice, `first_page` the answer for that slice if there is one
     already. `ahead` slices are requested at once. With `one_slice` the rest is left to later runs. `goes_round`: each
-    slice is read again in the next round, so the position need not stay before one that eBay does not answer."""
+    slice is read again in the next round, so the position need not stay before one that eBay does not answer. `again`:
+    eBay did not answer it before, so an error says nothing about others."""
 
     span: Slice
     width: timedelta
@@ -40,6 +41,7 @@ class Window(Protocol):
     ahead: int
     one_slice: bool
     goes_round: bool
+    again: bool
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """How a family commits the position after this slice; None if it has nothing to commit."""
@@ -56,6 +58,7 @@ class Live:
     ahead: int = IN_FLIGHT
     one_slice: bool = False
     goes_round: bool = False
+    again: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         return cursor_to(family_run, done.slice.end)
@@ -72,6 +75,7 @@ class Backfill:
     ahead: int = IN_FLIGHT
     one_slice: bool = False
     goes_round: bool = False
+    again: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         account_id, name, position = self.context.account.id, family_run.family.name, done.slice.end
@@ -93,6 +97,7 @@ class Sweep:
     one_slice: bool
     first_page: Page | EbayError | None = None
     goes_round: bool = True
+    again: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """None if the slice does not begin at this family's own position."""
@@ -112,7 +117,7 @@ class Sweep:
 
 @dataclass
 class Recheck:
-    """A slice that was inconsistent, read again although no window needs it."""
+    """A slice that was inconsistent, or a hole, read again although no window needs it."""
 
     span: Slice
     width: timedelta
@@ -120,6 +125,7 @@ class Recheck:
     ahead: int = 1
     one_slice: bool = False
     goes_round: bool = False
+    again: bool = True
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -13,6 +13,15 @@ from ebaysync.sync.walk import Page, Slice
 
 Scanned = Mapping[str, ScanPage]
 """The result of a scan, by family."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a source's windows that can be read alone, such as message folders. `apart` ones are left out of the
+    windows, since eBay did not answer them."""
+
+    ask: Callable[[str, Slice, int], Awaitable[Page]]
+    apart: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Calls:
     details_per_call: int = 1
     details_at_once: int = 0
     in_future: int | None = None
+    parts: Parts | None = None
 
 
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:
