@@ -104,6 +104,12 @@ CONCLUSIONS = (
         "by each scan; believed after three that agree, or with `--accept-removals`",
     ),
     Conclusion(
+        "a list that eBay calls incomplete is complete",
+        f"three scans that saw the same, each {INDEPENDENT // timedelta(hours=1)} hours after the one before",
+        "`ebay_doubted_scan`",
+        "by each scan",
+    ),
+    Conclusion(
         "a record cannot be stored",
         "its content",
         "`ebay_quarantine`",

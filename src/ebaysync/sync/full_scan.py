@@ -19,19 +19,20 @@ from ebaysync.store.connection import Connection
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.scan import ScanPage
-from ebaysync.sync.snapshot import Seen, Settled
+from ebaysync.sync.snapshot import Missing, Seen, Settled
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.state import pending_details
 from ebaysync.sync.windows import cursor_to
 
 
 class ScanResult:
-    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete.
+    """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete. `partial`,
     `inconsistent`: why the list may have more records than it showed. `unread`: parts whose records were not read."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
         self.incomplete: EbayError | None = None
+        self.partial: EbayError | None = None
         self.inconsistent: str | None = None
         self.unlikely: EbayError | None = None
         self.unread: set[str] = set()
@@ -45,6 +46,7 @@ class ScanResult:
     def add(self, found: ScanPage) -> None:
         """Count these records as seen, including one that cannot be decoded but has a key."""
         self.incomplete = self.incomplete or found.incomplete
+        self.partial = self.partial or found.partial
         self.inconsistent = found.inconsistent or self.inconsistent
         self.unlikely = found.unlikely or self.unlikely
         self.unread = (self.unread | found.failed.keys() | set(found.unasked)) - set(found.parts)
@@ -128,8 +130,8 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
         family = family_run.family
         if family.cursor_type == "snapshot":
             result = results[family.name]
-            if result.inconsistent or result.incomplete:
-                continue  # it was read several times already, or removes nothing
+            if result.inconsistent or result.partial or result.incomplete:
+                continue  # another reading proves nothing
             missing = partial(
                 snapshot.missing, account_id=account_id, family=family, seen=result.seen, unread=result.unread
             )
@@ -141,11 +143,12 @@ async def _any_missing(group: SourceRun, results: dict[str, ScanResult]) -> bool
 async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_run: FamilyRun) -> None:
     """Mark missing records as removed, and move the cursor to the start of the scan.
 
-    Raises EbayError if the scan was incomplete or too many records are missing.
+    Raises EbayError if the scan is not believed, or too many records are missing.
     """
     if result.incomplete:
         raise result.incomplete
-    family, seen, doubtful = family_run.family, result.seen, bool(result.inconsistent or result.unlikely)
+    family, seen, is_partial = family_run.family, result.seen, result.partial is not None
+    doubtful = bool(result.inconsistent or result.unlikely or is_partial)
     is_snapshot, is_live = family.cursor_type == "snapshot", group.options.walk == "live"
     move = cursor_to(family_run, began)
 
@@ -156,8 +159,13 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
             account_id, accept = group.context.account.id, group.options.accept_removals
             missing, known = await snapshot.missing(connection, account_id, family, seen, result.unread)
             writer = family_run.writer(connection)
-            digest = seen.digest() if result.inconsistent or (result.unlikely and missing) else None
-            settled = await snapshot.settle(writer, family, missing, known, seen=digest, accept=accept)
+            is_odd = result.inconsistent or is_partial or (result.unlikely and missing)
+            digest = seen.digest() if is_odd else None
+            found = Missing(missing, known, digest, is_partial)
+            settled = await snapshot.settle(writer, family, found, accept=accept)
+        elif is_partial:
+            found = Missing([], 0, seen.digest(), is_partial)
+            settled = await snapshot.settle(family_run.writer(connection), family, found, accept=False)
         # A mass removal is returned, not raised: raising would roll back the row that counts such scans.
         if is_live and settled.is_believed:
             await move.write(connection)
@@ -165,11 +173,11 @@ async def _finish(group: SourceRun, result: ScanResult, began: datetime, family_
 
     settled = await family_run.sink.transact(work)
     summary = family_run.summary
-    summary.inconsistent = result.inconsistent
+    summary.inconsistent = result.inconsistent or (result.partial.message if result.partial else None)
     if settled.refused:
         raise settled.refused
-    if result.unlikely and not settled.is_believed:
-        raise result.unlikely
+    if not settled.is_believed and (error := result.partial or result.unlikely):
+        raise error
     summary.removed, summary.caught_up = settled.removed, settled.is_believed
     if is_snapshot and seen.nameless:
         summary.reason = f"{seen.nameless} records without a readable key: nothing is marked as removed"

@@ -1,9 +1,10 @@
 """Decides which records a snapshot no longer has: those that a complete scan has not seen.
 
 A scan is doubtful if its list contradicts itself: then nothing is removed until three such scans in a row have seen the
-same records. A scan that would remove more than half of the known records (and more than 50) is an error, until three
-scans in a row agree on most of them; then only those that all three missed are removed. The operator may accept the
-removals before.
+same records. If eBay itself says that the list is not complete, they must be hours apart. A scan that would remove more
+than half of the known records (and more than 50) is an error, until three scans in a row agree on most of them; then
+only those that all three missed are removed. The operator may accept the removals before.
+
 Keys are held as eight-byte digests, so that a scan needs little memory even for very many listings.
 """
 
@@ -81,25 +82,38 @@ class Settled:
     refused: MassRemoval | None = None
 
 
-async def settle(
-    writer: Writer, family: Family, unseen: list[Key], known: int, *, seen: bytes | None, accept: bool
-) -> Settled:
-    """Mark unseen records as removed, inside the caller's transaction. `seen`: digest of what a doubtful scan has seen.
+@dataclass(frozen=True)
+class Missing:
+    """The known keys that a scan has not seen, and the number of known keys. `seen`: digest of what a doubtful scan has
+    seen. `is_partial`: eBay says that its list is not complete."""
+
+    unseen: list[Key]
+    known: int
+    seen: bytes | None = None
+    is_partial: bool = False
+
+
+async def settle(writer: Writer, family: Family, found: Missing, *, accept: bool) -> Settled:
+    """Mark unseen records as removed, inside the caller's transaction.
 
     The same transaction counts the doubtful scans in a row, and how many have missed each record.
     """
-    account_id = writer.account_id
+    account_id, unseen, known, seen = writer.account_id, found.unseen, found.known, found.seen
     before = await mass_removals.load(writer.connection, account_id, family.name)
     too_many = len(unseen) > FEW and len(unseen) * 2 > known
     if accept or (seen is None and not too_many):
         if before.scans:
             await mass_removals.save(writer.connection, account_id, family.name, MissedBefore())
         return Settled(await _remove(writer, family, unseen))
-    scans = before.scans + 1 if seen is None or before.seen == seen else 1
+    is_same = seen is None or before.seen == seen
+    # The error may last for a while: only scans that are hours apart are independent.
+    counts_once_more = not (found.is_partial and is_same and before.recent)
+    scans = before.scans + counts_once_more if is_same else 1
     missed = {digest("/".join(key)): key for key in unseen}
-    counts = {each: min(before.missing.get(each, 0) + 1, SCANS_THAT_CONVINCE) for each in missed}
+    counts = {each: min(before.missing.get(each, 0) + counts_once_more, SCANS_THAT_CONVINCE) for each in missed}
     gone = [key for each, key in missed.items() if counts[each] == SCANS_THAT_CONVINCE]
-    await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, seen or b"", counts))
+    if counts_once_more:
+        await mass_removals.save(writer.connection, account_id, family.name, MissedBefore(scans, seen or b"", counts))
     # Three scans must agree on most of it. A list that is cut at another place each time never does.
     if too_many and len(gone) * 2 <= len(unseen):
         return Settled(

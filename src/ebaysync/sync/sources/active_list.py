@@ -50,7 +50,7 @@ class ActiveList:
                 return self._failed(number, no_items)
         following = self._pages.add(number, page, page.length + len(broken), len(keys - self._keys))
         self._keys |= keys
-        return NumberedPage(page.records, page.entries, _name(following), broken, page.partial)
+        return NumberedPage(page.records, page.entries, _name(following), broken, partial=page.partial)
 
     async def _ask(self, page: int, size: int) -> trading_lists.TradingPage:
         found = await trading_lists.my_ebay_selling_active(self._api, page, size)

@@ -23,18 +23,19 @@ def open_source(api: Api) -> Calls:
     async def items(offset: str) -> NumberedPage:
         page = await inventory.items(api, offset)
         found, following = as_bytes(page.inventory_items), inventory.next_offset(page)
-        return NumberedPage(found, page.total, following, broken_in(page, "sku"), page.partial)
+        return NumberedPage(found, page.total, following, broken_in(page, "sku"), partial=page.partial)
 
     async def scan(wanted: Collection[str], pending: Mapping[str, Pending]) -> AsyncGenerator[Scanned]:
         skus: dict[str, None] = {}
         failure: EbayError | None = None
+        unread: EbayError | None = None
         inconsistent: str | None = None
         # All items come first: a limit on getOffers would close the way to their further pages, too.
         try:
             async with aclosing(numbered(items, _sku, "0")) as pages:
                 async for found in pages:
                     yield {"inventory": found}
-                    inconsistent = found.inconsistent
+                    inconsistent, unread = found.inconsistent, found.incomplete
                     skus.update(dict.fromkeys(sku for record in found.records if (sku := _sku(record)) is not None))
         except EbayError as error:  # the offers of the items that came can be read
             failure = error
@@ -43,8 +44,8 @@ def open_source(api: Api) -> Calls:
             yield {"offers": await offers.read(known[start : start + inventory.PAGE], pending)}
         if failure:
             raise failure
-        if inconsistent and "offers" in wanted:
+        if (inconsistent or unread) and "offers" in wanted:
             # A SKU that the list did not show may have offers.
-            yield {"offers": ScanPage([], inconsistent=inconsistent)}
+            yield {"offers": ScanPage([], incomplete=unread, inconsistent=inconsistent)}
 
     return Calls(scan=scan)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from ebaysync.rechecks import INDEPENDENT
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import CONTROL
 
@@ -27,19 +28,23 @@ DOUBTED_SCAN = Table(
 @dataclass(frozen=True)
 class MissedBefore:
     """How many doubtful scans in a row saw the same keys, their digest, and by the digest of each missing key how
-    many in a row missed it."""
+    many in a row missed it. `recent`: the last one was so soon before that another one proves nothing."""
 
     scans: int = 0
     seen: bytes = b""
     missing: Mapping[bytes, int] = field(default_factory=dict)
+    recent: bool = False
 
 
 async def load(connection: Connection, account_id: UUID, family: str) -> MissedBefore:
     """The doubtful scans so far; none if the last scan was believed."""
     own = DOUBTED_SCAN.c
-    query = select(own.scans, own.seen, own.missing).where(own.ebay_account_id == account_id, own.api_family == family)
-    row = (await connection.execute(query)).one_or_none()
-    return MissedBefore(row.scans, bytes(row.seen), _counts(bytes(row.missing))) if row else MissedBefore()
+    recent = (own.at > func.clock_timestamp() - INDEPENDENT).label("recent")
+    query = select(own.scans, own.seen, own.missing, recent)
+    row = (
+        await connection.execute(query.where(own.ebay_account_id == account_id, own.api_family == family))
+    ).one_or_none()
+    return MissedBefore(row.scans, bytes(row.seen), _counts(bytes(row.missing)), row.recent) if row else MissedBefore()
 
 
 def _counts(stored: bytes) -> dict[bytes, int]:
