@@ -377,6 +377,24 @@ async def test_a_folder_that_is_not_answered_is_read_apart_and_the_mailbox_keeps
     assert player.query(INCOMPLETE) == [(False, None, 0)]
 
 
+@pytest.mark.parametrize("code", [931, 16110, 21916984])
+async def test_a_token_that_is_refused_for_one_folder_alone_is_not_dead(code: int, player: Player) -> None:
+    mailbox = Mailbox(player, 0, 1, 7)
+    mailbox.odd = lambda request, asked: refusal_of("GetMyMessages", code) if asked == 7 else None
+    for _ in range(3):
+        summary = await player.one("messages")
+        assert (exit_code(summary), summary.status, summary.caught_up) == (0, "completed", False)
+        assert "folder 7" in (summary.reason or "")
+        assert exit_code(await player.one("orders")) == 0
+        player.later(hours=1)
+    assert player.query("SELECT needs_consent FROM ebay_accounts") == [(False,)]
+    assert player.query("SELECT folder_id, count(*) FROM ebay_messages GROUP BY 1 ORDER BY 1") == [("0", 2), ("1", 2)]
+    mailbox.odd = lambda request, asked: None
+    player.later(hours=25)
+    assert (await player.one("messages")).caught_up
+    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+
+
 async def test_messages_that_come_into_a_folder_that_is_read_apart_are_all_found(player: Player) -> None:
     mailbox = Mailbox(player, 0, 1, 7)
     await player.one("messages")

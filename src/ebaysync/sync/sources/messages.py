@@ -9,7 +9,7 @@ from ebaysync.ebay import trading, trading_messages
 from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_messages import my_messages_headers
-from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError, EbayRejected
+from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError, EbayRejected, TokenRefused
 from ebaysync.sync.sources.calls import Calls, Parts, id_reader
 from ebaysync.sync.walk import FINEST, Page, Slice, may_be_of_its_slice
 
@@ -29,7 +29,12 @@ def open_source(api: Api) -> Calls:
     unanswered: dict[str, EbayError] = {}
 
     async def one(folder: str, window: Slice, offset: int) -> Page:
-        page = await my_messages_headers(api, folder, window.start, window.end)
+        try:
+            page = await my_messages_headers(api, folder, window.start, window.end)
+        except TokenRefused as error:
+            # A dead token is refused for the list of folders, too.
+            await trading_messages.my_messages_summary(api)
+            raise AnswerNotUnderstood(f"{error.message}, but not for the list of folders") from None
         records: dict[str | bytes, bytes] = {_message_id(record) or record: record for record in page.records}
         more = False
         if window.width <= FINEST:
