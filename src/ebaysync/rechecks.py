@@ -72,7 +72,7 @@ CONCLUSIONS = (
     ),
     Conclusion(
         "eBay does not answer for a slice, or not completely",
-        "an error of the call, also for the halves down to a minute; `errors` beside the records",
+        "an error of the call, also for its parts down to a minute; `errors` beside the records",
         "`ebay_inconsistent_read.next_at`",
         f"after {HOLE_FIRST // timedelta(minutes=1)} minutes, then twice as long each time, "
         f"at least every {_hours(HOLE_LONGEST)}",

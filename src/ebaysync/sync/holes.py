@@ -1,6 +1,6 @@
 """Decides what becomes of a slice that eBay does not answer, or not completely.
 
-The walk halves it, until what is left is narrow. That is a hole if eBay answers for other slices: the position moves
+The walk cuts it, until what is left is narrow. That is a hole if eBay answers for other slices: the position moves
 past it, and later runs ask for it (sync/inconsistency). Until eBay has answered another slice after it, a hole is held
 back: if eBay answers nothing more, the position must stay before it. With several new holes in one walk, eBay is the
 cause: reading ends with its error, or goes on without moving the position if there are records.
@@ -18,8 +18,8 @@ from ebaysync.errors import EbayError
 if TYPE_CHECKING:
     from ebaysync.sync.walk import Page, Slice, SliceRecords, Slicing
 
-NARROWEST = timedelta(minutes=1)  # a slice is not halved further
-FEW_MINUTES = 4 * NARROWEST  # not halved if eBay answers for neither half
+NARROWEST = timedelta(minutes=1)  # a slice is not cut further
+FEW_MINUTES = 4 * NARROWEST  # not cut if eBay answers for no part
 MOST_FAILED = 2  # new holes per walk; with more, eBay is the cause
 MOST_SPLITS = 2  # see Slicing
 
@@ -38,8 +38,14 @@ class Unanswered:
         self._failure: EbayError | None = None
 
     def narrows(self, page: Page | EbayError) -> bool:
-        """Whether to halve the slice with this answer. Halving every incomplete answer would cost hundreds of calls."""
+        """Whether to cut the slice with this answer. Cutting every incomplete answer would cost hundreds of calls."""
         return isinstance(page, EbayError) or 0 < self._slicing.holes >= self._new
+
+    @property
+    def parts(self) -> int:
+        """In how many parts to cut a slice. An answer costs a call and an error several, so four are cheaper than two,
+        unless all may fail."""
+        return 4 if self.came and not self._slicing.sure else 2
 
     def may_probe(self) -> bool:
         """Whether to learn first, once, whether eBay answers at all."""
@@ -48,8 +54,8 @@ class Unanswered:
         return may_probe
 
     def may_split(self, slice_: Slice) -> bool:
-        """Whether to read both halves of a slice, although eBay answers for neither."""
-        # A few minutes may wait for their next try; halving them further costs as many calls as halving a day.
+        """Whether to cut the parts of a slice, although eBay answers for none."""
+        # A few minutes may wait for their next try. Their parts would cost as many calls as those of a day.
         is_worth_it = self.came and (self._slicing.sure or slice_.width > FEW_MINUTES)
         self._splits += is_worth_it
         return is_worth_it and self._splits <= self._slicing.splits
@@ -67,7 +73,7 @@ class Unanswered:
         return []
 
     def failed(self, slice_: SliceRecords, *, came: bool) -> Sequence[SliceRecords]:
-        """A slice is not halved further. `came`: eBay has answered it, but not completely."""
+        """A slice is not cut further. `came`: eBay has answered it, but not completely."""
         may_open = self._slicing.holes > 0
         self.came |= came
         if may_open or not came:

@@ -33,7 +33,7 @@ MOST_HOLES = 20  # of a family; with more, eBay is the cause
 
 class Consistency:
     """The inconsistent slices and holes of one family of one account. `held`: the current window's position stays
-    before one."""
+    before one. `found_hole`: this run has found a new one."""
 
     def __init__(self, account_id: UUID, family: str, known: Known, part: str = "") -> None:
         self._account_id, self._family, self._part = account_id, family, part
@@ -43,6 +43,7 @@ class Consistency:
         self.until = FOREVER
         """a hole without an end is closed when it is read until then"""
         self.held = False
+        self.found_hole = False
         self._noted_last: str | None = None
 
     @property
@@ -158,6 +159,7 @@ class Consistency:
         known = min(around, key=lambda hole: hole.width, default=done.slice)
         slice_ = done.slice if known.start == done.slice.start else known
         self._noted_last = self._why(slice_, error, "does not answer completely" if done.records else "does not answer")
+        self.found_hole |= not around
         read = in_vain(self._known.get(slice_), keys if done.is_page else None, self._noted_last)
         return [self._noted(slice_, read), *self._around(slice_)]
 

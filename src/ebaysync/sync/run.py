@@ -169,9 +169,11 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
         family_run.reached_end = True
         family_run.summary.caught_up = not family_run.consistency.held
     if options.walk == "live" and group.go_on():
-        swept = windows.sweep(context, group.active, window.span, group.calls.page_size, options)
-        if swept:
-            await group.walk(swept)
+        # Reading around a hole costs tens of calls. If it is in the way of the sweep, too, that waits for the next run.
+        if options.sweep or not any(family_run.consistency.found_hole for family_run in group.active):
+            swept = windows.sweep(context, group.active, window.span, group.calls.page_size, options)
+            if swept:
+                await group.walk(swept)
         await recheck.read_again(group, window)
     for family_run in group.active:
         family_run.summary.caught_up &= not family_run.consistency.has_holes

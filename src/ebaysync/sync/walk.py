@@ -18,9 +18,9 @@ An answer with fewer records than its own total is inconsistent. If it stays so,
 is consistent, so that the rest of the window is not affected, and delivered with the reason (sync/inconsistency decides
 when it is believed). Three separate windows that bring the same records prove that eBay ignores the filter.
 
-A slice that eBay does not answer, or not completely, is halved in the same way, as long as it answers for one half. If
-it answers for neither, both are halved, once or twice. The rest is a hole: it costs itself, and the later slices are
-read (sync/holes). If there are several, or eBay answers for nothing else, eBay is the cause.
+A slice that eBay does not answer, or not completely, is cut in the same way, as long as it answers for one part. If it
+answers for none, each is cut, once or twice. The rest is a hole: it costs itself, and the later slices are read
+(sync/holes). If there are several, or eBay answers for nothing else, eBay is the cause.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ebaysync.errors import (
     EbayUnreachable,
     Unauthorized,
 )
-from ebaysync.sync.holes import NARROWEST, Unanswered
+from ebaysync.sync.holes import MOST_FAILED, NARROWEST, Unanswered
 from ebaysync.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -209,8 +209,8 @@ class Slicing:
     become where a page holds them; None: no wider than `widest`.
 
     `holes`: how many new holes this walk may leave; 0: the position stays before each. `known` holes do not count.
-    Those that wait are not asked for. `sure`: eBay is known to answer. `splits`: how many slices may be halved although
-    eBay answers for neither half."""
+    Those that wait are not asked for. `sure`: eBay is known to answer. `splits`: how many slices may be cut although
+    eBay answers for no part of them."""
 
     span: Slice
     widest: timedelta
@@ -480,15 +480,19 @@ def _around_broken(error: BodyBroken, slice_: Slice, unreadable: int) -> list[Sl
 async def _around_failed(
     reader: PageReader, slice_: Slice, page: Page | EbayError, unanswered: Unanswered
 ) -> list[tuple[Slice, Page | EbayError | None]]:
-    """The halves of a slice that eBay does not answer, or not completely, with the answers; none: it is not halved."""
+    """The parts of a slice that eBay does not answer, or not completely, with their answers; none: it is not cut."""
     if slice_.width <= NARROWEST or not unanswered.narrows(page):
         return []
     if unanswered.may_probe():
         return await _probed(reader, slice_, page, unanswered)
-    halves = [(half, await tried(_whole(reader, half))) for half in slice_.cut(2)]
-    if any(_is_good(found) for _, found in halves) or unanswered.may_split(slice_):
-        return list(halves)
-    return []
+    parts: list[tuple[Slice, Page | EbayError | None]] = []
+    good = 0
+    for part in slice_.cut(unanswered.parts):
+        # An error costs several tries. After two, the others may wait until they are needed.
+        found = await tried(_whole(reader, part)) if len(parts) - good < MOST_FAILED else None
+        good += found is not None and _is_good(found)
+        parts.append((part, found))
+    return parts if good or unanswered.may_split(slice_) else []
 
 
 async def _probed(
