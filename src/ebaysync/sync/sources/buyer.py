@@ -47,6 +47,7 @@ def _joined(lists: Sequence[BuyingList]) -> ScanPage:
         [broken for each in lists for broken in each.broken],
         next((each.incomplete for each in lists if each.incomplete), None),
         next((reason for each in lists if (reason := each.inconsistent())), None),
+        partial=next((each.partial for each in lists if each.partial), None),
     )
 
 

@@ -16,13 +16,14 @@ from ebaysync.sync.walk import may_be_of_its_slice
 
 
 class BuyingList:
-    """The pages of one list that came. `next` is the page to read next. `incomplete`: why one is missing."""
+    """The pages of one list that came. `next` is the page to read next. `incomplete`: why one is missing; `partial`: eBay's own word that one is not all of it."""
 
     def __init__(self, api: Api, name: str) -> None:
         self._api, self.name = api, name
         self.records: list[bytes] = []
         self.broken: list[BrokenRecord] = []
         self.incomplete: EbayError | None = None
+        self.partial: EbayError | None = None
         self.next: int | None = 1
         self._pages = Pages(name)
         self._keys: set[Any] = set()
@@ -40,7 +41,7 @@ class BuyingList:
 
     async def add(self, number: int, page: TradingPage, broken: tuple[BrokenRecord, ...] = ()) -> None:
         """Take a page of this list. Raises EbayError."""
-        self.incomplete = self.incomplete or page.partial
+        self.partial = self.partial or page.partial
         keys = [purchase_key(record) for record in page.records]
         if not keys and not broken and (number > 1 or (page.pages or 0) > 1):
             await self._without_entries(number, page)
