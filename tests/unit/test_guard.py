@@ -52,10 +52,12 @@ def test_records_far_outside_of_their_window_prove_that_the_filter_does_nothing(
         check_filter(window, [inside, *[START + days * DAY] * 2], may_be_later=False)
 
 
-def test_a_few_odd_times_do_not_prove_that_the_filter_does_nothing() -> None:
-    window, odd = Slice(START, START + DAY), datetime(1999, 1, 1, tzinfo=UTC)
-    check_filter(window, [odd, odd, *[START + DAY / 2] * 3], may_be_later=False)
-    check_filter(window, [odd, odd, None, None], may_be_later=False)
+def test_records_from_beyond_ebays_reach_do_not_prove_that_the_filter_does_nothing() -> None:
+    window, old = Slice(START, START + DAY), datetime(1999, 1, 1, tzinfo=UTC)
+    check_filter(window, [old, old, START + DAY / 2], may_be_later=False, reach=730 * DAY)
+    check_filter(window, [START + 800 * DAY] * 2, may_be_later=False, reach=730 * DAY)
+    with pytest.raises(FilterIgnored, match="2 of 3 records"):
+        check_filter(window, [old, *[START - 90 * DAY] * 2], may_be_later=False, reach=730 * DAY)
 
 
 def test_a_record_that_was_modified_meanwhile_may_be_later_than_its_window() -> None:

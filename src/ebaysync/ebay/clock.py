@@ -9,9 +9,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 CONTRADICTED = timedelta(hours=1)
-# A time in a record outside of these is a mistake: eBay began in 1995, and PostgreSQL stores years that Python cannot
-# read back.
-EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 LATEST_YEAR = 9000  # a later Date is no date; near year 9999 it cannot even be carried on
 
 

@@ -15,7 +15,6 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import force_setattr
 
-from ebaysync.ebay.clock import EARLIEST, LATEST
 from ebaysync.ebay.quota import Quota
 from ebaysync.ebay.rest import Api, Count, Counted, ListPage, RestApi, fields_of, stamp, text
 from ebaysync.errors import AnswerNotUnderstood
@@ -32,6 +31,7 @@ PAGE = 200
 # eBay wants the content type for a GET, too.
 API = RestApi("api", (("Content-Type", "application/json"),), "IAF", names_marketplace=True)
 SLACK = timedelta(seconds=1)  # eBay may round the bounds
+REACH = timedelta(days=550)  # 18 months; a date from beyond it is wrong, and proves nothing about the filter
 SEVERAL = 2
 
 
@@ -167,8 +167,8 @@ RETURNS = PostOrderResource(
 
 
 async def search(api: Api, resource: PostOrderResource, start: datetime, end: datetime, offset: int = 0) -> SearchPage:
-    """One page of the records that were created in a span. Raises AnswerNotUnderstood if most of them lie outside of
-    it; a few may be odd, and so may one alone."""
+    """One page of the records that were created in a span. Raises AnswerNotUnderstood if several lie outside of it; one
+    may be odd."""
     params = (
         (resource.since, stamp(start)),
         (resource.until, stamp(end)),
@@ -178,9 +178,10 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
     )
     path = f"{PATH}/{resource.path}/search"
     page = await api.get(API, path, SearchPage, params)
-    times = [_created(resource, bytes(record)) for record in page.rows or ()]
-    outside = [time for time in times if time and not start - SLACK <= time <= end + SLACK]
-    if SEVERAL <= len(outside) > len(times) / 2:
+    times = [time for record in page.rows or () if (time := _created(resource, bytes(record)))]
+    possible = [time for time in times if start - REACH <= time <= end + REACH]
+    outside = [time for time in possible if not start - SLACK <= time <= end + SLACK]
+    if len(outside) >= SEVERAL:
         raise AnswerNotUnderstood(
             f"{path}: {len(outside)} of {len(times)} records, such as one of {outside[0].isoformat()}, "
             f"came for {stamp(start)} to {stamp(end)}: eBay does not know the filter"
@@ -189,13 +190,12 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
 
 
 def _created(resource: PostOrderResource, record: bytes) -> datetime | None:
-    """A record's creation. None if it is missing or impossible, which proves nothing about a filter; the family reports
-    what is wrong."""
+    """A record's creation. None if it is missing; the family then reports what is wrong."""
     try:
         created = resource.created(record)
     except (ValueError, RecursionError):
         return None
-    return created if created and created.tzinfo and EARLIEST <= created <= LATEST else None
+    return created if created and created.tzinfo else None
 
 
 def return_key(record: bytes) -> str | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from operator import attrgetter
@@ -24,10 +24,11 @@ from typing import Annotated, Any, Optional
 
 import msgspec
 
-from ebaysync.ebay.clock import EARLIEST, LATEST
 from ebaysync.store.payload import Unstorable
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TEXT, TIME, Column, Row, Table
 
+# PostgreSQL stores years that Python cannot read back. eBay began in 1995.
+EARLIEST, LATEST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 MOST_DIGITS = 40  # digits of an amount
 LONGEST_KEY = 500  # characters; PostgreSQL's btree stops at 2,704 bytes
 

@@ -21,19 +21,21 @@ FAR_OUTSIDE = timedelta(hours=1)
 SEVERAL = 2
 
 
-def check_filter(window: Slice, times: Sequence[datetime | None], *, may_be_later: bool) -> None:
-    """Raises FilterIgnored if most of a page's records lie far outside of the requested window. A few may be odd, and
-    so may one alone.
+def check_filter(
+    window: Slice, times: Sequence[datetime], *, may_be_later: bool, reach: timedelta | None = None
+) -> None:
+    """Raises FilterIgnored if several of a page's records lie far outside of the requested window. One may be odd.
 
-    `times` has an entry for each record, None if its time cannot be read. `may_be_later`: a record that was modified
-    meanwhile has a later time than its window.
+    `may_be_later`: a record that was modified meanwhile has a later time than its window. `reach` is how far back eBay
+    answers at all: a record from beyond it has a wrong date, which proves nothing about the filter.
     """
     outside = [
         time
         for time in times
-        if time and (time < window.start - FAR_OUTSIDE or (not may_be_later and time > window.end + FAR_OUTSIDE))
+        if (time < window.start - FAR_OUTSIDE or (not may_be_later and time > window.end + FAR_OUTSIDE))
+        and (reach is None or window.start - reach <= time <= window.end + reach)
     ]
-    if SEVERAL <= len(outside) > len(times) / 2:
+    if len(outside) >= SEVERAL:
         span = f"{window.start.isoformat()} to {window.end.isoformat()}"
         raise FilterIgnored(f"{len(outside)} of {len(times)} records are not of {span}: the filter does nothing")
 

@@ -212,8 +212,9 @@ class SourceRun:
         async def ask(window: Slice, offset: int) -> Page:
             page = await asks(window, offset)
             self.guard.check(map(key, page.records))
-            times = [time for _, time in map(head, page.records)] if self.family.window.column else []
-            check_filter(window, times, may_be_later=may_be_later)
+            times = [time for _, time in map(head, page.records) if time is not None]
+            reach = self.family.window.furthest_reach
+            check_filter(window, times, may_be_later=may_be_later, reach=reach)
             self.progressed()
             return page
 
