@@ -9,7 +9,7 @@ def reads(*each: tuple[str, int]) -> Inconsistent:
     """Runs in a row that read these keys, one letter each, and these numbers of counted records beside them."""
     found: Inconsistent | None = None
     for keys, excess in each:
-        found = read_again(found, list(keys), excess)
+        found = read_again(found, list(keys), excess, "why")
     assert found
     return found
 
@@ -35,11 +35,11 @@ def test_reads_of_the_same_records_are_counted() -> None:
 
 
 def test_a_read_that_an_older_release_stored_is_counted() -> None:
-    stored = Inconsistent(2, 1, digest("abc"), stale=False)
-    assert read_again(stored, list("abc"), 1).is_believed
-    assert not read_again(stored, list("abd"), 1).is_complete
+    stored = Inconsistent("why", 2, 1, digest("abc"))
+    assert read_again(stored, list("abc"), 1, "why").is_believed
+    assert not read_again(stored, list("abd"), 1, "why").is_complete
 
 
 def test_many_keys_are_not_remembered() -> None:
     keys = [str(number) for number in range(5000)]
-    assert len(read_again(None, keys, 1).digest) == 20 - 4
+    assert len(read_again(None, keys, 1, "why").digest) == 20 - 4

@@ -176,7 +176,7 @@ async def test_of_a_partial_failure_the_purchases_are_kept(api: Api, httpx_mock:
     httpx_mock.add_callback(bought(3, 1, "PartialFailure"))
     (found,) = await scanned(api, "buyer")
     assert ids(found.records) == ["0", "1", "2"]
-    assert found.incomplete is not None
+    assert found.partial is not None
 
 
 @pytest.mark.parametrize("head", ['<?xml version="1.0" encoding="ISO-8859-1"?>', "<!DOCTYPE x>"])

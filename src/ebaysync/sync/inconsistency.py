@@ -149,9 +149,10 @@ class Consistency:
 
     def _why(self, slice_: Slice, error: EbayError, answers: str = "does not answer") -> str:
         """Why a hole is one."""
-        end = "" if slice_.end == FOREVER else f" to {slice_.end.isoformat()}"
-        part = f"folder {self._part} " if self._part else ""
-        return f"eBay {answers} for {part}{slice_.start.isoformat()}{end}: {error.message}"
+        start, end = slice_.start.isoformat(), slice_.end.isoformat()
+        part = f" for folder {self._part}" if self._part else ""
+        span = f"since {start}" if slice_.end == FOREVER else f"from {start} to {end}"
+        return f"eBay {answers}{part} {span}: {error.message}"
 
     def _in_vain(self, done: SliceRecords, error: EbayError, keys: Collection[str | bytes]) -> Iterable[Move]:
         """Note a hole. If it is the beginning of a known one, the rest of that is another one."""
@@ -173,13 +174,14 @@ class Consistency:
         """Shorten the holes that begin in this span, which is read or is a hole of its own."""
         for hole in self.holes:
             if span.start <= hole.start < span.end < hole.end:
-                if span.end < self.until:
+                if span.end < self.until or hole.end < FOREVER:
                     yield self._noted(Slice(span.end, hole.end), self._known[hole])
                 yield self._settled([hole])
 
     def _is_usual(self, slice_: Slice, read: Inconsistent) -> bool:
         """Whether eBay's count is wrong by as much in a believed slice of any content: it is wrong everywhere."""
-        wide = (known for known in self._known if known.width > NARROWEST and slice_.width > NARROWEST)
+        others = self._known.keys() - self.holes
+        wide = (known for known in others if known.width > NARROWEST and slice_.width > NARROWEST)
         return any(self._known[known].is_believed and self._known[known].excess == read.excess for known in wide)
 
     def _known_as(self, slice_: Slice) -> Slice:

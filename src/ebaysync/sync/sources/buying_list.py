@@ -16,7 +16,8 @@ from ebaysync.sync.walk import may_be_of_its_slice
 
 
 class BuyingList:
-    """The pages of one list that came. `next` is the page to read next. `incomplete`: why one is missing; `partial`: eBay's own word that one is not all of it."""
+    """The pages of one list that came. `next` is the page to read next. `incomplete`: why one is missing; `partial`:
+    eBay's own word that one is not all of it."""
 
     def __init__(self, api: Api, name: str) -> None:
         self._api, self.name = api, name
