@@ -8,7 +8,8 @@ import pytest
 
 from ebaysync.errors import NothingNew
 from ebaysync.sync.guard import FRUITLESS, PageGuard, check_filter
-from ebaysync.sync.walk import FilterIgnored, Slice
+from ebaysync.sync.queue import FilterIgnored
+from ebaysync.sync.slices import Slice
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,8 +12,9 @@ import pytest
 from ebaysync.errors import AnswerNotUnderstood, EbayBusy, EbayError
 from ebaysync.sync.inconsistency import MOST_HOLES, Consistency
 from ebaysync.sync.move import Move
+from ebaysync.sync.slices import Page, PageReader, Slice, SliceRecords, Slicing
 from ebaysync.sync.state.inconsistent_reads import FOREVER, Inconsistent, wait
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, read
+from ebaysync.sync.walk import read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from ebaysync.ebay.rest import Api, stamp
+from ebaysync.sync.slices import PageReader, Slice, Slicing
 from ebaysync.sync.sources import discover
-from ebaysync.sync.walk import PageReader, Slice, Slicing, read
+from ebaysync.sync.walk import read
 
 START = datetime(2026, 8, 1, tzinfo=UTC)
 SPAN = Slice(START, START + timedelta(days=90))

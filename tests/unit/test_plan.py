@@ -10,8 +10,8 @@ import pytest
 from ebaysync import settings
 from ebaysync.families import discover
 from ebaysync.sync import plan
+from ebaysync.sync.slices import Slice
 from ebaysync.sync.state.sync_state import State
-from ebaysync.sync.walk import Slice
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 END = datetime(2026, 3, 1, 11, 58, tzinfo=UTC)  # less the settle time of 120 s, on a whole second

@@ -29,10 +29,11 @@ from ebaysync.errors import (
 from ebaysync.families import discover as families
 from ebaysync.log import Secret
 from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.slices import PageReader, Slice, SliceRecords, Slicing
 from ebaysync.sync.sources import discover, open_source
 from ebaysync.sync.sources.inventory_offers import in_turn
 from ebaysync.sync.state.pending_details import Pending
-from ebaysync.sync.walk import PageReader, Slice, SliceRecords, Slicing, read
+from ebaysync.sync.walk import read
 
 NAMESPACE = "urn:ebay:apis:eBLBaseComponents"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

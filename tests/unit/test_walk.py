@@ -12,18 +12,9 @@ from random import Random
 import pytest
 
 from ebaysync.errors import AnswerNotUnderstood, EbayBusy, EbayError, EbayRejected, Unauthorized
-from ebaysync.sync.walk import (
-    FULL,
-    IN_FLIGHT,
-    UNREAD,
-    FilterIgnored,
-    Page,
-    PageReader,
-    Slice,
-    SliceRecords,
-    Slicing,
-    read,
-)
+from ebaysync.sync.queue import FULL, UNREAD, FilterIgnored
+from ebaysync.sync.slices import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, Slicing
+from ebaysync.sync.walk import read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

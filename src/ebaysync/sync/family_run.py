@@ -27,13 +27,13 @@ from ebaysync.sync.details import Details
 from ebaysync.sync.inconsistency import Consistency
 from ebaysync.sync.move import Move
 from ebaysync.sync.sink import DrySink, Sink
+from ebaysync.sync.slices import Slice
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.pending_details import Pending
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
-from ebaysync.sync.walk import Slice
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ebaysync.errors import NothingNew
-from ebaysync.sync.walk import FilterIgnored, Slice
+from ebaysync.sync.queue import FilterIgnored
+from ebaysync.sync.slices import Slice
 
 FRUITLESS = 100
 REMEMBERED = 20_000  # keys; repeated answers bring the same ones soon

@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from ebaysync.errors import EbayError
-
-if TYPE_CHECKING:
-    from ebaysync.sync.walk import Page, Slice, SliceRecords, Slicing
+from ebaysync.sync.slices import Page, Slice, SliceRecords, Slicing
 
 NARROWEST = timedelta(minutes=1)  # a slice is not cut further
 FEW_MINUTES = 4 * NARROWEST  # not cut if eBay answers for no part

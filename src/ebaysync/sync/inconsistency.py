@@ -23,9 +23,9 @@ from ebaysync.errors import EbayError
 from ebaysync.store.connection import Connection
 from ebaysync.sync.holes import MOST_FAILED, NARROWEST
 from ebaysync.sync.move import Move
+from ebaysync.sync.slices import Slice, SliceRecords
 from ebaysync.sync.state import inconsistent_reads
 from ebaysync.sync.state.inconsistent_reads import FOREVER, Inconsistent, Known, in_vain, read_again
-from ebaysync.sync.walk import Slice, SliceRecords
 
 RECHECKS = 3  # slices per run
 MOST_HOLES = 20  # of a family; with more, eBay is the cause

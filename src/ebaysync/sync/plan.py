@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from ebaysync.families.family import Family
 from ebaysync.settings import Settings
+from ebaysync.sync.slices import Slice
 from ebaysync.sync.state.sync_state import State
-from ebaysync.sync.walk import Slice
 
 REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stays within eBay's reach
 SPARSE = timedelta(days=90)  # eBay takes two years at once; an order's is the only window without a limit of its own

@@ -12,9 +12,10 @@ from ebaysync.errors import EbayError
 from ebaysync.sync.batch import Listed
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.holes import NARROWEST
+from ebaysync.sync.queue import tried
+from ebaysync.sync.slices import Slice
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.state.inconsistent_reads import FOREVER
-from ebaysync.sync.walk import Slice, tried
 from ebaysync.sync.windows import Recheck, Window
 
 

@@ -35,9 +35,9 @@ from ebaysync.sync.begin import begin
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import kept
+from ebaysync.sync.slices import PageReader
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.summary import Summary
-from ebaysync.sync.walk import PageReader
 from ebaysync.sync.watch import watched
 from ebaysync.tasks import cancel
 

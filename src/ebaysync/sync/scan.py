@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import AnswerNotUnderstood, EbayError
-from ebaysync.sync.walk import may_be_of_its_slice
+from ebaysync.sync.queue import may_be_of_its_slice
 
 PASSES = 4  # readings of the whole list; its rows may move during each
 MOST_EMPTY = 3  # pages without a record in a row, although another one is announced

@@ -20,10 +20,11 @@ from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.guard import PageGuard, check_filter
 from ebaysync.sync.holes import MOST_FAILED, MOST_SPLITS
+from ebaysync.sync.slices import Page, PageReader, Slice, SliceRecords, Slicing, joined
 from ebaysync.sync.sources import open_source
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.stop import StopRequested
-from ebaysync.sync.walk import Page, PageReader, Slice, SliceRecords, Slicing, joined, read
+from ebaysync.sync.walk import read
 from ebaysync.sync.windows import Window
 from ebaysync.tasks import OneBehind, cancel
 

@@ -19,10 +19,11 @@ from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.move import Move
+from ebaysync.sync.queue import tried
+from ebaysync.sync.slices import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.backfill import move as move_backfill
 from ebaysync.sync.state.backfill import open_backfill
-from ebaysync.sync.walk import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first, tried
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading import PAGE
 from ebaysync.ebay.xml_repair import read_page
 from ebaysync.errors import BodyBroken, EbayError, ListMissing, PageOutOfRange
+from ebaysync.sync.queue import may_be_of_its_slice
 from ebaysync.sync.scan import BEHIND_THE_LAST, NumberedPage
 from ebaysync.sync.sources import seller_list
 from ebaysync.sync.sources.calls import id_reader
 from ebaysync.sync.sources.trading_pages import Pages
-from ebaysync.sync.walk import may_be_of_its_slice
 
 item_id = id_reader("ItemID")
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from ebaysync.ebay import trading_lists
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import EbayError, ListMissing, XmlBroken
+from ebaysync.sync.queue import may_be_of_its_slice
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.sources.buying_list import BuyingList
 from ebaysync.sync.sources.calls import Calls, Scanned
 from ebaysync.sync.state.pending_details import Pending
-from ebaysync.sync.walk import may_be_of_its_slice
 
 # an item that moves during the reading may be in two of them
 OLD_TO_NEW = ("BidList", "BestOfferList", "LostList", "WonList")

@@ -10,9 +10,9 @@ from ebaysync.ebay.trading import PAGE
 from ebaysync.ebay.trading_lists import TradingPage
 from ebaysync.ebay.xml_repair import BrokenRecord, read_page
 from ebaysync.errors import BodyBroken, EbayError, ListMissing, PageOutOfRange
+from ebaysync.sync.queue import may_be_of_its_slice
 from ebaysync.sync.sources.purchase_key import purchase_key
 from ebaysync.sync.sources.trading_pages import Pages
-from ebaysync.sync.walk import may_be_of_its_slice
 
 
 class BuyingList:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.state.pending_details import Pending
-from ebaysync.sync.walk import Page, Slice
 
 Scanned = Mapping[str, ScanPage]
 """The result of a scan, by family."""

@@ -10,8 +10,9 @@ from ebaysync.ebay.rest import Api
 from ebaysync.ebay.trading import looks_full
 from ebaysync.ebay.trading_messages import my_messages_headers
 from ebaysync.errors import AnswerNotUnderstood, BodyBroken, EbayError, EbayRejected, TokenRefused
+from ebaysync.sync.queue import may_be_of_its_slice
+from ebaysync.sync.slices import FINEST, Page, Slice
 from ebaysync.sync.sources.calls import Calls, Parts, id_reader
-from ebaysync.sync.walk import FINEST, Page, Slice, may_be_of_its_slice
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ebaysync.ebay import fulfillment
 from ebaysync.ebay.rest import Api
+from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.sources import rest_list
 from ebaysync.sync.sources.calls import Calls, one_by_one
-from ebaysync.sync.walk import Page, Slice
 
 
 def open_source(api: Api) -> Calls:

@@ -7,8 +7,8 @@ from ebaysync.ebay.json_repair import Broken
 from ebaysync.ebay.postorder import PostOrderResource
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import AccessDenied, EbayRejected, Unauthorized
+from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.sources.calls import Calls, as_bytes, one_by_one
-from ebaysync.sync.walk import Page, Slice
 
 
 def search(api: Api, resource: PostOrderResource) -> Calls:

@@ -9,8 +9,8 @@ import msgspec
 
 from ebaysync.ebay.json_repair import Broken
 from ebaysync.errors import EbayError
+from ebaysync.sync.slices import Page
 from ebaysync.sync.sources.calls import as_bytes
-from ebaysync.sync.walk import Page
 
 
 class Envelope(Protocol):

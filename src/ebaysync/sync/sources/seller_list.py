@@ -13,8 +13,9 @@ from ebaysync.ebay.rest import Api
 from ebaysync.ebay.xml_repair import broken_record
 from ebaysync.errors import ListMissing
 from ebaysync.sync.scan import ScanPage
+from ebaysync.sync.slices import Page, PageReader, Slice, Slicing
 from ebaysync.sync.sources.calls import id_reader
-from ebaysync.sync.walk import Page, PageReader, Slice, Slicing, read
+from ebaysync.sync.walk import read
 
 # "The value range for each of the time filters must be less than 120 days". Most listings end within 31 days, some
 # kinds within 90: so the first 31 days are cut by their own density, and the rest takes a handful of calls.

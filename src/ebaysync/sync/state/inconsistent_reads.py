@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ebaysync.rechecks import CONTRADICTION, HOLE_FIRST, HOLE_LONGEST, INDEPENDENT
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import CONTROL
-from ebaysync.sync.walk import Slice
+from ebaysync.sync.slices import Slice
 
 READS_THAT_CONVINCE = 3
 MOST_KEYS = 1000  # keys of a slice that are remembered from read to read, in eight bytes each
