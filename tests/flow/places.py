@@ -139,6 +139,14 @@ def _won(world: World, seller: Seller) -> str:
     return born.id
 
 
+def _dated_cancellation(world: World, seller: Seller) -> str:
+    """eBay leaves out the date now and then, and an ignored filter shows in the dates."""
+    born = world.add_thing(seller, "cancellation")
+    dated = {"search": {"cancelRequestDate": {"value": stamp(born.created)}}}
+    world.put_thing(born, {**(born.body or {}), "over": dated})
+    return born.id
+
+
 def offer_of(world: World, seller: Seller, offer_id: str) -> str:
     """The SKU that an offer is asked for by."""
     return str((seller.things["offer"][offer_id].body or {})["sku"])
@@ -255,6 +263,7 @@ PLACES: Mapping[str, Place] = {
         key="cancel_id",
         page=_path(f"{POST_ORDER}/cancellation/search"),
         beside="returns",
+        born=_dated_cancellation,
     ),
 }
 REACH = timedelta(days=60)
