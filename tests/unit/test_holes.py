@@ -216,3 +216,30 @@ def test_only_a_page_that_is_three_times_the_same_is_believed(what: str) -> None
         after(found, made(bad(span(0, 1))), keys=["1"])
     assert found.has_holes is not believed
     assert found.reason
+
+
+# ---- a hole that waits
+
+
+@pytest.mark.parametrize(
+    ("widest", "edge"),
+    [(5 * MINUTE, None), (7 * MINUTE, None), (DAY, 5), (DAY, 19), (3 * MINUTE, 8)],
+    ids=["slices", "uneven slices", "an edge", "an edge near its end", "both"],
+)
+async def test_a_hole_that_waits_stays_whole_however_slices_pass_it(widest: timedelta, edge: float | None) -> None:
+    """Nobody has read any of it: neither narrow slices nor the edge of another odd slice may shorten it."""
+    hole, waits = span(60, 80), Inconsistent("500", 1, 0, b"", due=False, attempts=2)
+    known = {("", hole): waits}
+    if edge is not None:
+        known["", span(50, 60 + edge)] = Inconsistent("eBay counts one more", 1, 1, b"")
+    consistency = Consistency(UUID(int=1), "orders", known)
+    index = Index()
+    slicing = Slicing(
+        span(0, 24 * 60), widest, sorted(set(consistency.edges())), known=consistency.holes, waiting=consistency.waiting
+    )
+    for part in await index.walk(slicing):
+        if move := consistency.move(part, (), None, MOVE):
+            move.stored()
+    assert hole in consistency.holes
+    inside = [each for each in index.asked if hole.start < each.end and each.start < hole.end]
+    assert all(not hole.contains(each) for each in inside)

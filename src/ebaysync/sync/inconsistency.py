@@ -110,7 +110,10 @@ class Consistency:
     def _notes(self, done: SliceRecords, keys: Collection[str | bytes], passed: datetime | None) -> Iterable[Move]:
         self._noted_last = done.note or self._noted_last
         if done.is_hole:
-            return self._in_vain(done, done.partial, keys) if done.partial else self._around(done.slice)
+            if done.partial:
+                return self._in_vain(done, done.partial, keys)
+            # It waits, and was not asked for. A part of a hole must not shorten it: nobody has read that part.
+            return self._around(done.slice) if done.slice in self.holes else ()
         if done.partial:
             return ()
         if done.inconsistent is None:
