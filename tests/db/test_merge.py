@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import pytest
 
 from ebaysync.errors import DatabaseError
 from ebaysync.store import statements
+from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database, RowRefused
 from ebaysync.store.merge import Merged, Writer, lists, merge, portions
 from ebaysync.store.table import NUMERIC, TIME, Column, Table
@@ -285,3 +287,24 @@ async def test_an_unchanged_row_is_not_even_locked(parts: Store, query: Query) -
     for _ in range(2):
         await parts.db.transact(lambda c: merge(Writer(c, parts.account, "things", None), PARTS, rows))
     assert query("SELECT id FROM parts WHERE xmax <> 0") == []
+
+
+async def test_the_same_row_of_two_writers_at_once_is_one_row_without_an_event(parts: Store, query: Query) -> None:
+    """A live run and a backfill may read a record at the same time. The second one waits, and changes nothing."""
+    rows = [part(1, "x")]
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    def stored(connection: Connection) -> Any:
+        return merge(Writer(connection, parts.account, "things", None), PARTS, rows)
+
+    async def first(connection: Connection) -> Any:
+        await stored(connection)
+        other = asyncio.create_task(parts.db.transact(stored))
+        while not query(waits):  # noqa: ASYNC110 - PostgreSQL tells nobody that somebody waits
+            await asyncio.sleep(0.01)
+        return other
+
+    other = await parts.db.transact(first)
+    assert (await other).touched == set()
+    assert query("SELECT count(*) FROM parts") == [(1,)]
+    assert query("SELECT event FROM ebay_events") == []

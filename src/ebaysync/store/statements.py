@@ -53,7 +53,8 @@ def upsert(table: Table) -> Composed:
     The outer SELECT of a data-modifying CTE sees the table as it was before. A temporary table instead would leave dead
     rows in the catalogue at every run. Rows are written in the order of the key, so that two writers cannot deadlock.
     Unchanged rows are left out before the INSERT, which would lock them: that writes to the table and to the WAL. There
-    the incoming row is `excluded` as well, so that one expression serves both places.
+    the incoming row is `excluded` as well, so that one expression serves both places. It is asked again in the INSERT,
+    because another writer may have stored the same meanwhile.
     """
     written = [column for column in (*table.columns, RAW) if column.name not in table.key]
     changed = _changed(table, written[:-1])
@@ -81,7 +82,7 @@ def upsert(table: Table) -> Composed:
             ON CONFLICT (ebay_account_id, {key}) DO UPDATE SET ({written}) = (
                 SELECT {assigned} FROM (SELECT {emptied} AS emptied OFFSET 0) was),
                 updated_at = clock_timestamp() {returned}
-            WHERE {guard}
+            WHERE {changed} AND ({guard})
             RETURNING {key}, (xmax = 0) AS inserted, CASE WHEN xmax <> 0 THEN to_jsonb(t)::text END AS now)
         SELECT ARRAY[{key_text}], touched.inserted,
             CASE WHEN NOT touched.inserted THEN (SELECT to_jsonb(o)::text {before}) END, touched.now
