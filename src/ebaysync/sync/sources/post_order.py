@@ -32,8 +32,6 @@ def search(api: Api, resource: PostOrderResource) -> Calls:
         if resource is postorder.RETURNS:
             # A detail may come without the summary; the search's spares a second call.
             listed.update(map(postorder.return_key, records))
-        if is_cut:  # eBay may not say how many there are
-            total = max(total, offset + len(records) + len(broken) + 1)
         return Page(total, tuple(records), more=is_cut, partial=partial, broken=tuple(broken))
 
     if not resource.parts:
