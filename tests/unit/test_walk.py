@@ -11,9 +11,10 @@ from random import Random
 
 import pytest
 
+from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import AnswerNotUnderstood, EbayBusy, EbayError, EbayRejected, Unauthorized
 from ebaysync.sync.queue import FULL, UNREAD, FilterIgnored
-from ebaysync.sync.slices import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, Slicing
+from ebaysync.sync.slices import Page, PageReader, Slice, SliceRecords, Slicing
 from ebaysync.sync.walk import read
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import EbayError
 
-IN_FLIGHT = 6  # slices that are requested at once: as many as the transport lets through
 FINEST = timedelta(seconds=1)
 
 

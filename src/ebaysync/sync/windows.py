@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import EbayError
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.move import Move
 from ebaysync.sync.queue import tried
-from ebaysync.sync.slices import IN_FLIGHT, Page, PageReader, Slice, SliceRecords, first
+from ebaysync.sync.slices import Page, PageReader, Slice, SliceRecords, first
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.backfill import move as move_backfill
 from ebaysync.sync.state.backfill import open_backfill
