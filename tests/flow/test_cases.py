@@ -316,6 +316,13 @@ class Mailbox:
         return trading("GetMyMessages", f"<Messages>{''.join(texts)}</Messages>")
 
 
+async def all_are_read_when_ebay_answers_again(player: Player, mailbox: Mailbox, messages: int) -> None:
+    mailbox.odd = lambda request, asked: None
+    player.later(hours=25)
+    assert (await player.one("messages")).caught_up
+    assert player.value("SELECT count(*) FROM ebay_messages") == str(messages)
+
+
 def refusal_of(call: str, code: int) -> Reply:
     error = (
         f"<Errors><LongMessage>x</LongMessage><ErrorCode>{code}</ErrorCode><SeverityCode>Error</SeverityCode></Errors>"
@@ -366,10 +373,7 @@ async def test_a_folder_that_is_not_answered_is_read_apart_and_the_mailbox_keeps
         assert "folder 1" in (summary.reason or "")
     assert player.query(INCOMPLETE) == [(True, None, 0)]
     assert 1 <= len([folder for folder in mailbox.headers if folder == 1]) <= 5 * 6, "ever more seldom"
-    mailbox.odd = lambda request, asked: None
-    player.later(hours=25)
-    assert (await player.one("messages")).caught_up
-    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+    await all_are_read_when_ebay_answers_again(player, mailbox, 6)
     mailbox.headers.clear()
     player.later(minutes=10)
     assert (await player.one("messages")).caught_up
@@ -389,10 +393,7 @@ async def test_a_token_that_is_refused_for_one_folder_alone_is_not_dead(code: in
         player.later(hours=1)
     assert player.query("SELECT needs_consent FROM ebay_accounts") == [(False,)]
     assert player.query("SELECT folder_id, count(*) FROM ebay_messages GROUP BY 1 ORDER BY 1") == [("0", 2), ("1", 2)]
-    mailbox.odd = lambda request, asked: None
-    player.later(hours=25)
-    assert (await player.one("messages")).caught_up
-    assert player.value("SELECT count(*) FROM ebay_messages") == "6"
+    await all_are_read_when_ebay_answers_again(player, mailbox, 6)
 
 
 async def test_messages_that_come_into_a_folder_that_is_read_apart_are_all_found(player: Player) -> None:
@@ -406,10 +407,7 @@ async def test_messages_that_come_into_a_folder_that_is_read_apart_are_all_found
         player.later(minutes=10)
         await player.one("messages")
     assert player.value("SELECT count(*) FROM ebay_messages") == "10"
-    mailbox.odd = lambda request, asked: None
-    player.later(hours=25)
-    assert (await player.one("messages")).caught_up
-    assert player.value("SELECT count(*) FROM ebay_messages") == "12"
+    await all_are_read_when_ebay_answers_again(player, mailbox, 12)
 
 
 async def test_one_more_folder_that_is_not_answered_is_read_apart_too(player: Player) -> None:

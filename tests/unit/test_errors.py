@@ -1,4 +1,4 @@
-"""What an error's hint says."""
+"""The hints of errors name the account they are about."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ def all_but(page: int, answer: httpx.Response, others: Respond) -> Respond:
 
 
 async def until_it_fails(api: Api, name: str) -> tuple[list[ScanPage], EbayError | None]:
-    """What a scan delivers, and the error that it ends with."""
+    """The pages of a scan, and the error that ends it; None if it reaches its end."""
     scan, found = discover()[name](api).scan, list[ScanPage]()
     assert scan
     try:

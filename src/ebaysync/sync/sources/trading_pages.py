@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 class Pages:
     """The pages of a list as they are read. `came`: how many different entries they had. `announced`: how many pages
-    there are, `entries`
-    how many entries; None if eBay does not say so. `failure`: why the first of the missing pages is missing."""
+    there are, `entries`: how many entries; None if eBay does not say so. `failure`: why the first of the missing pages
+    is missing."""
 
     def __init__(self, name: str) -> None:
         self.came = 0
         self.announced: int | None = None
+        self.entries: int | None = None
         self.failure: EbayError | None = None
         self._name, self._size = name, PAGE
-        self.entries: int | None = None
         self._missing_in_a_row = 0
 
     def add(self, number: int, page: TradingPage, length: int, new: int) -> int | None:
