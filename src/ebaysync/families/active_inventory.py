@@ -153,6 +153,7 @@ FAMILY = Family(
     calls="Trading GetMyeBaySelling ActiveList; GetSellerList from 25,000 listings on",
     # eBay advises not to ask for this list more often than every 30 minutes.
     every_minutes=60,
+    quiet_minutes=1440,
     costs={"trading.GetMyeBaySelling": 2},
     cursor_type="snapshot",
     scopes=("https://api.ebay.com/oauth/api_scope",),

@@ -86,6 +86,7 @@ FAMILY = Family(
     source="buyer",
     calls="Trading GetMyeBayBuying",
     every_minutes=60,
+    quiet_minutes=1440,
     costs={"trading.GetMyeBayBuying": 1},
     # Not a snapshot: what is older than 60 days is gone from eBay's list, but was bought all the same.
     cursor_type="rolling",

@@ -51,6 +51,7 @@ FAMILY = Family(
     source="cancellations",
     calls="Post-Order cancellation/search",
     every_minutes=30,
+    quiet_minutes=90,
     costs={"post_order.cancellation": 2},
     cursor_type="window",
     scopes=SCOPES,

@@ -93,6 +93,7 @@ FAMILY = Family(
     source="disputes",
     calls="payment_dispute_summary; payment_dispute where open or changed",
     every_minutes=30,
+    quiet_minutes=90,
     costs={"dispute_summary": 2, "dispute": 1},
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.payment.dispute",),
@@ -105,7 +106,11 @@ FAMILY = Family(
         widest=timedelta(days=90),
     ),
     detail=DetailSpec(
-        needed=lambda dispute: True, is_current=is_current, open_column="payment_dispute_status", final=("CLOSED",)
+        needed=lambda dispute: True,
+        is_current=is_current,
+        open_column="payment_dispute_status",
+        final=("CLOSED",),
+        seller_must_act=lambda dispute: dispute["respond_by_date"] is not None,
     ),
     merge=MergeSpec(needs_stored=lambda dispute: True, compose=compose),
 )

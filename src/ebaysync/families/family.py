@@ -22,12 +22,15 @@ from ebaysync.store.table import Row, Stored, Table
 Rows = Mapping[str, Sequence[Row]]
 """Table name to rows."""
 
+AGE, AGE_IF_DUE = timedelta(hours=24), timedelta(hours=6)
+"""of the detail of a record that is not final, after which it is read again"""
+
 
 @dataclass(frozen=True)
 class WindowSpec:
     """How far back a family is read, and in which spans. None stands for the general setting, or for no limit.
 
-    `sweep` is the trailing horizon that is read again, a slice per run, because no filter shows a change there.
+    `sweep` is the trailing horizon that is read again, because no filter shows a change there.
     """
 
     column: str | None = None
@@ -39,6 +42,8 @@ class WindowSpec:
     overlap: timedelta | None = None
     """None: EBAYSYNC_OVERLAP_MINUTES"""
     sweep: timedelta | None = None
+    seen_within: timedelta = timedelta(hours=24)
+    """the declared bound: how soon the sweep shows a change, unless a quota is short"""
     widest: timedelta | None = None
     """the widest slice to ask for; None: EBAYSYNC_MAX_WINDOW_HOURS"""
 
@@ -51,7 +56,9 @@ class DetailSpec:
     is_current         whether the stored record already has the detail of this version, so that no call is needed
     refetch_on_change  whether a stored record's detail is fetched with each new version, although the list alone does
                        not ask for it
-    open_column        a stored record whose value here is not in `final` is fetched again in every run
+    open_column        a stored record whose value here is not in `final` is fetched again: when the list shows a
+                       change, when a time in it has passed, and at the latest at the age AGE, or AGE_IF_DUE where
+                       `seller_must_act`
     """
 
     needed: Callable[[Row], bool]
@@ -59,6 +66,7 @@ class DetailSpec:
     refetch_on_change: Callable[[Row, Stored], bool] | None = None
     open_column: str | None = None
     final: tuple[str, ...] = ()
+    seller_must_act: Callable[[Row], bool] = lambda row: False
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class Family:
     calls: str
     """eBay's names of the calls, for people"""
     every_minutes: int
+    quiet_minutes: int
+    """where a quota is short: the longest interval of an account that has had nothing new for long"""
     costs: Mapping[str, float]
     """calls of a usual run by API (ebay/limits), until they have been measured"""
     cursor_type: Literal["window", "snapshot", "rolling"]

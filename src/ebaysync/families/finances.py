@@ -189,6 +189,7 @@ FAMILY = Family(
     source="transactions",
     calls=CALLS,
     every_minutes=15,
+    quiet_minutes=60,
     costs={"finances": 2},
     cursor_type="window",
     scopes=SCOPES,

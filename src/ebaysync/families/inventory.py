@@ -38,6 +38,7 @@ FAMILY = Family(
     source="inventory",
     calls="Inventory getInventoryItems",
     every_minutes=60,
+    quiet_minutes=720,
     costs={"inventory": 30},
     cursor_type="snapshot",
     scopes=SCOPES,

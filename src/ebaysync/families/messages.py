@@ -73,6 +73,7 @@ FAMILY = Family(
     source="messages",
     calls="Trading GetMyMessages",
     every_minutes=10,
+    quiet_minutes=90,
     costs={"trading.GetMyMessages": 5},
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope",),

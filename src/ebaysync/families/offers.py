@@ -50,6 +50,7 @@ FAMILY = Family(
     source="inventory",
     calls="Inventory getOffers for each SKU",
     every_minutes=60,
+    quiet_minutes=720,
     # A call for each SKU. There is none for the offers of several.
     costs={"inventory": 30},
     cursor_type="snapshot",

@@ -287,6 +287,7 @@ FAMILY = Family(
     source="orders",
     calls="Fulfillment getOrders; getOrder where cancelled",
     every_minutes=5,
+    quiet_minutes=15,
     costs={"fulfillment": 1},
     cursor_type="window",
     scopes=("https://api.ebay.com/oauth/api_scope/sell.fulfillment.readonly",),

@@ -40,6 +40,7 @@ FAMILY = Family(
     source="payouts",
     calls="Finances getPayouts",
     every_minutes=60,
+    quiet_minutes=360,
     costs={"finances": 2},
     cursor_type="window",
     scopes=finances.SCOPES,

@@ -72,6 +72,7 @@ FAMILY = Family(
     source="transactions",
     calls=f"{finances.CALLS}, type REFUND",
     every_minutes=15,
+    quiet_minutes=60,
     costs={"finances": 2},
     cursor_type="window",
     scopes=finances.SCOPES,

@@ -31,6 +31,7 @@ FAMILY = Family(
     source="transactions",
     calls=finances.CALLS,
     every_minutes=15,
+    quiet_minutes=60,
     costs={"finances": 2},
     cursor_type="window",
     scopes=finances.SCOPES,

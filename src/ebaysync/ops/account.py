@@ -39,6 +39,7 @@ from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import sources
 from ebaysync.sync.context import RunContext, RunOptions
+from ebaysync.sync.lease import Walk
 from ebaysync.sync.run import run_sources
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.stop import Stop
@@ -107,7 +108,8 @@ async def _main(configured: Settings, job: AccountJob) -> None:
         families = [discover()[name] for name in job.families]
         # Earlier than the limit, so that the last slice is stored and reported before the process is ended.
         deadline = time.monotonic() + job.time_limit * NO_NEW_SLICE if job.time_limit else None
-        options = RunOptions(job.trigger, "backfill" if job.walk == "backfill" else "live", job.days, deadline=deadline)
+        walk: Walk = "backfill" if job.walk == "backfill" else "live"
+        options = RunOptions(job.trigger, walk, job.days, deadline=deadline, patience=job.patience)
         async with aclosing(run_families(configured, db, account, families, options, stop)) as summaries:
             async for summary in summaries:
                 _report({"run": summary.as_dict()})

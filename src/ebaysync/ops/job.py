@@ -5,7 +5,7 @@ Apart from ops/account, so that the parent process does not import the code that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,7 @@ class AccountJob(msgspec.Struct, frozen=True):
     """The families of one account that are to run.
 
     `walk` is "live" or "backfill", `days` is for a backfill only. `time_limit` is in seconds: at 80 % of it no new
-    slice starts, at 100 % the process is ended.
+    slice starts, at 100 % the process is ended. `patience`: see RunOptions.
     """
 
     account: Account
@@ -25,6 +25,7 @@ class AccountJob(msgspec.Struct, frozen=True):
     walk: str = "live"
     days: int = 0
     time_limit: float | None = None
+    patience: Mapping[str, float] = {}
 
 
 class ProcessInput(msgspec.Struct):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ebaysync.accounts.accounts import Account
 from ebaysync.ebay.rest import Api
@@ -29,6 +29,9 @@ class RunOptions:
     force: bool = False
     """run although the family or the account is disabled"""
     accept_removals: bool = False
+    patience: Mapping[str, float] = field(default_factory=dict)
+    """by source: how many times its sweep may take the declared time, and its details may have the declared age,
+    because a quota is short; 1 if it is missing"""
     deadline: float | None = None
     """time.monotonic() after which no new slice starts"""
     on_progress: Callable[[Summary], None] = lambda _: None
