@@ -12,6 +12,7 @@ import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from ebaysync.families import discover
+from ebaysync.families.family import Family
 from ebaysync.store import connection, statements
 from ebaysync.store.merge import lists, portions
 from ebaysync.store.table import BOOL, INTEGER, NUMERIC, TIME, Table
@@ -155,3 +156,25 @@ def test_rows_are_found_by_an_index_whatever_is_known_of_the_table(
     assert all_wrong(pg, accounts[0]) == [], "without statistics"
     pg.execute("ANALYZE")
     assert all_wrong(pg, accounts[0]) == [], "with statistics"
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.detail and family.detail.open_column])
+def test_open_records_are_found_by_an_index_of_open_records_alone(
+    pg: psycopg.Connection[Any], accounts: list[UUID], family: Family
+) -> None:
+    table, detail = family.table, family.detail
+    assert detail
+    assert detail.open_column
+    fill(pg, accounts, table)
+    closed = SQL("UPDATE {} SET {} = {} WHERE random() < 0.99").format(
+        Identifier(table.name), Identifier(detail.open_column), Literal(detail.final[-1])
+    )
+    pg.execute(closed)
+    pg.execute("ANALYZE")
+    statement = statements.unfinished(table, detail.open_column, detail.final, detail.born_column)
+    [[[found]]] = pg.execute(b"EXPLAIN (FORMAT JSON) " + statement, {"account": accounts[0]}).fetchall()
+    [name] = {index for node in nodes(found["Plan"]) if (index := node.get("Index Name"))}
+    [(condition,)] = pg.execute(
+        "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = %s::regclass", [name]
+    )
+    assert detail.open_column in (condition or "")

@@ -41,7 +41,13 @@ def columns() -> tuple[Column, ...]:
 
 def family() -> Family:
     table = replace(ORDERS, columns=columns(), version=None)
-    detail = DetailSpec(lambda row: True, lambda row, stored: False, "order_payment_status", ("PAID",))
+    detail = DetailSpec(
+        lambda row: True,
+        lambda row, stored: False,
+        open_column="order_payment_status",
+        final=("PAID",),
+        born_column="creation_date",
+    )
     return replace(
         FAMILY,
         tables=(table,),

@@ -28,7 +28,6 @@ async def run_all(b: Any, account: Any) -> int:
     return sum(summary.calls for summary in done)
 
 
-SWEEP = 1  # call
 # Where a record is asked for by its id.
 DETAILS = {
     "/sell/fulfillment/v1/payment_dispute/": "disputes",

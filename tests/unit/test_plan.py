@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -52,28 +53,88 @@ def test_no_window_and_no_backfill_begins_beyond_ebays_reach() -> None:
     assert plan.backfill(SETTINGS, ORDERS, 5, NOW) == Slice(plan.whole_seconds(NOW - 5 * DAY), END)
 
 
+def test_where_no_filter_shows_a_change_a_window_begins_as_far_back_as_a_page_is_expected_to_hold() -> None:
+    cursor, unknown = NOW - timedelta(hours=1), State(True, None)
+    assert plan.trailing(SETTINGS, ORDERS, [unknown]) == timedelta(0)
+    assert plan.trailing(SETTINGS, PAYOUTS, [unknown]) == 90 * DAY
+    known = [replace(unknown, trailing=30 * DAY), replace(unknown, trailing=50 * DAY), unknown]
+    assert plan.trailing(SETTINGS, PAYOUTS, known) == 30 * DAY, "the families of a source are read together"
+    assert plan.live(SETTINGS, [(PAYOUTS, cursor)], NOW, 30 * DAY) == Slice(END - 30 * DAY, END)
+    late = NOW - 40 * DAY
+    assert plan.live(SETTINGS, [(PAYOUTS, late)], NOW, 30 * DAY) == plan.live(SETTINGS, [(PAYOUTS, late)], NOW)
+
+
+@pytest.mark.parametrize(
+    ("days", "records", "expected"),
+    [(20, 0, 40), (20, 66, 40), (20, 67, 20), (20, 180, 20), (20, 181, 20 * 100 / 181), (20, 2000, 1), (60, 10, 90)],
+)
+def test_the_trailing_part_is_as_wide_as_fills_a_page_half(days: int, records: int, expected: float) -> None:
+    found = plan.next_trailing(SETTINGS, PAYOUTS, Slice(END - days * DAY, END), records, 200)
+    assert abs(found - expected * DAY) <= timedelta(seconds=1)
+
+
 WINDOW = Slice(END - timedelta(hours=1), END)
 HORIZON = END - 90 * DAY
+BOUND = PAYOUTS.window.seen_within * plan.PUNCTUAL
 
 
-def swept(*positions: datetime | None, whole: bool = False) -> Slice | None:
-    planned = plan.sweep(SETTINGS, PAYOUTS, [State(True, None, at) for at in positions], WINDOW, whole=whole)
-    return planned and planned[0]
+def round_(began: timedelta | None, at: datetime | None, **changed: Any) -> State:
+    """A round that began so long ago and has come so far; None: it is complete."""
+    return State(True, None, at, sweep_began=None if began is None else END - began, **changed)
 
 
-def test_a_sweep_goes_on_at_the_position_that_is_furthest_behind() -> None:
-    assert swept(None) == Slice(HORIZON, WINDOW.start)
-    assert swept(END - 10 * DAY) == Slice(END - 10 * DAY, WINDOW.start)
-    assert swept(END - 10 * DAY, END - 40 * DAY) == Slice(END - 40 * DAY, WINDOW.start)
-    assert swept(END - 10 * DAY, None) == Slice(HORIZON, WINDOW.start)
+def swept(*states: State, whole: bool = False, patience: float = 1.0) -> Slice | None:
+    planned = plan.sweep(SETTINGS, PAYOUTS, states, WINDOW, whole=whole, patience=patience)
+    return planned and planned.span
 
 
-def test_a_sweep_that_has_come_to_the_window_or_fell_behind_the_horizon_begins_anew() -> None:
-    assert swept(WINDOW.start) == swept(END + DAY) == swept(END - 200 * DAY) == Slice(HORIZON, WINDOW.start)
+def test_a_round_of_the_sweep_begins_at_once_and_then_when_its_time_has_come() -> None:
+    everything = Slice(HORIZON, WINDOW.start)
+    assert swept(round_(None, None)) == everything
+    assert swept(round_(BOUND, None)) == everything
+    assert swept(round_(BOUND - timedelta(seconds=1), None)) is None
+    assert swept(round_(BOUND, None), patience=2) is None
+    assert swept(round_(BOUND / 12, None), patience=plan.PLENTY) == everything
+
+
+def test_each_slice_of_a_round_is_read_when_its_time_has_come() -> None:
+    half = HORIZON + (WINDOW.start - HORIZON) / 2
+    assert swept(round_(BOUND / 2 - timedelta(minutes=1), half)) is None
+    assert swept(round_(BOUND / 2, half)) == Slice(plan.whole_seconds(half), WINDOW.start)
+    assert swept(round_(BOUND / 2, half), patience=2) is None
+    assert swept(round_(3 * BOUND, half)) == Slice(plan.whole_seconds(half), WINDOW.start)
+
+
+def test_a_run_that_comes_late_reads_as_many_slices_as_are_due() -> None:
+    planned = plan.sweep(SETTINGS, PAYOUTS, [round_(BOUND / 2, HORIZON + DAY)], WINDOW, whole=False, patience=1)
+    assert planned
+    assert abs(planned.until - (HORIZON + (WINDOW.start - HORIZON) / 2)) < timedelta(seconds=1)
+
+
+def test_of_families_of_one_source_the_one_that_is_furthest_behind_decides() -> None:
+    far, near, done = round_(BOUND, END - 40 * DAY), round_(BOUND, END - 10 * DAY), round_(BOUND / 2, None)
+    assert swept(near, far) == Slice(END - 40 * DAY, WINDOW.start)
+    assert swept(near, done) == Slice(END - 10 * DAY, WINDOW.start), "one that is complete has time"
+    assert swept(near, far, round_(None, None)) == Slice(HORIZON, WINDOW.start), "one that never began has none"
+
+
+def test_a_round_that_has_come_to_the_window_is_complete() -> None:
+    assert swept(round_(timedelta(0), WINDOW.start)) is None
+    assert swept(round_(timedelta(0), END + DAY)) is None
+    assert swept(round_(BOUND, WINDOW.start)) == Slice(HORIZON, WINDOW.start)
+
+
+def test_a_position_that_fell_behind_the_horizon_goes_on_at_its_beginning() -> None:
+    assert swept(round_(BOUND, END - 200 * DAY)) == Slice(HORIZON, WINDOW.start)
+
+
+def test_a_round_that_began_in_the_future_begins_now() -> None:
+    assert swept(round_(-DAY, None)) == Slice(HORIZON, WINDOW.start)
+    assert swept(round_(-DAY, HORIZON)) == Slice(HORIZON, WINDOW.start)
 
 
 def test_the_whole_horizon_is_swept_wherever_the_position_is() -> None:
-    assert swept(END - DAY, whole=True) == Slice(HORIZON, WINDOW.start)
+    assert swept(round_(timedelta(0), END - DAY), whole=True) == Slice(HORIZON, WINDOW.start)
 
 
 def test_there_is_no_sweep_without_a_horizon_or_behind_a_window_that_covers_it() -> None:
@@ -85,9 +146,10 @@ def test_there_is_no_sweep_without_a_horizon_or_behind_a_window_that_covers_it()
 def test_a_sweep_begins_as_wide_as_it_ended_and_never_wider_than_the_family_allows() -> None:
     widest = plan.widest(SETTINGS, PAYOUTS)
     for stored, expected in ((widest / 4, widest / 4), (widest * 4, widest), (None, widest)):
-        planned = plan.sweep(SETTINGS, PAYOUTS, [State(True, None, END - DAY * 9, stored)], WINDOW, whole=False)
+        state = round_(BOUND, END - DAY * 9, sweep_width=stored)
+        planned = plan.sweep(SETTINGS, PAYOUTS, [state], WINDOW, whole=False)
         assert planned is not None
-        assert planned[1] == expected
+        assert planned.width == expected
 
 
 @pytest.mark.parametrize(("records", "doubled"), [(0, True), (66, True), (67, False), (200, False)])

@@ -20,6 +20,7 @@ QUOTAS = (
 
 PATH = "/sell/fulfillment/v1/payment_dispute"
 PAGE = 200
+NOT_CLOSED = ("OPEN", "ACTION_NEEDED")
 API = RestApi("apiz")
 
 
@@ -37,6 +38,12 @@ async def disputes(api: Api, start: datetime, end: datetime, offset: int = 0) ->
         ("limit", str(PAGE)),
         ("offset", str(offset)),
     )
+    return await api.get(API, f"{PATH}_summary", DisputesPage, params)
+
+
+async def open_disputes(api: Api) -> DisputesPage:
+    """The first page of all disputes that are not closed, whenever they were opened. Raises EbayError."""
+    params = (*(("payment_dispute_status", status) for status in NOT_CLOSED), ("limit", str(PAGE)))
     return await api.get(API, f"{PATH}_summary", DisputesPage, params)
 
 

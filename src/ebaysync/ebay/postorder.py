@@ -113,6 +113,8 @@ class PostOrderResource:
     detail: tuple[tuple[str, str], ...] = ()
     summary: tuple[tuple[str, str], ...] = ()
     """parameters that ask for the summary, if the detail comes without it"""
+    open: tuple[tuple[str, str], ...] = ()
+    """parameters of a search for what is open, whenever it was created; empty: there is no such filter"""
 
 
 def _of_summary(record: bytes) -> datetime | None:
@@ -163,6 +165,8 @@ RETURNS = PostOrderResource(
     key=("summary", "returnId"),
     detail=(("fieldgroups", "FULL"),),
     summary=(("fieldgroups", "SUMMARY"),),
+    # Its meaning is not documented: what it leaves out is read by id.
+    open=(("return_state", "ALL_OPEN"),),
 )
 
 
@@ -187,6 +191,12 @@ async def search(api: Api, resource: PostOrderResource, start: datetime, end: da
             f"came for {stamp(start)} to {stamp(end)}: eBay does not know the filter"
         )
     return page
+
+
+async def search_open(api: Api, resource: PostOrderResource) -> SearchPage:
+    """The first page of the records that are open. Raises EbayError."""
+    params = (*resource.open, *resource.search, ("limit", str(PAGE)), ("offset", "0"))
+    return await api.get(API, f"{PATH}/{resource.path}/search", SearchPage, params)
 
 
 def _created(resource: PostOrderResource, record: bytes) -> datetime | None:

@@ -1,8 +1,9 @@
 """disputes: payment disputes (payment_dispute_summary for the list, payment_dispute for each one's detail).
 
-No filter shows a change, so the trailing horizon is swept, and every dispute that is not CLOSED is fetched in every
-run. For the same status, fields that only the summary has are kept. respondByDate and closedDate come and go with the
-status (PaymentDispute, notes on those fields), so a summary of another status adds nothing.
+No filter shows a change, so the trailing horizon is swept. The detail of a dispute that is not CLOSED is fetched when
+its summary has changed, and when it has an age. For the same status, fields that only the summary has are kept.
+respondByDate and closedDate come and go with the status (PaymentDispute, notes on those fields), so a summary of
+another status adds nothing.
 """
 
 from __future__ import annotations
@@ -78,13 +79,9 @@ def _fields(part: bytes | None) -> dict[str, Any]:
 
 
 def is_current(dispute: Row, stored: Stored) -> bool:
-    """A closed dispute is complete if its detail is stored and the list shows nothing else."""
+    """Whether the detail is stored and the list shows nothing else."""
     listed, known = _fields(bytes(dispute["raw_payload"])), _fields(stored.raw)
-    return (
-        dispute["payment_dispute_status"] == "CLOSED"
-        and "revision" in known
-        and all(known.get(name) == value for name, value in listed.items())
-    )
+    return "revision" in known and all(known.get(name) == value for name, value in listed.items())
 
 
 FAMILY = Family(
@@ -111,6 +108,8 @@ FAMILY = Family(
         open_column="payment_dispute_status",
         final=("CLOSED",),
         seller_must_act=lambda dispute: dispute["respond_by_date"] is not None,
+        born_column="open_date",
+        api="dispute",
     ),
     merge=MergeSpec(needs_stored=lambda dispute: True, compose=compose),
 )

@@ -59,6 +59,8 @@ class DetailSpec:
     open_column        a stored record whose value here is not in `final` is fetched again: when the list shows a
                        change, when a time in it has passed, and at the latest at the age AGE, or AGE_IF_DUE where
                        `seller_must_act`
+    born_column        when such a record came into being, by which the list is searched
+    api                the API of the call by id (ebay/limits)
     """
 
     needed: Callable[[Row], bool]
@@ -67,6 +69,8 @@ class DetailSpec:
     open_column: str | None = None
     final: tuple[str, ...] = ()
     seller_must_act: Callable[[Row], bool] = lambda row: False
+    born_column: str = ""
+    api: str = ""
 
 
 @dataclass(frozen=True)

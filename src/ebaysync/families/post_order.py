@@ -5,7 +5,8 @@ by id). A return has `listed` (from the search), and `summary` and `detail` (the
 that did not come this time stays as stored. A part that is known to be older than those beside it moves to `earlier`;
 columns whose value may change or end do not read from there.
 
-An open row is fetched by id in every run. The search also shows the last 90 days.
+The search shows what was created in the last 90 days. An open row whose record there has changed is fetched by id;
+others when their detail has an age.
 """
 
 from __future__ import annotations
@@ -125,15 +126,15 @@ class Composition:
         return {name: record.get(name) for name in self.version} if self.version else record
 
     def is_current(self, row: Row, stored: Stored) -> bool:
-        """Whether the listed row is final and stored with the detail of this version."""
+        """Whether the row is stored with the detail of this version. An open record's version is the whole of it."""
         known, _ = _stored(stored.raw)
         shown, _ = _stored(bytes(row["raw_payload"]))
-        return (
-            row[self.status] in self.final
-            and "detail" in known
-            and self.listed in known
-            and self._version(known[self.listed]) == self._version(shown[self.listed])
-        )
+        if "detail" not in known or self.listed not in known:
+            return False
+        before, now = known[self.listed], shown[self.listed]
+        if row[self.status] in self.final:
+            return bool(self._version(before) == self._version(now))
+        return bool(without_nulls(msgspec.json.decode(before)) == without_nulls(msgspec.json.decode(now)))
 
 
 def family(composition: Composition, *, name: str, api: str, about: str, calls: str, normal: tuple[str, ...]) -> Family:
@@ -156,6 +157,8 @@ def family(composition: Composition, *, name: str, api: str, about: str, calls: 
             open_column=composition.status,
             final=composition.final,
             seller_must_act=lambda row: row["respond_by_date"] is not None,
+            born_column="creation_date",
+            api=api,
         ),
         merge=MergeSpec(needs_stored=lambda row: True, compose=composition.compose),
         normal=normal,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -224,10 +225,12 @@ async def stored(
     return {key: Stored(payload.encode(), has_kept) for key, payload, has_kept in found}
 
 
-async def unfinished(db: Database, table: Table, account_id: UUID, column: str, final: Sequence[str]) -> list[str]:
-    """The keys of rows whose column has none of the final values, the last written first."""
-    found = await db.rows(statements.unfinished(table, column), account=account_id, final=list(final))
-    return [key for (key,) in found]
+async def unfinished(
+    db: Database, table: Table, account_id: UUID, column: str, final: tuple[str, ...], born: str
+) -> dict[str, datetime | None]:
+    """The keys of rows whose column has none of the final values, each with the time in the column `born`."""
+    found = await db.rows(statements.unfinished(table, column, final, born), account=account_id)
+    return {row[0]: row[1] for row in found}
 
 
 async def present(connection: Connection, table: Table, account_id: UUID, after: Key | None) -> list[Key]:

@@ -283,11 +283,17 @@ def _rows_of(name: str, count: int) -> Composed:
 
 
 @_once
-def unfinished(table: Table, column: str) -> Composed:
+def unfinished(table: Table, column: str, final: tuple[str, ...], born: str) -> Composed:
+    """The values stand in the statement, because only so it fits the condition of the index of such rows."""
     return SQL(
-        "SELECT {key} FROM {table} WHERE ebay_account_id = %(account)s"
-        " AND ({column} = ANY(%(final)s)) IS NOT TRUE ORDER BY updated_at DESC"
-    ).format(key=Identifier(table.key[0]), table=Identifier(table.name), column=Identifier(column))
+        "SELECT {key}, {born} FROM {table} WHERE ebay_account_id = %(account)s AND ({column} IN ({final})) IS NOT TRUE"
+    ).format(
+        key=Identifier(table.key[0]),
+        born=Identifier(born),
+        table=Identifier(table.name),
+        column=Identifier(column),
+        final=SQL(", ").join(map(Literal, final)),
+    )
 
 
 @_once

@@ -20,7 +20,7 @@ from ebaysync.store.merge import Writer, merge, merge_parts, stored
 from ebaysync.store.table import Row
 from ebaysync.sync import twins
 from ebaysync.sync.state import field_notes, pending_details, quarantine
-from ebaysync.sync.state.pending_details import Pending
+from ebaysync.sync.state.pending_details import Again, Pending
 
 TURN = 50  # records after which other tasks of the process get their turn
 
@@ -98,7 +98,8 @@ class Batch:
     """Records that are stored together, and those that cannot be. Reasons are sentences.
 
     unusable: records that cannot become rows. damaged: details that cannot be used. incomplete: by a record's key, why
-    it has no detail. due: keys whose detail was not asked for. pending: details that earlier runs did not get.
+    it has no detail. due: keys whose detail was not asked for. pending: details that earlier runs did not get. again:
+    when a detail that has come is read again; None: never, because the record is final now.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -107,6 +108,7 @@ class Batch:
     incomplete: dict[str, str] = field(default_factory=dict)
     due: set[str] = field(default_factory=set)
     pending: Mapping[str, Pending] = field(default_factory=dict)
+    again: dict[str, Again | None] = field(default_factory=dict)
 
     @property
     def fetched(self) -> int:
@@ -256,12 +258,14 @@ async def _note_details(writer: Writer, batch: Batch, touched: Collection[str]) 
     for record in batch.records:
         before = batch.pending.get(record.key)
         if before and record.versions.detail:
-            arrived.append(record.key)
+            if record.key not in batch.again:
+                arrived.append(record.key)
         elif before and before.attempts and record.key in touched and record.key not in batch.incomplete:
             failed[record.key] = (1, before.reason)
     for key, reason in batch.incomplete.items():
         before = batch.pending.get(key)
         failed[key] = (1 if before is None or key in touched else before.attempts + 1, reason)
     await pending_details.arrived(writer, arrived)
+    await pending_details.read_again(writer, batch.again)
     await pending_details.failed(writer, failed)
     await pending_details.due(writer, sorted(batch.due - batch.pending.keys()))

@@ -43,11 +43,12 @@ async def begin(family_runs: Sequence[FamilyRun], options: RunOptions) -> list[F
 
         version = (await erased.result()).scalar()
         rows = {row.family: row for row in await states.result()}
-        details = pending_details.by_family((await pending.result()).rows)
+        details = (await pending.result()).rows
+        due, again = pending_details.by_family(details), pending_details.again_by_family(details)
         slices = inconsistent_reads.by_family((await contradictions.result()).rows)
         for family_run in family_runs:
             name = family_run.family.name
-            family_run.pending = dict(details.get(name, {}))
+            family_run.pending, family_run.again = dict(due.get(name, {})), dict(again.get(name, {}))
             family_run.consistency = Consistency(account_id, name, slices.get(name, {}))
             if _is_admitted(family_run, rows[name]):
                 begun.append(family_run)

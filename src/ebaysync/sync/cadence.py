@@ -74,21 +74,15 @@ async def succeeded(
     connection: Connection,
     account_id: UUID,
     family: Family,
-    known: Mapping[str, float],
-    spent: Mapping[str, int],
-    *,
-    whole: bool,
+    per_run: Mapping[str, float],
+    per_day: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """End the back-off or the refusal, and update the average.
-
-    `known` is the average so far, `spent` the run's calls by API; `whole`: it was not cut short.
-    """
+    """End the back-off or the refusal, and store the average calls of a run and those of a day."""
     row, own = mine(account_id, family.name), SYNC_STATE.c
     waits = or_(own.failures > 0, own.retry_kind.is_not(None), own.refused_since.is_not(None))
     recovered = {"failures": 0, "retry_at": None, "retry_kind": None, "refused_since": None}
     await connection.send(SYNC_STATE.update().where(row, waits).values(recovered))
-    counted = averaged(known, spent) if whole else at_least(known, spent)
-    await connection.send(SYNC_STATE.update().where(row).values(calls_per_run=counted))
+    await connection.send(SYNC_STATE.update().where(row).values(calls_per_run=per_run, calls_per_day=per_day))
 
 
 def averaged(known: Mapping[str, float], spent: Mapping[str, int]) -> dict[str, float]:

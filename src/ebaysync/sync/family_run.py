@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -30,7 +31,7 @@ from ebaysync.sync.sink import DrySink, Sink
 from ebaysync.sync.slices import Slice
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.state import sync_state
-from ebaysync.sync.state.pending_details import Pending
+from ebaysync.sync.state.pending_details import Again, Pending
 from ebaysync.sync.state.sync_state import State
 from ebaysync.sync.stop import StopRequested
 from ebaysync.sync.summary import Summary
@@ -46,7 +47,7 @@ class FamilyRun:
     def __init__(self, context: RunContext, family: Family, *, force: bool = False) -> None:
         self.context, self.family, self._force = context, family, force
         self.state = State(enabled=True, cursor=None)
-        self.erased, self.pending = ErasedPeople(), dict[str, Pending]()
+        self.erased, self.pending, self.again = ErasedPeople(), dict[str, Pending](), dict[str, Again]()
         self.summary = Summary(context.account.name, family.name)
         self.summary.full = 0 if family.normal else None
         self.summary.incomplete = 0 if family.detail else None
@@ -58,6 +59,10 @@ class FamilyRun:
         """the window was read to its end, except for holes"""
         self.stopped = False
         """the family may not go on: paused, disabled, or the account was removed; the summary has the reason"""
+        self.spent_beside = Counter[str]()
+        """the calls of this run that the live window did not need: the sweep's, and details' because of their age"""
+        self.sweep_calls: Mapping[str, float] | None = None
+        """the calls of the sweep in a day, by API; None: as before"""
         self.sink: Sink = DrySink(context.db)
         self.consistency = Consistency(context.account.id, family.name, {})
         self._details: Details | None = None
@@ -69,10 +74,14 @@ class FamilyRun:
         self.is_first = state.cursor is None
         self.is_import = self.is_first and self.family.cursor_type == "window"
 
-    def open(self, calls: Calls, go_on: Callable[[], bool]) -> None:
-        """Prepare to store what these calls bring. `go_on`: whether to begin something new."""
-        composer, account_id = Composer(self.family, self.erased), self.context.account.id
-        self._details = Details(self.context.db, composer, calls, account_id, self.sink.progressed, go_on, self.pending)
+    def open(self, calls: Calls, go_on: Callable[[], bool], patience: float) -> None:
+        """Prepare to store what these calls bring. `go_on`: whether to begin something new; `patience`: see
+        RunOptions."""
+        self._details = Details(
+            *(self.context.db, Composer(self.family, self.erased), calls, self.context.account.id),
+            *(self.sink.progressed, go_on, self.context.api.transport.clock.now, patience),
+            *(self.pending, self.again),
+        )
 
     @property
     def details(self) -> Details:
@@ -119,10 +128,10 @@ class FamilyRun:
         """
         await self._store_all(self.details.batches(listed), slice_, move)
 
-    async def refetch_open(self) -> None:
-        """Fetch again, by id, stored records that are not final or lack their detail. Raises what `store` raises."""
-        if wanted := await self.details.open_keys():
-            await self._store_all(self.details.refetch(wanted))
+    async def refetch(self, keys: Sequence[str]) -> None:
+        """Fetch stored records again, by id. Raises what `store` raises."""
+        if keys:
+            await self._store_all(self.details.refetch(keys))
 
     def settle_details(self) -> None:
         """Write to the summary which details are missing. Raises the error that ended the fetching if a person has to

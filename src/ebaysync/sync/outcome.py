@@ -11,8 +11,8 @@ import logging
 import shlex
 import time
 import traceback
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from ebaysync.accounts import scopes
@@ -213,7 +213,8 @@ async def _record(connection: Connection, family_run: FamilyRun, *, live: bool) 
     if summary.inconsistent or (summary.caught_up and family_run.consistency.is_clean):
         await sync_state.note_incomplete(connection, account_id, family.name, summary.inconsistent)
     if live and not quota_spent:
-        await run_log.end_live_run(connection, account_id, family.name, run_id, status, message)
+        changed = bool(summary.stored or summary.removed)
+        await run_log.end_live_run(connection, account_id, family.name, run_id, status, message, changed=changed)
     if live and summary.status == "completed" and not summary.backs_off:
         await _succeeded(connection, family_run)
 
@@ -233,8 +234,16 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
 
 async def _succeeded(connection: Connection, family_run: FamilyRun) -> None:
     context, known = family_run.context, family_run.state.calls_per_run
-    spent = {} if family_run.is_import else context.api.transport.spent
+    spent = {} if family_run.is_import else context.api.transport.spent - family_run.spent_beside
     # A hole stays for a while, and the run's cost meanwhile is its usual cost.
     read = family_run.summary.caught_up or (family_run.reached_end and family_run.consistency.has_holes)
-    whole = read and bool(spent)
-    await cadence.succeeded(connection, context.account.id, family_run.family, known, spent, whole=whole)
+    counted = cadence.averaged(known, spent) if read and spent else cadence.at_least(known, spent)
+    await cadence.succeeded(connection, context.account.id, family_run.family, counted, _per_day(family_run))
+
+
+def _per_day(family_run: FamilyRun) -> Mapping[str, Mapping[str, float]]:
+    """The calls of a day, by API, that no live run needs."""
+    known, detail = family_run.state.calls_per_day, family_run.family.detail
+    swept = known.get("sweep", {}) if family_run.sweep_calls is None else family_run.sweep_calls
+    calls = sum(timedelta(days=1) / again.every for again in family_run.again.values())
+    return {"sweep": swept, "details": {detail.api: round(calls, 2)} if detail and calls else {}}

@@ -3,11 +3,16 @@
 A live window begins at the oldest cursor of its families, less the overlap. It ends at eBay's now, less the settle
 time, because eBay's index lags behind. No span begins before eBay's reach. Every bound is a whole second, like eBay's
 times.
+
+A page of 200 records costs as much as a page of one. So where no filter shows a change, the live window begins earlier,
+as far back as one page holds: the *trailing* part. The sweep reads the rest of the horizon, in the fewest slices that
+show a change in time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ebaysync.families.family import Family
@@ -17,15 +22,43 @@ from ebaysync.sync.state.sync_state import State
 
 REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stays within eBay's reach
 SPARSE = timedelta(days=90)  # eBay takes two years at once; an order's is the only window without a limit of its own
-ROOMY = 3  # a sweep's slice may widen if it fills less than this fraction of a page
+ROOMY = 3  # a slice may widen if it fills less than this fraction of a page
+NEARLY_FULL, HALF_FULL = 0.9, 0.5  # of a page: above this share the trailing part is narrowed, to this one
+PLENTY = 1 / 12  # patience where no quota is short: the sweep comes round in a twelfth of the declared time
+PUNCTUAL = 0.9  # a round ends before its time, because a run may come late
 
 
-def live(settings: Settings, families: Sequence[tuple[Family, datetime | None]], now: datetime) -> Slice:
-    """The window of families that share a source, from each one's cursor (None: it never ran)."""
+def live(
+    settings: Settings,
+    families: Sequence[tuple[Family, datetime | None]],
+    now: datetime,
+    trailing: timedelta = timedelta(0),
+) -> Slice:
+    """The window of families that share a source, from each one's cursor (None: it never ran), and at least the
+    trailing part before eBay's now."""
     end = _end(settings, now)
     # eBay may list a change late, with its earlier time. The overlap reads that time again.
     start = min(_start(settings, family, cursor, now, end) for family, cursor in families)
-    return Slice(whole_seconds(_within_reach(families[0][0], start, now)), end)
+    return Slice(whole_seconds(_within_reach(families[0][0], min(start, end - trailing), now)), end)
+
+
+def trailing(settings: Settings, family: Family, states: Sequence[State]) -> timedelta:
+    """How far before its end a live window begins at least: as far as one page is expected to hold."""
+    if family.window.sweep is None:
+        return timedelta(0)
+    widest_at_once = min(family.window.sweep, widest(settings, family))
+    return min([widest_at_once, *(state.trailing for state in states if state.trailing is not None)])
+
+
+def next_trailing(settings: Settings, family: Family, window: Slice, records: int, page_size: int) -> timedelta:
+    """The same for the next run, after a window that had so many records."""
+    assert family.window.sweep
+    fits = window.width
+    if records * ROOMY < page_size:
+        fits *= 2
+    elif records > page_size * NEARLY_FULL:
+        fits *= page_size * HALF_FULL / records
+    return timedelta(seconds=int(min(fits, family.window.sweep, widest(settings, family)).total_seconds()))
 
 
 def _start(settings: Settings, family: Family, cursor: datetime | None, now: datetime, end: datetime) -> datetime:
@@ -41,28 +74,63 @@ def backfill(settings: Settings, family: Family, days: int, now: datetime) -> Sl
     return Slice(whole_seconds(start), _end(settings, now))
 
 
-def sweep(
-    settings: Settings, family: Family, states: Sequence[State], window: Slice, *, whole: bool
-) -> tuple[Slice, timedelta] | None:
-    """The part of the trailing horizon to read again before a live window, and the width of its first slice.
+@dataclass(frozen=True)
+class SweepPlan:
+    """The part of the horizon from the position to the live window, the width of the first slice, when the round began,
+    and the time that this run has to reach."""
 
-    It begins at the position that is furthest behind, or at the start of the horizon if the last round is complete or
-    the `whole` horizon is wanted. None if the family has no sweep, or the window covers the horizon.
+    span: Slice
+    width: timedelta
+    began: datetime
+    until: datetime
+
+
+def sweep(
+    settings: Settings, family: Family, states: Sequence[State], window: Slice, *, whole: bool, patience: float = PLENTY
+) -> SweepPlan | None:
+    """The part of the trailing horizon to read again before a live window.
+
+    It begins at the position that is furthest behind, or at the start of the horizon if the `whole` horizon is wanted
+    or a new round is due. None if the family has no sweep, the window covers the horizon, or the round is in time: a
+    round takes `patience` times the declared bound, and each slice is read when its time has come.
     """
+    if (start := horizon(family, window)) is None:
+        return None
+    end, most = window.start, widest(settings, family)
+    if whole:
+        return SweepPlan(Slice(start, end), most, window.end, end)
+    # Families of one source share the sweep's calls. The slowest one decides; the others skip what they have.
+    slowest = min(states, key=_how_far)
+    width = min(slowest.sweep_width or most, most)
+    takes = family.window.seen_within * (patience * PUNCTUAL)
+    began, position = slowest.sweep_began, slowest.sweep
+    # A time beyond now is of a database that was restored from elsewhere.
+    since = window.end - began if began is not None and began <= window.end else None
+    if position is None or position >= end:
+        # The round is complete.
+        is_due = since is None or since >= takes
+        return SweepPlan(Slice(start, end), width, window.end, start) if is_due else None
+    if since is None:
+        began, since = window.end, timedelta(0)
+    # The horizon moves on with time, and may have passed the position.
+    position = whole_seconds(max(start, position))
+    target = start + (end - start) * min(1.0, since / takes)
+    return SweepPlan(Slice(position, end), width, began or window.end, target) if position <= target else None
+
+
+def _how_far(state: State) -> tuple[int, datetime | None]:
+    """Sorts those that never began a round before those in one, and these before those that have ended one."""
+    if state.sweep_began is None:
+        return 0, state.sweep
+    return (1, state.sweep) if state.sweep else (2, state.sweep_began)
+
+
+def horizon(family: Family, window: Slice) -> datetime | None:
+    """Where the sweep begins; None if the family has none, or the window covers it."""
     if family.window.sweep is None:
         return None
-    horizon, end = _within_reach(family, window.end - family.window.sweep, window.end), window.start
-    if horizon >= end:
-        return None
-    if whole:
-        return Slice(whole_seconds(horizon), end), widest(settings, family)
-    # Families of one source share the sweep's calls. The slowest one decides; the others skip what they have.
-    furthest_behind = min(states, key=lambda state: state.sweep or horizon)
-    # The horizon moves on with time, and may have passed the position.
-    start = max(horizon, furthest_behind.sweep or horizon)
-    width = min(furthest_behind.sweep_width or widest(settings, family), widest(settings, family))
-    # At its end, the round begins again.
-    return Slice(whole_seconds(start if start < end else horizon), end), width
+    start = whole_seconds(_within_reach(family, window.end - family.window.sweep, window.end))
+    return start if start < window.start else None
 
 
 def widest(settings: Settings, family: Family) -> timedelta:

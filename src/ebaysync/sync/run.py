@@ -6,8 +6,8 @@ Start reading ebaysync at `run`. From top to bottom it is the order of the steps
     lease     one run per account, family and walk at a time
     plan      the window: from the cursor less the overlap (or the first reach) to eBay's now less the settle time
     read      the window in slices, read ahead while earlier ones are stored; or a scan, if eBay has no window
-    sweep     a slice of the trailing horizon, because no filter shows a change there
-    refetch   by id: records that are not in a final state, and records that lack their detail
+    sweep     a slice of the trailing horizon, if it is due, because no filter shows a change there
+    refetch   records that are not in a final state, by a list or by id, and records that lack their detail
     report    the run's row, the family's state, a summary
 
 Hop 4 of a record: a batch of records and the cursor they justify are stored in one transaction, fenced by the lease.
@@ -26,16 +26,17 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from ebaysync.ebay import limits
 from ebaysync.errors import EbaysyncError, Interrupted
 from ebaysync.families.family import Family
-from ebaysync.sync import full_scan, outcome, recheck, windows
+from ebaysync.sync import full_scan, open_records, outcome, plan, recheck, windows
 from ebaysync.sync.begin import begin
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
 from ebaysync.sync.lease import kept
-from ebaysync.sync.slices import PageReader
+from ebaysync.sync.slices import PageReader, Slice
 from ebaysync.sync.source_run import SourceRun
 from ebaysync.sync.summary import Summary
 from ebaysync.sync.watch import watched
@@ -133,8 +134,9 @@ async def _read(group: SourceRun) -> None:
     await group.race(group.context.api.credentials.access_token())
     if any(family_run.state.refused for family_run in group.active):
         await group.race(group.context.api.settle_doubt())  # so that asking again costs one call
+    patience = group.options.patience.get(group.family.source, 1.0)
     for family_run in group.active:
-        family_run.open(group.calls, group.go_on)
+        family_run.open(group.calls, group.go_on, patience)
     if group.reader:
         await _read_windows(group, group.reader)
     else:
@@ -165,26 +167,41 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
         family_run.announce(window.span)
     if not await group.walk(window):
         return
+    if options.walk == "live":
+        windows.learn_trailing(context, group.active, window.span, group.records, group.calls.page_size)
     for family_run in group.active:
         family_run.reached_end = True
         family_run.summary.caught_up = not family_run.consistency.held
     if options.walk == "live" and group.go_on():
         # Reading around a hole costs tens of calls. If it is in the way of the sweep, too, that waits for the next run.
         if options.sweep or not any(family_run.consistency.found_hole for family_run in group.active):
-            swept = windows.sweep(context, group.active, window.span, group.calls.page_size, options)
-            if swept:
-                await group.walk(swept)
+            await _sweep(group, window.span)
         await recheck.read_again(group, window)
     for family_run in group.active:
         family_run.summary.caught_up &= not family_run.consistency.has_holes
         family_run.summary.inconsistent = family_run.consistency.reason
 
 
+async def _sweep(group: SourceRun, after: Slice) -> None:
+    """Read the part of the horizon before the live window that is due."""
+    if plan.horizon(group.family, after) is None:
+        for family_run in group.active:
+            family_run.sweep_calls = {}
+        return
+    window = windows.sweep(group.context, group.active, after, group.calls.page_size, group.options)
+    if window is None:
+        return
+    with group.beside_live() as calls:
+        await group.walk(window)
+    for family_run in group.active:
+        family_run.sweep_calls = window.calls_per_day(family_run.family, calls, group.slices)
+
+
 async def _refetch(group: SourceRun) -> None:
-    """Fetch by id what is not final or lacks its detail. Then fill in columns from other families' tables."""
+    """Read again what is not final or lacks its detail. Then fill in columns from other families' tables."""
     for family_run in list(group.active):
         if group.go_on() and family_run in group.active:
-            await group.guarded(family_run, FamilyRun.refetch_open)
+            await group.guarded(family_run, partial(open_records.read_again, group))
         # A family may have lost its lease meanwhile, so check again before each step.
         if group.go_on() and family_run in group.active:
             await group.guarded(family_run, FamilyRun.enrich)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -45,6 +46,8 @@ class SourceRun:
         self.calls: Calls = open_source(self.family, context.api)
         self.guard = PageGuard()
         self.failure: EbayError | None = None
+        self.records = self.slices = 0
+        """of the last walk"""
         self.reader = self._reader(self.calls.ask) if self.calls.ask else None
         if self.calls.parts:
             self.calls.parts.apart.update(*(family_run.consistency.apart for family_run in family_runs))
@@ -84,6 +87,18 @@ class SourceRun:
         except StopRequested:
             self._leave(family_run)
 
+    @contextmanager
+    def beside_live(self) -> Iterator[Counter[str]]:
+        """Count the block's calls, by API, apart from those that the live window needs."""
+        transport, calls = self.context.api.transport, Counter[str]()
+        before = Counter(transport.spent)
+        try:
+            yield calls
+        finally:
+            calls.update(transport.spent - before)
+            for family_run in self.active:
+                family_run.spent_beside.update(calls)
+
     async def walk(self, window: Window, part: str = "") -> bool:
         """Read a window's slices, or one part of them alone, and store each with the position it justifies. Returns
         whether the end was reached.
@@ -91,7 +106,7 @@ class SourceRun:
         Raises EbayError, DatabaseError. Stored slices stay.
         """
         reader, known = self.reader_of(part), [one.consistency.of(part) for one in self.active]
-        reached = window.span.start
+        reached, self.records, self.slices = window.span.start, 0, 0
         self.guard.expect(window.span, window.width)
         for consistency in known:
             consistency.begin()
@@ -111,6 +126,7 @@ class SourceRun:
             nonlocal reached
             await self._store(batch, listed, window, part)
             reached = batch.slice.end
+            self.records, self.slices = self.records + len(batch.records), self.slices + 1
             for family_run in self.active:
                 family_run.progress(None if window.again else reached)
 
@@ -157,7 +173,7 @@ class SourceRun:
             if not is_whole or window.goes_round or records >= wanted or not records:
                 yield joined(waiting)
                 waiting, wanted = [], min(max(wanted, 2 * records), MOST_TOGETHER)
-            if window.one_slice:
+            if window.until is not None and read_slice.slice.end >= window.until:
                 return
 
     async def _comes_soon(self, reading: asyncio.Future[Any]) -> bool:

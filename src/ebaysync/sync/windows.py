@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import EbayError
+from ebaysync.families.family import Family
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -25,6 +27,7 @@ from ebaysync.sync.slices import Page, PageReader, Slice, SliceRecords, first
 from ebaysync.sync.state import sync_state
 from ebaysync.sync.state.backfill import move as move_backfill
 from ebaysync.sync.state.backfill import open_backfill
+from ebaysync.sync.state.sync_state import SweepPosition
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header has whole seconds
 
 class Window(Protocol):
     """A span to read. `width` is the width of its first slice, `first_page` the answer for that slice if there is one
-    already. `ahead` slices are requested at once. With `one_slice` the rest is left to later runs. `goes_round`: each
+    already. `ahead` slices are requested at once. What comes after `until` is left to later runs. `goes_round`: each
     slice is read again in the next round, so the position need not stay before one that eBay does not answer. `again`:
     eBay did not answer it before, so an error says nothing about others."""
 
@@ -41,7 +44,7 @@ class Window(Protocol):
     width: timedelta
     first_page: Page | EbayError | None
     ahead: int
-    one_slice: bool
+    until: datetime | None
     goes_round: bool
     again: bool
 
@@ -58,7 +61,7 @@ class Live:
     width: timedelta
     first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
-    one_slice: bool = False
+    until: datetime | None = None
     goes_round: bool = False
     again: bool = False
 
@@ -75,7 +78,7 @@ class Backfill:
     width: timedelta
     first_page: Page | EbayError | None = None
     ahead: int = IN_FLIGHT
-    one_slice: bool = False
+    until: datetime | None = None
     goes_round: bool = False
     again: bool = False
 
@@ -86,7 +89,7 @@ class Backfill:
 
 @dataclass
 class Sweep:
-    """A part of the trailing horizon before the live window, or all of it, because no filter shows changes there.
+    """A part of the horizon before the live window, or all of it, because no filter shows changes there.
 
     The position goes round and round. A slice that left most of its page empty makes the next one wider.
     """
@@ -94,27 +97,35 @@ class Sweep:
     context: RunContext
     span: Slice
     width: timedelta
+    horizon: datetime
+    began: datetime
     page_size: int
     ahead: int
-    one_slice: bool
+    until: datetime | None
     first_page: Page | EbayError | None = None
     goes_round: bool = True
     again: bool = False
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """None if the slice does not begin at this family's own position."""
-        family, state, end = family_run.family, family_run.state, done.slice.end
+        family, end = family_run.family, done.slice.end
         # Families of one source sweep together, but each has its own position. A slice that would leave a gap is
         # skipped.
-        if state.sweep is not None and not done.slice.start <= state.sweep <= end:
+        if not done.slice.start <= max(self.horizon, family_run.state.sweep or self.horizon) <= end:
             return None
         width = plan.next_sweep_width(self.context.settings, family, done.width, len(done.records), self.page_size)
-        account_id, whole = self.context.account.id, end >= self.span.end
+        account_id, position = self.context.account.id, SweepPosition(end, self.began, width, done=end >= self.span.end)
 
         def stored() -> None:
             family_run.state = replace(family_run.state, sweep=end)
 
-        return Move(lambda c: sync_state.move_sweep(c, account_id, family.name, end, width, done=whole), stored)
+        return Move(lambda c: sync_state.move_sweep(c, account_id, family.name, position), stored)
+
+    def calls_per_day(self, family: Family, calls: Mapping[str, int], slices: int) -> Mapping[str, float]:
+        """The calls of a day by API, if those for some slices were so many."""
+        rounds = timedelta(days=1) / (family.window.seen_within * plan.PUNCTUAL)
+        round_ = max(1.0, (self.span.end - self.horizon) / self.width) * rounds
+        return {api: round(number / max(1, slices) * round_, 2) for api, number in sorted(calls.items())}
 
 
 @dataclass
@@ -125,7 +136,7 @@ class Recheck:
     width: timedelta
     first_page: Page | EbayError | None = None
     ahead: int = 1
-    one_slice: bool = False
+    until: datetime | None = None
     goes_round: bool = False
     again: bool = True
 
@@ -160,8 +171,10 @@ async def live(
     family = family_runs[0].family  # families of one source declare the same value
     at = edges(family_runs)
 
+    trailing = plan.trailing(context.settings, family, [one.state for one in family_runs])
+
     def span_at(now: datetime) -> Slice:
-        return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now)
+        return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now, trailing)
 
     width = plan.widest(context.settings, family)
     span, page = await _by_ebays_clock(context, reader, span_at, lambda span: first(span, width, at), in_future)
@@ -193,16 +206,34 @@ async def backfill(
     return Backfill(context, span, width, page if span == fresh else None)
 
 
+def learn_trailing(
+    context: RunContext, family_runs: Sequence[FamilyRun], window: Slice, records: int, page_size: int
+) -> None:
+    """Store how far before its end the next live window begins, after one that had so many records."""
+    family = family_runs[0].family
+    if family.window.sweep is None:
+        return
+    found = plan.next_trailing(context.settings, family, window, records, page_size)
+    for family_run in family_runs:
+        if found != family_run.state.trailing:
+            set_trailing = partial(sync_state.set_trailing, trailing=found)
+            account_id, name = context.account.id, family_run.family.name
+            family_run.sink.later(partial(set_trailing, account_id=account_id, family=name))
+
+
 def sweep(
     context: RunContext, family_runs: Sequence[FamilyRun], after: Slice, page_size: int, options: RunOptions
 ) -> Sweep | None:
-    """Plan the part of the sweep that follows a live window. None if there is nothing to sweep."""
+    """Plan the part of the sweep that follows a live window. None if nothing is due."""
     family, known = family_runs[0].family, [one.state for one in family_runs]
-    planned = plan.sweep(context.settings, family, known, after, whole=options.sweep)
-    if planned is None:
+    patience = options.patience.get(family.source, plan.PLENTY)
+    planned = plan.sweep(context.settings, family, known, after, whole=options.sweep, patience=patience)
+    horizon = plan.horizon(family, after)
+    if planned is None or horizon is None:
         return None
-    span, width = planned
-    return Sweep(context, span, width, page_size, ahead=IN_FLIGHT if options.sweep else 1, one_slice=not options.sweep)
+    until = None if options.sweep else planned.until
+    ahead = IN_FLIGHT if options.sweep else 1
+    return Sweep(context, planned.span, planned.width, horizon, planned.began, page_size, ahead, until)
 
 
 async def _by_ebays_clock(

@@ -30,7 +30,8 @@ class Calls:
     pending and wait for their next try; a second scan in the same run may leave out calls whose answers cannot differ.
 
     details: fetches records by their keys. details_per_call: keys per call. details_at_once: details that are stored
-    together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now.
+    together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now. open_list: the
+    first page of the records that are open, however old.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
@@ -41,6 +42,7 @@ class Calls:
     details_at_once: int = 0
     in_future: int | None = None
     parts: Parts | None = None
+    open_list: Callable[[], Awaitable[Page]] | None = None
 
 
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:

@@ -16,4 +16,9 @@ def open_source(api: Api) -> Calls:
         page = await disputes.disputes(api, window.start, window.end, offset)
         return rest_list.page(page, page.payment_dispute_summaries, offset, disputes.PAGE)
 
-    return Calls(ask, page_size=disputes.PAGE, details=one_by_one(lambda key: disputes.dispute(api, key)))
+    async def open_list() -> Page:
+        page = await disputes.open_disputes(api)
+        return rest_list.page(page, page.payment_dispute_summaries, 0, disputes.PAGE)
+
+    detail = one_by_one(lambda key: disputes.dispute(api, key))
+    return Calls(ask, page_size=disputes.PAGE, open_list=open_list, details=detail)

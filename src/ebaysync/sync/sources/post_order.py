@@ -34,7 +34,13 @@ def search(api: Api, resource: PostOrderResource) -> Calls:
             listed.update(map(postorder.return_key, records))
         return Page(total, tuple(records), more=is_cut, partial=partial, broken=tuple(broken))
 
+    async def open_list() -> Page:
+        page = await postorder.search_open(api, resource)
+        records = as_bytes(page.rows)
+        listed.update(map(postorder.return_key, records))
+        return Page(page.counted or 0, records, more=page.is_cut, partial=page.partial, broken=page.broken)
+
     if not resource.parts:
         return Calls(ask, page_size=postorder.PAGE)
     detail = one_by_one(lambda key: postorder.detail(api, resource, key, listed=key in listed))
-    return Calls(ask, page_size=postorder.PAGE, details=detail)
+    return Calls(ask, page_size=postorder.PAGE, open_list=open_list if resource.open else None, details=detail)

@@ -1,4 +1,5 @@
-"""ebay_pending_detail: details that are due, or wait for their next try, each with its own back-off.
+"""ebay_pending_detail: details that are due, or wait for their next try, each with its own back-off; and when those of
+records that are not final are read again.
 
 No detail is given up: it is asked for ever more seldom. A row without `next_at` stands for one that has arrived.
 """
@@ -8,11 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, DateTime, Integer, Table, Text, Uuid, any_, cast, func, select
+from sqlalchemy import ARRAY, Column, DateTime, Integer, Interval, Table, Text, Uuid, any_, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ebaysync.rechecks import DETAIL_FIRST, DETAIL_LONGEST
@@ -29,6 +30,8 @@ PENDING_DETAIL = Table(
     Column("attempts", Integer),
     Column("next_at", DateTime(timezone=True)),
     Column("reason", Text),
+    Column("again_at", DateTime(timezone=True)),
+    Column("again_every", Interval),
 )
 _KEY = ("ebay_account_id", "api_family", "entity_key")
 
@@ -42,14 +45,24 @@ class Pending:
     waits: bool
 
 
+@dataclass(frozen=True)
+class Again:
+    """When the detail of a record that is not final is read again, by eBay's clock, and how old it may become."""
+
+    at: datetime
+    every: timedelta
+
+
 async def ask(connection: Connection, account_id: UUID, families: Sequence[str]) -> Sent:
-    """Read the pending details of some families. See `by_family`."""
+    """Read the details of some families that are pending or read again. See `by_family` and `again_by_family`."""
     own = PENDING_DETAIL.c
     waits = (own.next_at > func.clock_timestamp()).label("waits")
     wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
     return await connection.send(
-        select(own.api_family, own.entity_key, own.attempts, own.reason, waits)
-        .where(own.ebay_account_id == account_id, wanted, own.next_at.is_not(None))
+        select(
+            own.api_family, own.entity_key, own.attempts, own.reason, own.next_at, waits, own.again_at, own.again_every
+        )
+        .where(own.ebay_account_id == account_id, wanted, or_(own.next_at.is_not(None), own.again_at.is_not(None)))
         .order_by(own.next_at)
     )
 
@@ -58,8 +71,40 @@ def by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[str, Pending]]:
     """Family to the record's key to its pending detail."""
     found: dict[str, dict[str, Pending]] = defaultdict(dict)
     for row in rows:
-        found[row.api_family][row.entity_key] = Pending(row.attempts, row.reason, row.waits)
+        if row.next_at is not None:
+            found[row.api_family][row.entity_key] = Pending(row.attempts, row.reason, row.waits)
     return found
+
+
+def again_by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[str, Again]]:
+    """Family to the record's key to when its detail is read again."""
+    found: dict[str, dict[str, Again]] = defaultdict(dict)
+    for row in rows:
+        if row.again_at is not None:
+            found[row.api_family][row.entity_key] = Again(row.again_at, row.again_every)
+    return found
+
+
+async def read_again(writer: Writer, when: Mapping[str, Again | None]) -> None:
+    """These details are stored, and are read again then; None: the record is final."""
+    if not when:
+        return
+    statement = insert(PENDING_DETAIL).values(
+        [
+            {
+                "ebay_account_id": writer.account_id,
+                "api_family": writer.family,
+                "entity_key": key,
+                "attempts": 0,
+                "again_at": again.at if again else None,
+                "again_every": again.every if again else None,
+            }
+            for key, again in sorted(when.items())
+        ]
+    )
+    new = {name: statement.excluded[name] for name in ("attempts", "again_at", "again_every")}
+    arrived = {"next_at": None, "reason": None}
+    await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new | arrived))
 
 
 async def arrived(writer: Writer, keys: Sequence[str]) -> None:

@@ -72,11 +72,21 @@ async def end_run(connection: Connection, run_id: UUID, status: str, summary: Ma
 
 
 async def end_live_run(
-    connection: Connection, account_id: UUID, family: str, run_id: UUID, status: str, error: str | None
+    connection: Connection,
+    account_id: UUID,
+    family: str,
+    run_id: UUID,
+    status: str,
+    error: str | None,
+    *,
+    changed: bool,
 ) -> None:
-    """Note the end of a live run in the family's state, so that `status` and the plan see it."""
+    """Note the end of a live run, which found something new or `changed`, in the family's state, so that `status` and
+    the plan see it."""
     began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
-    ended = {"last_run_at": began, "last_status": status, "last_error": error}
+    ended: dict[str, Any] = {"last_run_at": began, "last_status": status, "last_error": error}
+    if changed:
+        ended["changed_at"] = func.clock_timestamp()
     await connection.send(sync_state.update(account_id, family).values(ended))
 
 

@@ -90,10 +90,16 @@ class State:
     sweep: datetime | None = None
     """how far this round of the sweep has come; None: it has not begun"""
     sweep_width: timedelta | None = None
+    sweep_began: datetime | None = None
+    """when this round began, by eBay's clock"""
+    trailing: timedelta | None = None
+    """how far before its end a live window begins at least; None: not known"""
     refused: bool = False
     """eBay refused the family's calls when it was last asked"""
     calls_per_run: Mapping[str, float] = field(default_factory=dict)
     """the average cost of its runs, by API"""
+    calls_per_day: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """the calls of `sweep` and `details` in a day, by API"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -121,8 +127,11 @@ async def ask(connection: Connection, account: Account, families: Sequence[Famil
         .outerjoin(AUTHORIZATIONS, AUTHORIZATIONS.c.ebay_account_id == account.id)
         .outerjoin(SYNC_STATE, mine)
     )
-    states = (own.cursor_value, own.sweep_cursor, own.sweep_done, own.sweep_width_seconds, own.refused_since)
-    columns = (family.c.value.label("family"), *_permission(family.c.value), *states, own.calls_per_run)
+    states = (
+        *(own.cursor_value, own.sweep_cursor, own.sweep_done, own.sweep_width_seconds, own.sweep_began_at),
+        *(own.trailing_seconds, own.refused_since, own.calls_per_run, own.calls_per_day),
+    )
+    columns = (family.c.value.label("family"), *_permission(family.c.value), *states)
     scopes = AUTHORIZATIONS.c.scopes
     return await connection.send(select(*columns, scopes, func.clock_timestamp().label("now")).select_from(rows))
 
@@ -134,10 +143,17 @@ def known(account: Account, family: Family, row: Any) -> State:
         bool(row.enabled and row.enabled_for_all),
         _cursor(account, family, row.cursor_value),
         None if row.sweep_done else _cursor(account, family, row.sweep_cursor),
-        timedelta(seconds=row.sweep_width_seconds) if row.sweep_width_seconds else None,
+        _seconds(row.sweep_width_seconds),
+        row.sweep_began_at,
+        _seconds(row.trailing_seconds),
         row.refused_since is not None,
         row.calls_per_run or {},
+        row.calls_per_day or {},
     )
+
+
+def _seconds(stored: int | None) -> timedelta | None:
+    return timedelta(seconds=stored) if stored else None
 
 
 def default_of(family: str | ColumnElement[Any], setting: str) -> ColumnElement[Any]:
@@ -241,9 +257,28 @@ async def note_incomplete(connection: Connection, account_id: UUID, family: str,
     await connection.send(SYNC_STATE.update().where(mine(account_id, family), changed).values(new))
 
 
-async def move_sweep(
-    connection: Connection, account_id: UUID, family: str, cursor: datetime, width: timedelta, *, done: bool
-) -> None:
-    """Move the sweep's cursor. `width` is the widest slice that fits a page; `done` ends the round."""
-    moved = {"sweep_cursor": iso(cursor), "sweep_width_seconds": int(width.total_seconds()), "sweep_done": done}
+@dataclass(frozen=True)
+class SweepPosition:
+    """How far a round that began at `began` has come. `width` is the widest slice that fits a page; `done` ends the
+    round."""
+
+    cursor: datetime
+    began: datetime
+    width: timedelta
+    done: bool
+
+
+async def move_sweep(connection: Connection, account_id: UUID, family: str, to: SweepPosition) -> None:
+    """Move the sweep's cursor."""
+    moved = {
+        "sweep_cursor": iso(to.cursor),
+        "sweep_done": to.done,
+        "sweep_began_at": to.began,
+        "sweep_width_seconds": int(to.width.total_seconds()),
+    }
     await connection.send(update(account_id, family).values(moved))
+
+
+async def set_trailing(connection: Connection, account_id: UUID, family: str, trailing: timedelta) -> None:
+    """Store how far before its end the next live window begins."""
+    await connection.send(update(account_id, family).values(trailing_seconds=int(trailing.total_seconds())))
