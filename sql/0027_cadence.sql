@@ -15,9 +15,11 @@ COMMENT ON COLUMN ebay_sync_state.remembered IS 'what the source remembers from 
 
 ALTER TABLE ebay_pending_detail
     ADD COLUMN again_at timestamptz,
-    ADD COLUMN again_every interval;
+    ADD COLUMN again_every interval,
+    ADD COLUMN read_at timestamptz;
 CREATE INDEX ON ebay_pending_detail (ebay_account_id, api_family) WHERE again_at IS NOT NULL;
 COMMENT ON COLUMN ebay_pending_detail.again_at IS 'when the detail of a record that is not final is read again, although nothing shows a change; NULL: no such record';
+COMMENT ON COLUMN ebay_pending_detail.read_at IS 'when such a detail was read last, by eBay''s clock';
 COMMENT ON COLUMN ebay_pending_detail.again_every IS 'how old such a detail may become, unless a quota is short';
 
 -- Open records are looked for in every run, however many closed ones there are.

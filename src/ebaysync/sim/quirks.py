@@ -9,6 +9,7 @@ CHOICES = {
     "post_order_offset": ("row", "page"),
     "post_order_errors": ("errorMessage", "error", "errors"),
     "return_detail": ("both", "only_detail"),
+    "open_returns": ("all", "started", "ignored"),
     "messages_past_end": ("empty", "last"),
     "won_shape": ("transaction", "order", "mixed"),
     "inventory_offset": ("page", "record"),
@@ -44,6 +45,8 @@ class Quirks:
     """the envelope of Post-Order's errors"""
     return_detail: str = "both"
     """the parts of a return's FULL answer"""
+    open_returns: str = "all"
+    """which returns return_state=ALL_OPEN shows: all that are not closed, those that have just begun, or any"""
     messages_page_cap: int = 200
     """the most headers of GetMyMessages on a page, whatever was asked for"""
     messages_past_end: str = "empty"

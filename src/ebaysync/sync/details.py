@@ -105,14 +105,14 @@ class Details:
             yield batch, False
 
     async def still_open(self) -> dict[str, datetime | None]:
-        """The keys of stored records that are not final, those first whose detail is read again soonest; each with its
+        """The keys of stored records that are not final, those first whose detail was read longest ago; each with its
         birth. Raises DatabaseError."""
         family, column = self.composer.family, self._open_column
         detail = family.detail
         if detail is None or column is None or self.calls.details is None:
             return {}
         born = await unfinished(self.db, family.table, self.account_id, column, detail.final, detail.born_column)
-        return {key: born[key] for key in sorted(born, key=self._soonest)}
+        return {key: born[key] for key in sorted(born, key=self._read_at)}
 
     def due(self) -> list[str]:
         """The keys of records that lack their detail, whose next try is due."""
@@ -135,8 +135,8 @@ class Details:
             and not (key in self.again and self.again[key].at > now)
         ]
 
-    def _soonest(self, key: str) -> datetime:
-        return self.again[key].at if key in self.again else LONG_AGO
+    def _read_at(self, key: str) -> datetime:
+        return self.again[key].read if key in self.again else LONG_AGO
 
     @property
     def _open_column(self) -> str | None:
@@ -229,7 +229,7 @@ class Details:
             times = (row[each.name] for each in self.composer.family.table.columns if each.type == TIME)
             passed = [time + PASSED for time in times if time is not None and time + PASSED > now]
             at = min([now + every * max(1.0, self.patience) * spread, *passed])
-            self.again[key] = batch.again[key] = Again(at, every)
+            self.again[key] = batch.again[key] = Again(at, every, now)
         elif key in self.again or key in self.pending:
             self.again.pop(key, None)
             batch.again[key] = None

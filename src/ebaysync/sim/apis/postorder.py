@@ -266,6 +266,10 @@ def _invalid(world: World, name: str, value: str) -> Refusal:
 def _matching(method: Search, world: World, seller: Seller, call: Call) -> list[Row]:
     window = _window(method, world, call)
     asked = {name: call.query[name] for name in method.filters if name in call.query}
+    if asked.get("return_state") == "ALL_OPEN" and world.quirks.open_returns != "all":
+        del asked["return_state"]
+        if world.quirks.open_returns == "started":
+            asked["return_state"] = "RETURN_STARTED"
     for name, value in asked.items():
         values = method.filters[name].values
         if values is not None and value not in values:

@@ -32,6 +32,7 @@ PENDING_DETAIL = Table(
     Column("reason", Text),
     Column("again_at", DateTime(timezone=True)),
     Column("again_every", Interval),
+    Column("read_at", DateTime(timezone=True)),
 )
 _KEY = ("ebay_account_id", "api_family", "entity_key")
 
@@ -47,10 +48,12 @@ class Pending:
 
 @dataclass(frozen=True)
 class Again:
-    """When the detail of a record that is not final is read again, by eBay's clock, and how old it may become."""
+    """When the detail of a record that is not final is read again, how old it may become, and when it was read, by
+    eBay's clock."""
 
     at: datetime
     every: timedelta
+    read: datetime
 
 
 async def ask(connection: Connection, account_id: UUID, families: Sequence[str]) -> Sent:
@@ -58,10 +61,9 @@ async def ask(connection: Connection, account_id: UUID, families: Sequence[str])
     own = PENDING_DETAIL.c
     waits = (own.next_at > func.clock_timestamp()).label("waits")
     wanted = own.api_family == any_(cast(list(families), ARRAY(Text)))
+    details = (own.attempts, own.reason, own.next_at, waits, own.again_at, own.again_every, own.read_at)
     return await connection.send(
-        select(
-            own.api_family, own.entity_key, own.attempts, own.reason, own.next_at, waits, own.again_at, own.again_every
-        )
+        select(own.api_family, own.entity_key, *details)
         .where(own.ebay_account_id == account_id, wanted, or_(own.next_at.is_not(None), own.again_at.is_not(None)))
         .order_by(own.next_at)
     )
@@ -81,7 +83,7 @@ def again_by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[str, Again]]:
     found: dict[str, dict[str, Again]] = defaultdict(dict)
     for row in rows:
         if row.again_at is not None:
-            found[row.api_family][row.entity_key] = Again(row.again_at, row.again_every)
+            found[row.api_family][row.entity_key] = Again(row.again_at, row.again_every, row.read_at)
     return found
 
 
@@ -98,11 +100,12 @@ async def read_again(writer: Writer, when: Mapping[str, Again | None]) -> None:
                 "attempts": 0,
                 "again_at": again.at if again else None,
                 "again_every": again.every if again else None,
+                "read_at": again.read if again else None,
             }
             for key, again in sorted(when.items())
         ]
     )
-    new = {name: statement.excluded[name] for name in ("attempts", "again_at", "again_every")}
+    new = {name: statement.excluded[name] for name in ("attempts", "again_at", "again_every", "read_at")}
     arrived = {"next_at": None, "reason": None}
     await writer.connection.send(statement.on_conflict_do_update(index_elements=_KEY, set_=new | arrived))
 
