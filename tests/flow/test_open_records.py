@@ -16,6 +16,8 @@ from ebaysync.sim.model import Thing
 from ebaysync.sync.open_records import BY_ID, spans
 from ebaysync.sync.slices import Slice
 
+from .births import born, is_closed
+
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -33,21 +35,8 @@ class Shop:
         self.known: Mapping[str, int] = {}
 
     def born(self, at: datetime) -> Thing:
-        """A record of that time that is open and whose seller must answer."""
         [seller] = self.world.sellers
-        while True:
-            thing: Thing = self.world.add_thing(seller, self.kind, at=at)
-            if self.kind == "dispute":
-                gone = ("closedDate", "resolution", "sellerResponse", "respondByDate", "availableChoices")
-                body = {name: value for name, value in thing.body.items() if name not in gone}
-                self.world.put_thing(thing, body | {"paymentDisputeStatus": "OPEN"})
-            if not self.is_closed(thing) and not thing.body.get("case_id"):
-                return thing
-            del seller.things[self.kind][thing.id]
-
-    def is_closed(self, thing: Thing) -> bool:
-        body = thing.body
-        return bool(body["closed"]) if "closed" in body else body["paymentDisputeStatus"] == "CLOSED"
+        return born(self.world, seller, self.kind, at)
 
     def change(self, thing: Thing, **body: Any) -> None:
         self.world.put_thing(thing, thing.body | body)
@@ -298,7 +287,7 @@ async def test_a_closed_record_is_read_again_no_more(shop: Any, query: Query, ki
     await s.run()
     assert query("SELECT again_at IS NOT NULL FROM ebay_pending_detail") == [(True,)]
     for _ in range(20):
-        if not s.is_closed(thing):
+        if not is_closed(thing):
             s.world.move_thing(thing, "close" if kind == "dispute" else "advance")
     await s.run()
     column = discover()[FAMILIES[kind]].detail.open_column

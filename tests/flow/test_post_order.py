@@ -23,6 +23,8 @@ from ebaysync.sync.run import run
 from ebaysync.sync.sources import discover as sources
 from ebaysync.sync.sources import post_order
 
+from . import births
+
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
 
@@ -96,13 +98,8 @@ def world(bench: Benches, kind: str, count: int = 0, **options: Any) -> Any:
 
 
 def born(b: Any, kind: str, at: datetime = NOON - timedelta(days=1), *, closed: bool = False) -> Thing:
-    """A thing of that time that is open, or closed and no case."""
     [seller] = b.sim.world.sellers
-    while True:
-        thing: Thing = b.sim.world.add_thing(seller, kind, at=at)
-        if bool(thing.body["closed"]) == closed and not thing.body["case_id"]:
-            return thing
-        del seller.things[kind][thing.id]
+    return births.born(b.sim.world, seller, kind, at, closed=closed)
 
 
 def details(b: Any) -> list[str]:
