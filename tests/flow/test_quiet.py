@@ -58,7 +58,14 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 @pytest.fixture
 async def shop(bench: Callable[..., Any]) -> Any:
     """A seller with 205 SKUs and listings, three folders of messages and some open records; all of it is stored."""
-    things = {"inventory_item": 205, "listing": 205, "message": 90, "transaction": 150, "payout": 12, "purchase": 20}
+    things = dict.fromkeys(OPEN, 0) | {
+        "inventory_item": 205,
+        "listing": 205,
+        "message": 90,
+        "transaction": 150,
+        "payout": 12,
+        "purchase": 20,
+    }
     b = bench(seed=2, sellers=1, orders_per_seller=40, things=things, clock=ManualClock(NOON))
     [seller] = b.sim.world.sellers
     for kind, number in OPEN.items():
