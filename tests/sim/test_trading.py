@@ -267,6 +267,51 @@ def test_the_summary_names_neither_inbox_nor_sent(seller: Start) -> None:
         assert root.findtext(f"{NS}Summary/{NS}TotalMessageCount") == "20"
 
 
+def counts(mine: Seller, name: str) -> list[str]:
+    """Of the whole mailbox, then of each listed folder."""
+    root = mine.call("GetMyMessages", "<DetailLevel>ReturnSummary</DetailLevel>")
+    found = [root.find(f"{NS}Summary"), *root.iterfind(f"{NS}Summary/{NS}FolderSummary")]
+    return [node.findtext(f"{NS}{name}") or "" for node in found if node is not None]
+
+
+def test_the_summary_counts_what_its_quirk_says(seller: Start) -> None:
+    for what, total, high in (
+        ("all", ["5", "1", "1"], ["1", "0", "0"]),
+        ("own folders", ["2", "1", "1"], ["0", "0", "0"]),
+        ("no priority", ["5", "1", "1"], ["", "", ""]),
+        ("none", ["", "", ""], ["", "", ""]),
+    ):
+        mine = seller(messages_counts=what)
+        for number, folder in enumerate((0, 0, 1, 2, 3)):
+            mine.add("message", None, str(number + 1), folder=folder, read=bool(number), high=not number, flagged=True)
+        assert counts(mine, "TotalMessageCount") == total
+        assert counts(mine, "TotalHighPriorityCount") == high
+        assert counts(mine, "FlaggedMessageCount")[0] == (total[0] or "")
+
+
+def test_headers_without_a_folder_are_those_that_their_quirk_says(seller: Start) -> None:
+    span = "<StartTime>2026-07-01T11:58:45.000Z</StartTime><EndTime>2026-07-01T12:00:00.000Z</EndTime>"
+    for what, expected in (
+        ("all", ["3", "2", "1"]),
+        ("inbox", ["1"]),
+        ("inbox and sent", ["2", "1"]),
+        ("everything", ["4", "3", "2", "1"]),
+    ):
+        mine = seller(messages_without_folder=what)
+        for number in range(4):
+            mine.add("message", mine.world.now() - timedelta(seconds=30 * number), str(number + 1), folder=number % 3)
+        assert mine.headers_of(span) == expected
+        assert mine.headers_of(f"<FolderID>2</FolderID>{span}") == ["3"]
+
+
+def test_headers_can_be_later_than_the_counts(seller: Start, clock: ManualClock) -> None:
+    mine = seller(messages_headers_lag=60)
+    mine.add("message", None, "1")
+    assert (mine.headers_of(), counts(mine, "TotalMessageCount")[0]) == ([], "1")
+    clock.advance(60)
+    assert mine.headers_of() == ["1"]
+
+
 def test_headers_come_oldest_first_without_a_total_and_the_range_takes_both_ends(
     seller: Start, clock: ManualClock
 ) -> None:

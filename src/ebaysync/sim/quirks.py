@@ -11,6 +11,8 @@ CHOICES = {
     "return_detail": ("both", "only_detail"),
     "open_returns": ("all", "started", "ignored"),
     "messages_past_end": ("empty", "last"),
+    "messages_counts": ("all", "own folders", "no priority", "none"),
+    "messages_without_folder": ("all", "inbox", "inbox and sent", "everything"),
     "won_shape": ("transaction", "order", "mixed"),
     "inventory_offset": ("page", "record"),
 }
@@ -53,6 +55,14 @@ class Quirks:
     """what a page behind the last one of GetMyMessages holds"""
     messages_inbox_summary: bool = False
     """whether ReturnSummary names Inbox and Sent"""
+    messages_counts: str = "all"
+    """what ReturnSummary counts: the messages of all folders; of the seller's own ones, without Inbox and Sent; of all,
+    but not those of high priority; or nothing"""
+    messages_without_folder: str = "all"
+    """the headers that come without FolderID: of all folders; of Inbox alone; of Inbox and Sent; or of all folders,
+    whatever StartTime and EndTime say"""
+    messages_headers_lag: float = 0
+    """seconds after which headers show a message that the counts have shown at once"""
     message_size: int = 0
     """the least characters of a message's Text"""
     won_shape: str = "transaction"

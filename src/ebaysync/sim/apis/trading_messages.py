@@ -1,12 +1,14 @@
 """Trading API: GetMyMessages, in its three levels of detail.
 
 Sources: the WSDL with its CallInfo (ItemID in headers alone, Text and Content in bodies alone), eBay's page of the
-call (order, ten ids). Headers come without any total: a page does not tell whether another follows.
+call (order, ten ids). Headers come without any total: a page does not tell whether another follows. `Quirks` has
+switches for what nobody could verify: the counts, the page's cap, calls without FolderID, how late headers are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
@@ -28,7 +30,7 @@ def get_my_messages(world: World, seller: Seller, call: Call, request: Request) 
     if len(levels) != 1:
         raise Failed(BAD_INPUT, "DetailLevel")
     level = levels.pop()
-    found = _found(seller, call, request)
+    found = _found(world, seller, call, request, level)
     if level == "ReturnSummary":
         return answer(request.call, call.now, _summary(world, seller, found))
     ids = request.values.get("MessageIDs.MessageID") or request.values.get("ExternalMessageIDs.ExternalMessageID")
@@ -37,17 +39,19 @@ def get_my_messages(world: World, seller: Seller, call: Call, request: Request) 
     if len(set(ids or ())) > MOST_IDS:
         raise Failed(BAD_INPUT, "MessageIDs")
     bodies = level == "ReturnMessages"
-    some = found if ids else _page(world, request, found)
+    some = found if ids else _page(world, request, _listed(world, request, found, call.now))
     texts = [_message(world, seller, thing, bodies=bodies) for thing in some]
     return answer(request.call, call.now, box("Messages", *texts), [(thing.id, thing.version) for thing in some])
 
 
-def _found(seller: Seller, call: Call, request: Request) -> list[Thing]:
+def _found(world: World, seller: Seller, call: Call, request: Request, level: str) -> list[Thing]:
     """Oldest first; the range takes both of its ends. Ids that are gone are left out."""
     start, end = request.time("StartTime"), request.time("EndTime")
     if start and (end is None or start > end):
         raise Failed(BAD_INPUT, "EndTime")
     folder = request.number("FolderID", -1) if "FolderID" in request.values else None
+    if folder is None and level == "ReturnHeaders" and world.quirks.messages_without_folder == "everything":
+        start = end = None
     found = []
     for thing in seller.things.get("message", {}).values():
         at = sent_at(thing)
@@ -56,6 +60,15 @@ def _found(seller: Seller, call: Call, request: Request) -> list[Thing]:
         if folder in (None, (thing.body or {}).get("folder", INBOX)) and _wanted(thing, seller, request):
             found.append(thing)
     return sorted(found, key=lambda thing: (sent_at(thing), thing.id))
+
+
+def _listed(world: World, request: Request, found: list[Thing], now: datetime) -> list[Thing]:
+    """Those that headers show already, without FolderID those of some folders."""
+    if "FolderID" not in request.values and world.quirks.messages_without_folder.startswith("inbox"):
+        some = (INBOX, SENT) if world.quirks.messages_without_folder == "inbox and sent" else (INBOX,)
+        found = [thing for thing in found if (thing.body or {}).get("folder", INBOX) in some]
+    late = timedelta(seconds=world.quirks.messages_headers_lag)
+    return [thing for thing in found if sent_at(thing) <= now - late]
 
 
 def _wanted(thing: Thing, seller: Seller, request: Request) -> bool:
@@ -83,25 +96,26 @@ def _page(world: World, request: Request, found: list[Thing]) -> Sequence[Thing]
 
 def _summary(world: World, seller: Seller, found: list[Thing]) -> str:
     """The seller's own folders; "Inbox (FolderID = 0) and Sent (FolderID = 1) are not returned"."""
+    counts = world.quirks.messages_counts
     shown = {INBOX: "", SENT: "", **FOLDERS} if world.quirks.messages_inbox_summary else FOLDERS
     known = [facts(thing.id, thing.body or {}, seller) for thing in found]
-    high = [message for message in known if message["high"]]
-    return box(
-        "Summary",
-        *(_folder(number, name, [m for m in known if m["folder"] == number]) for number, name in shown.items()),
-        tag("NewMessageCount", _unread(known)),
-        tag("FlaggedMessageCount", sum(1 for message in known if message["flagged"])),
-        tag("TotalMessageCount", len(known)),
-        tag("NewHighPriorityCount", _unread(high)),
-        tag("TotalHighPriorityCount", len(high)),
-    )
+    folders = []
+    for number, name in shown.items():
+        there = [message for message in known if message["folder"] == number]
+        head = tag("FolderID", number) + (tag("FolderName", name) if name else "")
+        folders.append(box("FolderSummary", head, _counted(counts, there)))
+    counted = [message for message in known if counts != "own folders" or message["folder"] in FOLDERS]
+    flagged = tag("FlaggedMessageCount", sum(1 for message in counted if message["flagged"]))
+    return box("Summary", *folders, _counted(counts, counted, flagged))
 
 
-def _folder(number: int, name: str, messages: list[dict[str, Any]]) -> str:
-    head = tag("FolderID", number) + (tag("FolderName", name) if name else "")
-    return box(
-        "FolderSummary", head, tag("NewMessageCount", _unread(messages)), tag("TotalMessageCount", len(messages))
-    )
+def _counted(counts: str, messages: list[dict[str, Any]], flagged: str = "") -> str:
+    if counts == "none":
+        return ""
+    high = [message for message in messages if message["high"]]
+    priority = tag("NewHighPriorityCount", _unread(high)) + tag("TotalHighPriorityCount", len(high))
+    new, total = tag("NewMessageCount", _unread(messages)), tag("TotalMessageCount", len(messages))
+    return new + flagged + total + (priority if counts != "no priority" else "")
 
 
 def _unread(messages: list[dict[str, Any]]) -> int:
