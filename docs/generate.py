@@ -59,7 +59,8 @@ CONTROL_TABLES = {
 # The calls of a run by source, where the declaration of a family does not tell them.
 CALLS = {
     "orders": "1, and 1 per order whose cancellation is in progress",
-    "messages": "1 for the list of folders; per folder 1, and 1 for the sweep; 1 per ten new bodies",
+    "messages": "1 if the counts of the folders are as before; else 1 for all folders or 1 per folder, too; "
+    "the same for the sweep; 1 per ten new bodies",
     "inventory": "1 per 200 items, and (offers) 1 per SKU",
     "active_inventory": "1 per 200 listings",
     "buyer": "1 per 200 purchases",

@@ -14,6 +14,8 @@ LONGEST_BACKOFF = timedelta(hours=6)
 DETAIL_FIRST, DETAIL_LONGEST = timedelta(minutes=5), timedelta(days=1)
 CONTRADICTION = timedelta(days=1)
 HOLE_FIRST, HOLE_LONGEST = timedelta(minutes=5), timedelta(days=1)
+COUNTS_DOUBTED = timedelta(days=1)
+ALL_FOLDERS = timedelta(days=1)
 INDEPENDENT = timedelta(hours=2)  # between reads that are to agree that an incomplete answer is all there is
 
 
@@ -76,6 +78,24 @@ CONCLUSIONS = (
         "`ebay_inconsistent_read.next_at`",
         f"after {HOLE_FIRST // timedelta(minutes=1)} minutes, then twice as long each time, "
         f"at least every {_hours(HOLE_LONGEST)}",
+    ),
+    Conclusion(
+        "no message is new",
+        "the counts of the folders, the same as when all headers had been read",
+        "`ebay_sync_state.remembered`",
+        "by each run; the sweep reads headers whatever the counts are",
+    ),
+    Conclusion(
+        "the counts of the folders do not show every message",
+        "a new message although they were the same",
+        "`ebay_sync_state.remembered`",
+        f"after a {_hours(COUNTS_DOUBTED)}; until then each run reads headers",
+    ),
+    Conclusion(
+        "headers without FolderID are those of these folders, or are not",
+        "a comparison with folders that were read one by one; an error",
+        "`ebay_sync_state.remembered`",
+        f"every {_hours(ALL_FOLDERS)}",
     ),
     Conclusion(
         "a quota is spent",

@@ -283,8 +283,12 @@ def header(number: int, at: str, folder: int = 0, inner: str = "") -> str:
     )
 
 
+ALL = -1
+
+
 class Mailbox:
-    """Two messages in each folder, of three days ago; `odd` answers the headers of some calls."""
+    """Two messages in each folder, of three days ago; `odd` answers the headers of some calls. A call without FolderID
+    gets those of the Inbox alone."""
 
     def __init__(self, player: Player, *folders: int) -> None:
         self.at = stamp(player.clocks.ebay.now() - timedelta(days=3))
@@ -306,7 +310,7 @@ class Mailbox:
             return trading("GetMyMessages", f"<Messages>{''.join(texts)}</Messages>")
         named = re.search("<FolderID>(.*?)</FolderID>", request.body)
         folder = int(named[1]) if named else 0
-        self.headers.append(folder)
+        self.headers.append(folder if named else ALL)
         if (found := self.odd(request, folder)) is not None:
             return found
         start, end = re.findall("<(?:Start|End)Time>(.*?)</", request.body)

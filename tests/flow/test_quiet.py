@@ -42,7 +42,7 @@ QUIET = {
     "disputes": 1,
     "inventory": 2 + 205,
     "offers": 0,
-    "messages": 1 + 4,
+    "messages": 1,
     "active_inventory": 2,
     "buyer": 1,
     "cancellations": 1,

@@ -432,11 +432,70 @@ async def test_folders_are_inbox_and_sent_and_the_sellers_own(api: Api, httpx_mo
     nameless = "<FolderSummary><FolderName>x</FolderName></FolderSummary><FolderSummary/>"
     for inner in (f"<Summary>{own}{inbox}</Summary>", "<Summary/>", f"<Summary>{nameless}{own}</Summary>"):
         httpx_mock.add_response(content=answer("GetMyMessages", inner), headers=XML)
-    assert [await trading_messages.my_messages_summary(api) for _ in range(3)] == [
-        ["0", "1", "7"],
-        ["0", "1"],
-        ["0", "1", "", "7"],
+    assert [(await trading_messages.my_messages_summary(api)).folders for _ in range(3)] == [
+        ("0", "1", "7"),
+        ("0", "1"),
+        ("0", "1", "", "7"),
     ]
+
+
+def counted(total: Any, new: Any = 0, flagged: Any = None, *inner: str, high: Any = None) -> str:
+    """Counts in the order of the WSDL; None leaves one out."""
+    found = {
+        "NewMessageCount": new,
+        "FlaggedMessageCount": flagged,
+        "TotalMessageCount": total,
+        "TotalHighPriorityCount": high,
+    }
+    return "".join(inner) + "".join(f"<{name}>{n}</{name}>" for name, n in found.items() if n is not None)
+
+
+def folder(number: Any, text: str) -> str:
+    return f"<FolderSummary><FolderID>{number}</FolderID>{text}</FolderSummary>"
+
+
+ZERO_AND_ONE = folder(0, counted(3)) + folder(1, counted(0))
+USABLE = {
+    "more than the listed folders": (counted(5, 1, 0, folder(7, counted(4, 1))), True),
+    "no more than the listed folders": (counted(4, 1, 0, folder(7, counted(4, 1))), False),
+    "an empty mailbox": (counted(0, 0, 0), False),
+    "Inbox and Sent are listed": (counted(3, 0, 0, ZERO_AND_ONE), True),
+    "Inbox is listed, and Sent may not be counted": (counted(3, 0, 0, folder(0, counted(3))), False),
+    "no flagged ones": (counted(5, 1, None, folder(7, counted(4, 1))), False),
+    "no new ones": (counted(5, None, 0, folder(7, counted(4, 1))), False),
+    "no new ones in a folder": (counted(5, 1, 0, folder(7, counted(4, None))), False),
+    "a folder without a total": (counted(5, 1, 0, folder(7, counted(None))), False),
+    "a folder without an id": (counted(5, 1, 0, folder("", counted(4))), False),
+    "no number": (counted("many", 1, 0, folder(7, counted(4))), False),
+    "a negative number": (counted(5, 1, 0, folder(7, counted(-4))), False),
+}
+
+
+@pytest.mark.parametrize("which", USABLE)
+async def test_counts_are_used_only_if_they_tell_of_every_folder(api: Api, httpx_mock: HTTPXMock, which: str) -> None:
+    inner, usable = USABLE[which]
+    httpx_mock.add_response(content=answer("GetMyMessages", f"<Summary>{inner}</Summary>"), headers=XML)
+    assert ((await trading_messages.my_messages_summary(api)).counts is not None) is usable
+
+
+async def test_each_count_of_a_folder_tells_two_summaries_apart(api: Api, httpx_mock: HTTPXMock) -> None:
+    own = folder(7, counted(4, 1, high=1))
+    texts = [
+        counted(5, 1, 0, own, high=1),
+        counted(6, 1, 0, own, high=1),
+        counted(5, 2, 0, own, high=1),
+        counted(5, 1, 1, own, high=1),
+        counted(5, 1, 0, own, high=2),
+        counted(5, 1, 0, own),
+        *(counted(5, 1, 0, folder(7, text), high=1) for text in (counted(3, 1, high=1), counted(4, 2, high=1))),
+        counted(5, 1, 0, folder(7, counted(4, 1, high=0)), high=1),
+        counted(5, 1, 0, folder(8, counted(4, 1, high=1)), high=1),
+    ]
+    for text in texts:
+        httpx_mock.add_response(content=answer("GetMyMessages", f"<Summary>{text}</Summary>"), headers=XML)
+    found = [(await trading_messages.my_messages_summary(api)).counts for _ in texts]
+    assert all(found)
+    assert all(one != other for place, one in enumerate(found) for other in found[:place])
 
 
 async def test_no_more_bodies_are_asked_for_than_ebay_gives(api: Api) -> None:
@@ -548,8 +607,8 @@ def test_no_sample_is_left_out(samples: Path) -> None:
 def count(result: Any) -> Any:
     if isinstance(result, dict):
         return {name: len(page.records) for name, page in result.items() if page.records}
-    if isinstance(result, list):
-        return result
+    if isinstance(result, trading_messages.MailboxSummary):
+        return list(result.folders)
     return len(result if isinstance(result, tuple) else result.records)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ebaysync.ebay.rest import Api, stamp
+from ebaysync.ebay.rest import Api, count, stamp
 from ebaysync.ebay.trading import (
     PAGE,
     Detail,
@@ -32,6 +32,16 @@ INBOX, SENT = "0", "1"
 
 
 @dataclass(frozen=True)
+class MailboxSummary:
+    """`folders`: the ids of the seller's folders, first Inbox and Sent, which always exist, then the seller's own. ""
+    stands for folders without an id, which cannot be asked for. `counts`: how many messages there are, by folder, and
+    of all folders under ""; None if they do not tell of every folder."""
+
+    folders: tuple[str, ...]
+    counts: Mapping[str, Sequence[int]] | None = None
+
+
+@dataclass(frozen=True)
 class HeaderPage:
     """One page of a folder's messages, without their bodies."""
 
@@ -44,26 +54,50 @@ class HeaderPage:
 _MESSAGE = ("Messages", "Message")
 
 
-async def my_messages_summary(api: Api) -> list[str]:
-    """The ids of the seller's folders: first Inbox and Sent, which always exist, then the seller's own. "" stands for
-    folders without an id, which cannot be asked for. Raises EbayError."""
+_TOTAL, _NEW = "TotalMessageCount", "NewMessageCount"
+_HIGH = ("TotalHighPriorityCount", "NewHighPriorityCount")  # eBay does not always send them
+
+
+async def my_messages_summary(api: Api) -> MailboxSummary:
+    """The seller's folders, and how many messages are in them. Raises EbayError."""
     reply = await call(api, NAME, (), detail=Detail("ReturnSummary"), needed=["Summary"])
-    folders = container(NAME, reply.head, "Summary").get("FolderSummary") or ()
-    ids = [text_of(folder.get("FolderID")).strip() if isinstance(folder, dict) else "" for folder in folders]
-    return list(dict.fromkeys([INBOX, SENT, *ids]))
+    summary = container(NAME, reply.head, "Summary")
+    folders = [folder if isinstance(folder, dict) else {} for folder in summary.get("FolderSummary") or ()]
+    ids = [text_of(folder.get("FolderID")).strip() for folder in folders]
+    counts = _counts(summary, dict(zip(ids, folders, strict=True)))
+    return MailboxSummary(tuple(dict.fromkeys([INBOX, SENT, *ids])), counts)
+
+
+def _counts(summary: dict[str, Any], folders: Mapping[str, dict[str, Any]]) -> Mapping[str, Sequence[int]] | None:
+    """The counts of a summary if a change in any folder shows in them."""
+    found = {"": _numbers(summary, _TOTAL, _NEW, "FlaggedMessageCount")}
+    found |= {name: _numbers(folder, _TOTAL, _NEW) for name, folder in folders.items()}
+    if "" in folders or not all(found.values()):
+        return None
+    # eBay documents that Inbox and Sent are not listed, and does not say whether the counts of all have their messages.
+    # They have if they are more than those of the listed folders.
+    is_more = found[""][0] > sum(numbers[0] for name, numbers in found.items() if name)
+    return found if is_more or {INBOX, SENT} <= folders.keys() else None
+
+
+def _numbers(parent: dict[str, Any], *names: str) -> Sequence[int]:
+    """The counts with these names, and those of high priority where there are any. Empty if one is missing."""
+    counted = [count(text_of(parent.get(name))) for name in names]
+    high = [-1 if (number := count(text_of(parent.get(name)))) is None else number for name in _HIGH]
+    return [] if None in counted else [*(number for number in counted if number is not None), *high]
 
 
 async def my_messages_headers(
-    api: Api, folder_id: str, start: datetime, end: datetime, page: int = 1, per_page: int = PAGE
+    api: Api, folder_id: str | None, start: datetime, end: datetime, page: int = 1, per_page: int = PAGE
 ) -> HeaderPage:
     """Message headers by the time of sending. Nothing says which page is the last: it is short, or begins with a known
-    id. Behind the last, a page is empty.
+    id. Behind the last, a page is empty. `folder_id` None: of all folders, as eBay documents.
 
     Raises EbayError.
     """
     # Exactly these names: StartTimeFrom would be ignored, and every message would come.
-    span = (("FolderID", folder_id), ("StartTime", stamp(start)), ("EndTime", stamp(end)))
-    fields = (*span, pagination(page, per_page))
+    folder = () if folder_id is None else (("FolderID", folder_id),)
+    fields = (*folder, ("StartTime", stamp(start)), ("EndTime", stamp(end)), pagination(page, per_page))
     try:
         reply = await _call(api, fields, "ReturnHeaders")
     except PageOutOfRange:

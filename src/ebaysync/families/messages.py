@@ -4,6 +4,7 @@ How eBay behaves, and this module copes:
 
 - Headers come by the time of sending, without a total. A change of Read, Flagged, Replied or Folder moves no time:
   hence the sweep.
+- Folders come with counts. If they are the same as before, no header is read (sources/message_folders).
 - Bodies (Text up to 2 MB, Content) come for at most ten ids per call, and only missing ones are fetched. They have
   columns of their own, so that a header that is read again does not lose them. ItemID is documented for headers alone.
 - A message that expires after a year or is deleted simply disappears: the stored row stays.

@@ -123,7 +123,8 @@ class Batch:
 @dataclass(frozen=True)
 class BatchCounts:
     """The numbers of a stored batch. A `full` record has a value in each `normal` column of its family, a `partial` one
-    lacks some. `notes` counts new and changed records by what is odd about them: a field, and a reason."""
+    lacks some. `notes` counts new and changed records by what is odd about them: a field, and a reason. `inserted` of
+    the stored records are new."""
 
     stored: int
     unchanged: int
@@ -131,6 +132,7 @@ class BatchCounts:
     full: int
     partial: int
     notes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    inserted: int = 0
 
 
 async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, *, one_by_one: bool) -> BatchCounts:
@@ -168,6 +170,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
         full=full,
         partial=len(records) - full,
         notes=merged.notes,
+        inserted=merged.inserted,
     )
 
 
@@ -212,14 +215,16 @@ async def _under_own_keys(writer: Writer, composer: Composer, records: Sequence[
 
 @dataclass
 class _MergedRecords:
-    """Keys of new and changed records, and how many of them have each note."""
+    """Keys of new and changed records, how many of them have each note, and how many are new."""
 
     touched: set[str] = field(default_factory=set)
     notes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    inserted: int = 0
 
     def add(self, other: _MergedRecords) -> None:
         self.touched |= other.touched
         self.notes += other.notes
+        self.inserted += other.inserted
 
 
 async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) -> _MergedRecords:
@@ -240,7 +245,8 @@ async def _merge(writer: Writer, composer: Composer, records: Iterable[Record]) 
         # did not come: none is removed.
         parents = [key for key in merged.updated if table.name not in newest["/".join(key)].notes.unsure]
         await merge_parts(writer, table, parents, children)
-    return _MergedRecords(touched, Counter(note for key in touched for note in newest[key].notes.fields))
+    notes = Counter(note for key in touched for note in newest[key].notes.fields)
+    return _MergedRecords(touched, notes, len(merged.inserted))
 
 
 def _is_older(composer: Composer, record: Record, other: Record | None) -> bool:

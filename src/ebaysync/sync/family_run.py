@@ -63,6 +63,8 @@ class FamilyRun:
         """the calls of this run that the live window did not need: the sweep's, and details' because of their age"""
         self.sweep_calls: Mapping[str, float] | None = None
         """the calls of the sweep in a day, by API; None: as before"""
+        self.remembers: Mapping[str, Any] | None = None
+        """what the source remembers after this run; None: the same as before"""
         self.sink: Sink = DrySink(context.db)
         self.consistency = Consistency(context.account.id, family.name, {})
         self._details: Details | None = None

@@ -212,6 +212,8 @@ async def _record(connection: Connection, family_run: FamilyRun, *, live: bool) 
     await run_log.end_run(connection, run_id, status, facts)
     if summary.inconsistent or (summary.caught_up and family_run.consistency.is_clean):
         await sync_state.note_incomplete(connection, account_id, family.name, summary.inconsistent)
+    if live and family_run.remembers is not None:
+        await sync_state.remember(connection, account_id, family.name, family_run.remembers)
     if live and not quota_spent:
         changed = bool(summary.stored or summary.removed)
         await run_log.end_live_run(connection, account_id, family.name, run_id, status, message, changed=changed)

@@ -4,6 +4,7 @@ Start reading ebaysync at `run`. From top to bottom it is the order of the steps
 
     refuse    paused, disabled, not in this environment, no quota left: only the summary says so
     lease     one run per account, family and walk at a time
+    glance    whether anything may have changed, if one cheap call of the source can tell
     plan      the window: from the cursor less the overlap (or the first reach) to eBay's now less the settle time
     read      the window in slices, read ahead while earlier ones are stored; or a scan, if eBay has no window
     sweep     a slice of the trailing horizon, if it is due, because no filter shows a change there
@@ -31,7 +32,7 @@ from functools import partial
 from ebaysync.ebay import limits
 from ebaysync.errors import EbaysyncError, Interrupted
 from ebaysync.families.family import Family
-from ebaysync.sync import full_scan, open_records, outcome, plan, recheck, windows
+from ebaysync.sync import full_scan, glance, open_records, outcome, plan, recheck, windows
 from ebaysync.sync.begin import begin
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -159,15 +160,16 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
     """Read the live window, then a part of the sweep; or a backfill."""
     context, options, in_future = group.context, group.options, group.calls.in_future
     window: windows.Window
+    nothing_new = await glance.nothing_new(group)
     if options.walk == "backfill":
         window = await group.race(windows.backfill(context, group.active, reader, in_future, options.days))
     else:
-        window = await group.race(windows.live(context, group.active, reader, in_future))
+        window = await group.race(windows.live(context, group.active, reader, in_future, trails=not nothing_new))
     for family_run in group.active:
         family_run.announce(window.span)
-    if not await group.walk(window):
+    if not await (glance.pass_over(group, window.span) if nothing_new else group.walk(window)):
         return
-    if options.walk == "live":
+    if options.walk == "live" and not nothing_new:
         windows.learn_trailing(context, group.active, window.span, group.records, group.calls.page_size)
     for family_run in group.active:
         family_run.reached_end = True
@@ -180,13 +182,15 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
     for family_run in group.active:
         family_run.summary.caught_up &= not family_run.consistency.has_holes
         family_run.summary.inconsistent = family_run.consistency.reason
+    glance.remember(group, None if nothing_new else window.span)
 
 
 async def _sweep(group: SourceRun, after: Slice) -> None:
     """Read the part of the horizon before the live window that is due."""
     if plan.horizon(group.family, after) is None:
-        for family_run in group.active:
-            family_run.sweep_calls = {}
+        if group.calls.glance is None:  # else the next run may pass over its window
+            for family_run in group.active:
+                family_run.sweep_calls = {}
         return
     window = windows.sweep(group.context, group.active, after, group.calls.page_size, group.options)
     if window is None:

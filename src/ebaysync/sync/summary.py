@@ -44,6 +44,8 @@ class Summary:
     incomplete: int | None = None
     inconsistent: str | None = None
     """why eBay's answers contradict themselves, so that a record may be missing"""
+    inserted: int = field(default=0, repr=False)
+    """stored records that are new"""
     backs_off: bool = field(default=False, repr=False)
     """whether the family waits as after a failure"""
     notes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -64,6 +66,7 @@ class Summary:
         """Count a stored batch."""
         self.fetched += batch.fetched
         self.stored += counts.stored
+        self.inserted += counts.inserted
         self.unchanged += counts.unchanged
         self.quarantined += counts.quarantined
         self.notes.update(counts.notes)

@@ -165,13 +165,15 @@ def cursor_to(family_run: FamilyRun, end: datetime) -> Move:
 
 
 async def live(
-    context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None
+    context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None, *, trails: bool
 ) -> Live:
-    """Plan the live window. Raises EbayError. `in_future`: the errorId for a window that ends after eBay's now."""
+    """Plan the live window. Raises EbayError. `in_future`: the errorId for a window that ends after eBay's now.
+    `trails`: with its trailing part."""
     family = family_runs[0].family  # families of one source declare the same value
     at = edges(family_runs)
 
-    trailing = plan.trailing(context.settings, family, [one.state for one in family_runs])
+    states = [one.state for one in family_runs]
+    trailing = plan.trailing(context.settings, family, states) if trails else timedelta(0)
 
     def span_at(now: datetime) -> Slice:
         return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now, trailing)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,6 +24,18 @@ class Parts:
 
     ask: Callable[[str, Slice, int], Awaitable[Page]]
     apart: set[str] = field(default_factory=set)
+
+
+class Glance(Protocol):
+    """Tells by one cheap call whether anything may have changed. `remembered` is a JSON object."""
+
+    async def nothing_new(self, remembered: Mapping[str, Any], cursor: datetime | None) -> bool:
+        """Whether what eBay counts is what it counted when all of it had been read. `cursor`: how far the records have
+        been read; None: something may be missing. Raises EbayError."""
+
+    def remembered(self, read_until: datetime | None, inserted: int) -> Mapping[str, Any]:
+        """Returns what to remember after a run that has read all records up to this time (None: not all of them, or
+        none), and has found so many new ones."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class Calls:
     in_future: int | None = None
     parts: Parts | None = None
     open_list: Callable[[], Awaitable[Page]] | None = None
+    glance: Glance | None = None
 
 
 def one_by_one(detail: Callable[[str], Awaitable[bytes]]) -> Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]:

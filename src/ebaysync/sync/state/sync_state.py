@@ -100,6 +100,8 @@ class State:
     """the average cost of its runs, by API"""
     calls_per_day: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """the calls of `sweep` and `details` in a day, by API"""
+    remembered: Mapping[str, Any] = field(default_factory=dict)
+    """what its source remembers from run to run"""
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -129,7 +131,7 @@ async def ask(connection: Connection, account: Account, families: Sequence[Famil
     )
     states = (
         *(own.cursor_value, own.sweep_cursor, own.sweep_done, own.sweep_width_seconds, own.sweep_began_at),
-        *(own.trailing_seconds, own.refused_since, own.calls_per_run, own.calls_per_day),
+        *(own.trailing_seconds, own.refused_since, own.calls_per_run, own.calls_per_day, own.remembered),
     )
     columns = (family.c.value.label("family"), *_permission(family.c.value), *states)
     scopes = AUTHORIZATIONS.c.scopes
@@ -149,6 +151,7 @@ def known(account: Account, family: Family, row: Any) -> State:
         row.refused_since is not None,
         row.calls_per_run or {},
         row.calls_per_day or {},
+        row.remembered if isinstance(row.remembered, dict) else {},
     )
 
 
@@ -246,6 +249,11 @@ async def set_interval(connection: Connection, account: Account, family: Family,
 async def move_cursor(connection: Connection, account_id: UUID, family: str, cursor: datetime) -> None:
     """Move the live cursor."""
     await connection.send(update(account_id, family).values(cursor_value=iso(cursor)))
+
+
+async def remember(connection: Connection, account_id: UUID, family: str, remembered: Mapping[str, Any]) -> None:
+    """Store what the source remembers."""
+    await connection.send(update(account_id, family).values(remembered=remembered))
 
 
 async def note_incomplete(connection: Connection, account_id: UUID, family: str, reason: str | None) -> None:
