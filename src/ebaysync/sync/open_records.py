@@ -51,12 +51,14 @@ def spans(births: Sequence[datetime], widest: timedelta) -> list[Slice]:
 
 
 async def _list(group: SourceRun, family_run: FamilyRun, asked: Awaitable[Page]) -> None:
-    """Store a page of records. An error that may be of this call alone ends the run, after the rest."""
+    """Store a page of records. An error that may be of this call alone costs only the page: its records are read by
+    id."""
     try:
         page = await group.race(asked)
     except EbayError as error:
         if not may_be_of_its_slice(error):
             raise
-        group.failure = group.failure or error
+        family_run.summary.caught_up = False
+        family_run.summary.reason = family_run.summary.reason or f"open records are read by id: {error.message}"
         return
     await family_run.store(await family_run.details.composer.listed(page.records, page.broken))

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ebaysync.errors import EbayError
 from ebaysync.families.family import Family
 from ebaysync.settings import Settings
-from ebaysync.sync.slices import Slice
+from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.state.sync_state import State
 
 REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stays within eBay's reach
@@ -59,6 +60,13 @@ def next_trailing(settings: Settings, family: Family, window: Slice, records: in
     elif records > page_size * NEARLY_FULL:
         fits *= page_size * HALF_FULL / records
     return timedelta(seconds=int(min(fits, family.window.sweep, widest(settings, family)).total_seconds()))
+
+
+def narrower(trailing: timedelta, answer: Page | EbayError, page_size: int) -> timedelta:
+    """The same after an answer that is not all of the trailing part."""
+    total = answer.total if isinstance(answer, Page) else 0
+    share = page_size * HALF_FULL / total if total > page_size else 0.5
+    return timedelta(seconds=int((trailing * share).total_seconds()))
 
 
 def _start(settings: Settings, family: Family, cursor: datetime | None, now: datetime, end: datetime) -> datetime:

@@ -169,8 +169,8 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
         family_run.announce(window.span)
     if not await (glance.pass_over(group, window.span) if nothing_new else group.walk(window)):
         return
-    if options.walk == "live" and not nothing_new:
-        windows.learn_trailing(context, group.active, window.span, group.records, group.calls.page_size)
+    if isinstance(window, windows.Live) and not nothing_new:
+        windows.learn_trailing(group.active, window, group.records, group.calls.page_size)
     for family_run in group.active:
         family_run.reached_end = True
         family_run.summary.caught_up = not family_run.consistency.held

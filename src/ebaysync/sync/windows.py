@@ -54,7 +54,8 @@ class Window(Protocol):
 
 @dataclass
 class Live:
-    """The live window: from the oldest cursor less the overlap to eBay's now less the settle time."""
+    """The live window: from the oldest cursor less the overlap to eBay's now less the settle time. `narrower`: how far
+    it trails next time, because a page did not have all of its trailing part."""
 
     context: RunContext
     span: Slice
@@ -64,6 +65,7 @@ class Live:
     until: datetime | None = None
     goes_round: bool = False
     again: bool = False
+    narrower: timedelta | None = None
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         return cursor_to(family_run, done.slice.end)
@@ -168,21 +170,31 @@ async def live(
     context: RunContext, family_runs: Sequence[FamilyRun], reader: PageReader, in_future: int | None, *, trails: bool
 ) -> Live:
     """Plan the live window. Raises EbayError. `in_future`: the errorId for a window that ends after eBay's now.
-    `trails`: with its trailing part."""
+    `trails`: with its trailing part, if one page has all of it."""
     family = family_runs[0].family  # families of one source declare the same value
-    at = edges(family_runs)
-
-    states = [one.state for one in family_runs]
-    trailing = plan.trailing(context.settings, family, states) if trails else timedelta(0)
+    cursors, at = [(one.family, one.state.cursor) for one in family_runs], edges(family_runs)
+    width = plan.widest(context.settings, family)
+    trailing = narrower = plan.trailing(context.settings, family, [one.state for one in family_runs])
 
     def span_at(now: datetime) -> Slice:
-        return plan.live(context.settings, [(one.family, one.state.cursor) for one in family_runs], now, trailing)
+        return plan.live(context.settings, cursors, now)
 
-    width = plan.widest(context.settings, family)
+    def wide_at(now: datetime) -> Slice:
+        return plan.live(context.settings, cursors, now, trailing)
+
+    is_clean = all(one.consistency.is_clean and not one.state.refused for one in family_runs)
+    if trails and is_clean and all(cursor for _, cursor in cursors) and trailing:
+        span, page = await _by_ebays_clock(context, reader, wide_at, lambda span: span, in_future)
+        if page is None:
+            page = await tried(reader.ask(span, 0))
+        if isinstance(page, Page) and page.partial is None and page.is_all(reader.page_size):
+            return Live(context, span, span.width, page)
+        # The window alone is read as if nothing had been asked for, and the sweep reads the rest.
+        narrower = plan.narrower(trailing, page, reader.page_size)
     span, page = await _by_ebays_clock(context, reader, span_at, lambda span: first(span, width, at), in_future)
     # If eBay refused the family before, the first answer shows whether it still does.
     ahead = 1 if any(one.state.refused for one in family_runs) else IN_FLIGHT
-    return Live(context, span, width, page, ahead)
+    return Live(context, span, width, page, ahead, narrower=narrower if narrower < trailing else None)
 
 
 async def backfill(
@@ -208,14 +220,16 @@ async def backfill(
     return Backfill(context, span, width, page if span == fresh else None)
 
 
-def learn_trailing(
-    context: RunContext, family_runs: Sequence[FamilyRun], window: Slice, records: int, page_size: int
-) -> None:
+def learn_trailing(family_runs: Sequence[FamilyRun], window: Live, records: int, page_size: int) -> None:
     """Store how far before its end the next live window begins, after one that had so many records."""
-    family = family_runs[0].family
+    family, context = family_runs[0].family, window.context
     if family.window.sweep is None:
         return
-    found = plan.next_trailing(context.settings, family, window, records, page_size)
+    before = plan.trailing(context.settings, family, [one.state for one in family_runs])
+    if (found := window.narrower) is None:
+        if window.span.width < before:
+            return  # it did not trail, so nothing is learned
+        found = plan.next_trailing(context.settings, family, window.span, records, page_size)
     for family_run in family_runs:
         if found != family_run.state.trailing:
             set_trailing = partial(sync_state.set_trailing, trailing=found)
