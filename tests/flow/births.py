@@ -28,3 +28,4 @@ def born(world: World, seller: Seller, kind: str, at: datetime, *, closed: bool 
         if is_closed(thing) == closed and not thing.body.get("case_id"):
             return thing
         del seller.things[kind][thing.id]
+        seller.things.get("case", {}).pop(thing.body.get("case_id") or "", None)

@@ -188,9 +188,11 @@ async def _read_windows(group: SourceRun, reader: PageReader) -> None:
 async def _sweep(group: SourceRun, after: Slice) -> None:
     """Read the part of the horizon before the live window that is due."""
     if plan.horizon(group.family, after) is None:
-        if group.calls.glance is None:  # else the next run may pass over its window
-            for family_run in group.active:
+        for family_run in group.active:
+            if group.calls.glance is None:
                 family_run.sweep_calls = {}
+            elif family_run.family.window.sweep:  # the next run may pass over its window
+                windows.sweep_is_done(family_run, after)
         return
     window = windows.sweep(group.context, group.active, after, group.calls.page_size, group.options)
     if window is None:

@@ -252,6 +252,14 @@ def sweep(
     return Sweep(context, planned.span, planned.width, horizon, planned.began, page_size, ahead, until)
 
 
+def sweep_is_done(family_run: FamilyRun, window: Slice) -> None:
+    """Note that a live window was a whole round of the sweep."""
+    width = family_run.state.sweep_width or plan.widest(family_run.context.settings, family_run.family)
+    position = SweepPosition(window.end, window.end, width, done=True)
+    move = partial(sync_state.move_sweep, to=position)
+    family_run.sink.later(partial(move, account_id=family_run.context.account.id, family=family_run.family.name))
+
+
 async def _by_ebays_clock(
     context: RunContext,
     reader: PageReader,
