@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -101,3 +103,28 @@ async def test_a_quiet_run_of_all_families_takes_twelve_calls_beside_inventory_a
         assert family.detail
         still_open = f"SELECT count(*) FROM {family.table.name} WHERE {family.detail.open_column} <> ALL(%s)"
         assert query(still_open, list(family.detail.final)) == [(number,)], "or the test would prove nothing"
+
+
+@pytest.mark.slow
+async def test_a_quiet_day_takes_at_most_1300_calls_beside_inventory_with_sweeps_and_details(
+    shop: Any, query: Query
+) -> None:
+    """Each family at its interval. Details are read again because of their age, and the sweep comes round."""
+    b, account = shop
+    groups = [group for group in by_source(list(discover().values())) if group[0].source != "inventory"]
+    b.sim.journal.clear()
+    for minute in range(0, 1440, 5):
+        b.sim.world.clock.advance(300)
+        due = [group for group in groups if minute % min(family.every_minutes for family in group) == 0]
+        async with b.worker(account) as worker:
+            for group in due:
+                summaries = await run(worker, group, RunOptions("run-all"))
+                assert {summary.status for summary in summaries} == {"completed"}
+    by_path: Counter[str] = Counter()
+    for entry in b.sim.journal:
+        if not entry.path.startswith("/identity") and entry.status != 401:  # the token's hours are the database's
+            by_path[entry.query.get("call") or re.sub(r"/[\d*-]+$", "/{id}", entry.path)] += 1
+    print(sum(by_path.values()), dict(by_path))
+    assert sum(by_path.values()) <= 1300
+    assert query("SELECT count(*) FROM ebay_pending_detail WHERE again_at IS NOT NULL") == [(sum(OPEN.values()),)]
+    assert by_path["/post-order/v2/return/{id}"] >= OPEN["return"]

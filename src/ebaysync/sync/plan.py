@@ -110,7 +110,7 @@ def sweep(
     # Families of one source share the sweep's calls. The slowest one decides; the others skip what they have.
     slowest = min(states, key=_how_far)
     width = min(slowest.sweep_width or most, most)
-    takes = family.window.seen_within * (patience * PUNCTUAL)
+    takes = round_takes(family, (end - start) / width) * patience
     began, position = slowest.sweep_began, slowest.sweep
     # A time beyond now is of a database that was restored from elsewhere.
     since = window.end - began if began is not None and began <= window.end else None
@@ -124,6 +124,13 @@ def sweep(
     position = whole_seconds(max(start, position))
     target = start + (end - start) * min(1.0, since / takes)
     return SweepPlan(Slice(position, end), width, began or window.end, target) if position <= target else None
+
+
+def round_takes(family: Family, slices: float) -> timedelta:
+    """How long a round of so many slices may take, so that each row is read again within the declared bound. The
+    slices of the next round begin elsewhere, so a row may come up to a slice later than a round before."""
+    bound = family.window.seen_within * PUNCTUAL
+    return bound / (1 + 1 / slices) if slices > 1 else bound
 
 
 def _how_far(state: State) -> tuple[int, datetime | None]:

@@ -110,10 +110,10 @@ class Sweep:
 
     def move(self, family_run: FamilyRun, done: SliceRecords) -> Move | None:
         """None if the slice does not begin at this family's own position."""
-        family, end = family_run.family, done.slice.end
+        family, end, own = family_run.family, done.slice.end, family_run.state.sweep
         # Families of one source sweep together, but each has its own position. A slice that would leave a gap is
-        # skipped.
-        if not done.slice.start <= max(self.horizon, family_run.state.sweep or self.horizon) <= end:
+        # skipped. A position that the live window has passed has ended its round.
+        if not done.slice.start <= (own if own and self.horizon < own < self.span.end else self.horizon) <= end:
             return None
         width = plan.next_sweep_width(self.context.settings, family, done.width, len(done.records), self.page_size)
         account_id, position = self.context.account.id, SweepPosition(end, self.began, width, done=end >= self.span.end)
@@ -125,9 +125,9 @@ class Sweep:
 
     def calls_per_day(self, family: Family, calls: Mapping[str, int], slices: int) -> Mapping[str, float]:
         """The calls of a day by API, if those for some slices were so many."""
-        rounds = timedelta(days=1) / (family.window.seen_within * plan.PUNCTUAL)
-        round_ = max(1.0, (self.span.end - self.horizon) / self.width) * rounds
-        return {api: round(number / max(1, slices) * round_, 2) for api, number in sorted(calls.items())}
+        of_round = max(1.0, (self.span.end - self.horizon) / self.width)
+        of_day = of_round * (timedelta(days=1) / plan.round_takes(family, of_round))
+        return {api: round(number / max(1, slices) * of_day, 2) for api, number in sorted(calls.items())}
 
 
 @dataclass
