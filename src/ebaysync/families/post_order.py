@@ -146,7 +146,7 @@ def family(composition: Composition, *, name: str, api: str, about: str, calls: 
         calls=calls,
         every_minutes=30,
         quiet_minutes=90,
-        costs={api: 3},
+        costs={api: 1},
         cursor_type="window",
         scopes=SCOPES,
         tables=(composition.table,),
