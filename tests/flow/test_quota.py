@@ -485,7 +485,7 @@ async def test_a_failing_family_waits_twice_as_long_each_time_and_a_success_ends
     plan = await schedule.plan(b.settings, b.db)
     assert (account.id, "orders") not in {(each.account_id, each.family) for each in plan.due()}
     assert plan.entries[account.id, "orders"].reason == "failed 3 times in a row"
-    found = await schedule.due(b.settings, b.db, [account.id], ["orders"], now=True)
+    found = schedule.due(await schedule.plan(b.settings, b.db), [account.id], ["orders"], now=True)
     assert found == {account.id: ["orders"]}, "--now does not wait"
     fault.times = 0
     assert (await b.run(account)).status == "completed"

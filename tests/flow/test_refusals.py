@@ -142,7 +142,7 @@ async def test_a_refused_family_is_asked_again_with_one_call_after_six_hours_the
     deny(b, "returns")
 
     async def due() -> bool:
-        found = await schedule.due(b.settings, b.db, [account.id], ["returns"], now=False)
+        found = schedule.due(await schedule.plan(b.settings, b.db), [account.id], ["returns"], now=False)
         return found[account.id] == ["returns"]
 
     assert await due()

@@ -49,7 +49,7 @@ async def run_all(b: Any, account: Any, names: tuple[str, ...] = NAMES) -> dict[
 
 
 async def due(b: Any, account: Any) -> set[str]:
-    return set((await schedule.due(b.settings, b.db, [account.id], NAMES, now=False))[account.id])
+    return set((schedule.due(await schedule.plan(b.settings, b.db), [account.id], NAMES, now=False))[account.id])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.table import Column, Table
 
 from ebaysync.sync.summary import SHARED_CALLS
 
@@ -93,3 +94,16 @@ def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
     behind += f" ({reason})" if reason else ""
     calls = "" if _counted_at(run) else f"{run['calls']} call{'' if run['calls'] == 1 else 's'}, "
     return f"{head}, {facts}{extra}{behind}; {calls}{run['seconds']:.1f} s; cursor {exact(run['cursor'])}"
+
+
+def table(*heads: str) -> Table:
+    """A heading that ends with > is for numbers."""
+    columns = [
+        Column(
+            head.removesuffix(" >"),
+            justify="right" if head.endswith(">") else "left",
+            no_wrap=head not in ("account", "why"),
+        )
+        for head in heads
+    ]
+    return Table(*columns, box=None, pad_edge=False)

@@ -21,6 +21,7 @@ from ebaysync.cli.session import Session
 from ebaysync.errors import ConfigError
 from ebaysync.families import named
 from ebaysync.ops import pool, schedule
+from ebaysync.ops.budget import Plan
 from ebaysync.ops.job import AccountJob
 from ebaysync.ops.pool import AccountResult
 from ebaysync.store.database import Database
@@ -69,20 +70,31 @@ def run_all(
             # An account that waits for its seller costs nothing until the next daily try.
             waits = {a.id: state.waits for a in chosen if (state := states.get(a.id)) and state.waits}
             ids = [a.id for a in chosen]
-            due = await schedule.due(session.settings, db, ids, only, now=now)
+            plan = await schedule.plan(session.settings, db)
+            due = schedule.due(plan, ids, only, now=now)
             # eBay's own figures may change what is due, so plan again.
             if any(due.values()) and await _ask_limits(session, db, chosen, states, stop):
-                due = await schedule.due(session.settings, db, ids, only, now=now)
+                plan = await schedule.plan(session.settings, db)
+                due = schedule.due(plan, ids, only, now=now)
             limit = session.settings.account_timeout
             renew = {id_ for id_, state in states.items() if state.ends_soon}
             busy = [a for a in chosen if a.id not in waits and (due[a.id] or a.id in renew or a.needs_consent)]
-            account_jobs = [AccountJob(a, due[a.id], "run-all", time_limit=limit) for a in busy]
+            account_jobs = [
+                AccountJob(a, due[a.id], "run-all", time_limit=limit, patience=plan.patience.get(a.id, {}))
+                for a in busy
+            ]
             results = await run_accounts(session, db, account_jobs, jobs, stop)
             await warn_of_ends(db, chosen)
             idle = [AccountResult(a.name, reason=waits.get(a.id)) for a in chosen if a not in busy]
             return sorted(results + idle, key=lambda result: result.account), pool.exit_code(results, stop)
 
     answer(*session.go(work), as_json=as_json)
+
+
+def account_job(account: Account, families: Sequence[str], plan: Plan, time_limit: float | None) -> AccountJob:
+    """An account's due families, and how much longer its background work takes where a quota is short."""
+    patience = plan.patience.get(account.id, {})
+    return AccountJob(account, families, "run-all", time_limit=time_limit, patience=patience)
 
 
 async def _ask_limits(

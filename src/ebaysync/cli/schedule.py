@@ -7,11 +7,11 @@ from typing import Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
-from ebaysync.accounts import accounts
-from ebaysync.cli.format import display
+from ebaysync.accounts import accounts as stored_accounts
+from ebaysync.cli.format import display, table
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.ops import schedule as schedules
@@ -24,17 +24,22 @@ def register(app: typer.Typer) -> None:
     )(schedule)
 
 
-def schedule(context: typer.Context, account: AccountNames = None, as_json: AsJson = False) -> None:
+def schedule(
+    context: typer.Context,
+    account: AccountNames = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what runs when, and the calls it costs.
 
-    Shows stretched intervals and waits after failures. It also shows how much of each quota is used and how much the
-    day will need. Quotas always cover all accounts of a keyset.
+    Shows stretched intervals, waits after failures, and how soon changes in old rows are seen. It also shows how much
+    of each quota is used and how much the day will need. Quotas always cover all accounts of a keyset.
     """
     session: Session = context.obj
 
     async def work(stop: Stop) -> dict[str, Any]:
         async with session.database() as db:
-            chosen = [await accounts.find(db, name) for name in account or ()] or await accounts.every(db)
+            names = account or ()
+            chosen = [await stored_accounts.find(db, name) for name in names] or await stored_accounts.every(db)
             return schedules.as_dict(await schedules.plan(session.settings, db), chosen)
 
     found = session.go(work)
@@ -52,20 +57,21 @@ def _rendered(found: dict[str, Any]) -> RenderableType:
 
 
 def _dues(listed: list[dict[str, Any]], now: datetime) -> Table:
-    table = _table("account", "family", "every >", "due", "calls >", "why")
+    shown = table("account", "family", "every >", "old rows >", "due", "calls >", "why")
     for account in listed:
         for family in account["families"]:
             off = _off(account, family)
-            table.add_row(
+            shown.add_row(
                 account["account"],
                 family["family"],
                 _every(family),
+                _old_rows(family),
                 "–" if off else _when(family["next_due_at"], now),
                 f"{sum(family['calls'].values()):.0f}",
                 off or family["reason"] or "",
                 style="dim" if off else None,
             )
-    return table
+    return shown
 
 
 def _off(account: dict[str, Any], family: dict[str, Any]) -> str | None:
@@ -84,6 +90,14 @@ def _every(family: dict[str, Any]) -> str:
     return f"{family['every_minutes']:.0f}{f' → {effective:.0f}' if changed else ''} min"
 
 
+def _old_rows(family: dict[str, Any]) -> str:
+    """How soon a change in an old row is seen."""
+    hours, declared = family["old_rows_within_hours"], family["declared_old_rows_within_hours"]
+    if hours is None:
+        return "–"
+    return f"{declared:.0f}{f' → {hours:.0f}' if hours >= declared * 1.05 else ''} h"
+
+
 def _when(moment: str | None, now: datetime) -> str:
     if moment is None:
         return "now"
@@ -96,11 +110,11 @@ def _when(moment: str | None, now: datetime) -> str:
 def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]:
     shown: list[RenderableType] = []
     for keyset in dict.fromkeys(quota["keyset"] for quota in listed):
-        table = _table("API", "used >", "eBay's >", "quota >", "forecast >", "% >", "resets")
+        shown_quotas = table("API", "used >", "eBay's >", "quota >", "forecast >", "% >", "resets")
         for quota in (quota for quota in listed if quota["keyset"] == keyset):
             whole = quota["quota"]
             cools_down_until = quota["resting_until"]
-            table.add_row(
+            shown_quotas.add_row(
                 quota["api"],
                 f"{quota['used_by_us']:,}",
                 "–" if quota["used_by_ebay"] is None else f"{quota['used_by_ebay']:,}",
@@ -109,18 +123,5 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
                 f"{quota['forecast'] / whole:.0%}" if whole else "–",
                 f"cools down, {_when(cools_down_until, now)}" if cools_down_until else _when(quota["resets_at"], now),
             )
-        shown += [Text(), Text(f"calls today with the keyset {keyset}", style="bold"), table]
+        shown += [Text(), Text(f"calls today with the keyset {keyset}", style="bold"), shown_quotas]
     return shown
-
-
-def _table(*heads: str) -> Table:
-    """A heading that ends with > is for numbers."""
-    columns = [
-        Column(
-            head.removesuffix(" >"),
-            justify="right" if head.endswith(">") else "left",
-            no_wrap=head not in ("account", "why"),
-        )
-        for head in heads
-    ]
-    return Table(*columns, box=None, pad_edge=False)

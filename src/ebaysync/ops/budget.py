@@ -1,14 +1,10 @@
 """Plans when each family of each account is due, so that no quota is exceeded. Pure: facts and the time go in.
 
-All accounts of a keyset share each quota. The plan adds up the calls used so far and the calls until the reset at the
-configured intervals. If the sum exceeds 80 % of the quota, intervals stretch, in three steps:
+All accounts of a keyset share each quota. The plan adds up the calls used so far, and the calls until the reset: of the
+runs at the configured intervals, and of the background work that finds what changes in old rows. If the sum exceeds
+80 % of the quota, ops/stretch says how much longer each source and the background work take.
 
-    1   up to sixfold; families that run least often first, orders last
-    2   up to twelve hours, in the same order, until the sum is within 90 %
-    3   as far as needed, all alike
-
-Within a step the most expensive accounts stretch first, so that one with 25,000 listings does not slow down two hundred
-small ones. Each plan starts from the calls really used, so it needs no memory. Families that share a source cost once.
+Each plan starts from the calls really used, so it needs no memory. Families that share a source cost once.
 """
 
 from __future__ import annotations
@@ -21,57 +17,40 @@ from uuid import UUID
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.limits import Budget, Usage
+from ebaysync.ops import demand
+from ebaysync.ops.demand import Bucket, Candidate
+from ebaysync.ops.stretch import UNBOUNDED, SourceKey, Stretch, stretched
 
-MOST_STRETCH = 6.0  # before more urgent families stretch too
-LONGEST_INTERVAL = 720.0  # minutes; the limit of step 2
-UNBOUNDED = 1e6
 PACE_MINUTES = 15.0
 MOST_URGENT = 5  # minutes; families that run this often ignore the pace
 # A five-minute timer is never quite punctual, so a family that is due within this time is due.
 SLACK = timedelta(seconds=60)
-
-Bucket = tuple[str, str]
-"""A keyset, and the API that has the quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A family of an account that could run: its interval, and what a run costs."""
-
-    account_id: UUID
-    family: str
-    source: str
-    keyset: str
-    urgency: int
-    """the family's own interval in minutes, whatever is configured; lower is more urgent"""
-    every: float
-    """minutes, as configured"""
-    costs: Mapping[str, float]
-    """calls per run, by API"""
-    enabled: bool = True
-    works: bool = True
-    """False if the account is disabled or the seller must consent; then it costs no calls"""
-    last_run_at: datetime | None = None
-    retry_at: datetime | None = None
-    failures: int = 0
-    unreachable: bool = False
-    """the last run could not reach eBay: `retry_at` alone counts, which is now as soon as eBay answers again"""
-    refused_since: datetime | None = None
-    """since when eBay refuses its calls: until `retry_at` it costs nothing"""
+NOTABLE = 1.05  # a stretch from here on is shown
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """When a family is due; `at` None is now. `every` is the stretched interval in minutes; None: not again today."""
+    """When a family is due; `at` None is now. `every` is the stretched interval in minutes; None: not again today.
+
+    `old_rows_hours`: how soon a change in an old row is seen now; None if the family has no background work.
+    """
 
     candidate: Candidate
     every: float | None
     at: datetime | None
     reason: str | None = None
     cools_down: bool = False
+    old_rows_hours: float | None = None
 
     def is_due(self, now: datetime) -> bool:
         return self.at is None or self.at <= (now if self.cools_down else now + SLACK)
+
+    def may_come_along(self, now: datetime) -> bool:
+        """Whether the family, not due yet, is read if its source is read for another one."""
+        candidate = self.candidate
+        if self.at is None or self.cools_down or candidate.retry_at or self.is_due(now):
+            return False
+        return candidate.enabled and candidate.works and self.at - now <= timedelta(minutes=(self.every or 0.0) / 2)
 
 
 @dataclass(frozen=True)
@@ -85,17 +64,6 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _SourceLoad:
-    """The families of an account that share a source. The source is read as often as the most frequent of them."""
-
-    urgency: int
-    every: float
-    demand: float
-    """calls until the reset, at the configured interval"""
-    key: tuple[UUID, str]
-
-
-@dataclass(frozen=True)
 class Plan:
     now: datetime
     entries: Mapping[tuple[UUID, str], PlanEntry]
@@ -103,7 +71,9 @@ class Plan:
     budget: Callable[[str, str], Budget]
     """takes a keyset and an API"""
     stretched: Mapping[Bucket, float]
-    """the share of the quota that the day may use, for each quota whose intervals are stretched"""
+    """the share of the quota that the day may use, for each quota that is short"""
+    patience: Mapping[UUID, Mapping[str, float]]
+    """by account and source: how many times its time the background work takes, if more than once"""
 
     def due(self, chosen: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
         """The families to run now, most urgent first, as far as the quotas allow."""
@@ -115,7 +85,7 @@ class Plan:
         # A family that never ran comes before those of its urgency that did.
         ready.sort(key=lambda due: (due.candidate.urgency, due.at or self.now - timedelta(days=365)))
         spent: dict[Bucket, float] = defaultdict(float)
-        taken: set[tuple[UUID, str]] = set()
+        taken: set[SourceKey] = set()
         found = []
         for candidate in (due.candidate for due in ready):
             group = candidate.account_id, candidate.source
@@ -123,7 +93,14 @@ class Plan:
             if group in taken or not candidate.works or self._fits(candidate, spent):
                 taken.add(group)
                 found.append(candidate)
-        return found
+        # Once they are read apart, as after a run by hand, they would cost twice for good.
+        return found + [
+            entry.candidate
+            for entry in self.entries.values()
+            if (entry.candidate.account_id, entry.candidate.source) in taken
+            and entry.may_come_along(self.now)
+            and chosen(entry.candidate)
+        ]
 
     def _fits(self, candidate: Candidate, spent: dict[Bucket, float]) -> bool:
         """Whether the candidate's calls still fit. If so, they are added to `spent`."""
@@ -164,23 +141,22 @@ def plan(candidates: Iterable[Candidate], usages: Mapping[str, Usage], now: date
             found = budgets[keyset, api] = usages.get(keyset, Usage()).budget(api, now)
         return found
 
-    groups = _groups(candidates, budget, now)
-    stretches: dict[tuple[UUID, str], tuple[float, str]] = {}
+    loads = demand.loads(candidates, budget, now)
+    waits: dict[SourceKey, _Wait] = defaultdict(_Wait)
     forecasts = []
     tight: dict[Bucket, float] = {}
-    for (keyset, api), own in sorted(groups.items()):
+    for (keyset, api), own in sorted(loads.items()):
         found = budget(keyset, api)
-        factors = stretched(own, found)
-        for group, factor in zip(own, factors, strict=True):
-            if factor > stretches.get(group.key, (1.0, ""))[0]:
-                stretches[group.key] = factor, api
-        wanted = found.used + sum(group.demand for group in own)
-        if max(factors, default=1.0) > 1.0:
-            tight[keyset, api] = _share(own, found, now)
-        calls = found.used + sum(group.demand / factor for group, factor in zip(own, factors, strict=True))
-        forecasts.append(Forecast(keyset, found, wanted, calls))
+        made = stretched(own, found, now)
+        forecasts.append(
+            Forecast(keyset, found, found.used + Stretch.none(own).calls(own), found.used + made.calls(own))
+        )
+        if made.is_short:
+            tight[keyset, api] = made.share
+            for load, factor in zip(own, made.factors, strict=True):
+                waits[load.key].add(factor, made.patience if load.background else 1.0, api)
     for keyset, usage in sorted(usages.items()):
-        others = (one for one in usage.budgets(now) if (keyset, one.api) not in groups)
+        others = (one for one in usage.budgets(now) if (keyset, one.api) not in loads)
         forecasts += [Forecast(keyset, one, one.used, one.used) for one in others]
     cools_down: dict[tuple[str, str, int], tuple[datetime, str] | None] = {}
 
@@ -192,102 +168,54 @@ def plan(candidates: Iterable[Candidate], usages: Mapping[str, Usage], now: date
 
     entries = {
         (candidate.account_id, candidate.family): _due(
-            candidate, stretches.get((candidate.account_id, candidate.source)), cool_down
+            candidate, waits.get((candidate.account_id, candidate.source), NO_WAIT), cool_down
         )
         for candidate in candidates
     }
-    return Plan(now, entries, forecasts, budget, tight)
+    patience: dict[UUID, dict[str, float]] = defaultdict(dict)
+    for (account_id, source), wait in waits.items():
+        if wait.patience > 1.0:
+            patience[account_id][source] = round(wait.patience, 2)
+    return Plan(now, entries, forecasts, budget, tight, patience)
 
 
-def _groups(
-    candidates: Iterable[Candidate], budget: Callable[[str, str], Budget], now: datetime
-) -> dict[Bucket, list[_SourceLoad]]:
-    """Calls until the reset, for each quota and each source of an account."""
-    together: dict[tuple[UUID, str], list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        if candidate.enabled and candidate.works and not candidate.refused_since:
-            together[candidate.account_id, candidate.source].append(candidate)
-    groups: dict[Bucket, list[_SourceLoad]] = defaultdict(list)
-    for key, own in together.items():
-        urgency, every = min(candidate.urgency for candidate in own), min(candidate.every for candidate in own)
-        keyset, costs = own[0].keyset, dict(own[0].costs)
-        for candidate in own[1:]:
-            for api, calls in candidate.costs.items():
-                costs[api] = max(costs.get(api, 0.0), calls)
-        by_bucket: dict[str, float] = defaultdict(float)
-        for api, calls in costs.items():
-            by_bucket[budget(keyset, api).api] += calls
-        for api, calls in by_bucket.items():
-            minutes = (budget(keyset, api).resets_at - now).total_seconds() / 60
-            groups[keyset, api].append(_SourceLoad(urgency, every, calls * max(0.0, minutes) / every, key))
-    return groups
+@dataclass(slots=True)
+class _Wait:
+    """How much longer a source and its background work take: the most that one of its quotas asks for, and its API."""
+
+    factor: float = 1.0
+    patience: float = 1.0
+    api: str = ""
+
+    def add(self, factor: float, patience: float, api: str) -> None:
+        if (factor, patience) > (self.factor, self.patience):
+            self.api = api
+        self.factor, self.patience = max(self.factor, factor), max(self.patience, patience)
+
+    @property
+    def reason(self) -> str | None:
+        if self.factor < NOTABLE and self.patience < NOTABLE:
+            return None
+        what = "stretched" if self.factor >= NOTABLE else "old rows wait"
+        return f"{what}: the day's forecast of {self.api} is above {limits.TARGET_SHARE:.0%}"
 
 
-def stretched(groups: Sequence[_SourceLoad], budget: Budget) -> list[float]:
-    """The factor by which each source's interval is multiplied, for sources that share a quota."""
-    demands = [group.demand for group in groups]
-    factors = [1.0] * len(groups)
-    if sum(demands) <= budget.remaining(limits.TARGET_SHARE):
-        return factors
-    sixfold = [MOST_STRETCH] * len(groups)
-    longest = [max(MOST_STRETCH, LONGEST_INTERVAL / group.every) for group in groups]
-    for share, most in ((limits.TARGET_SHARE, sixfold), (limits.LEAST_USABLE_SHARE, longest)):
-        for urgency in sorted({group.urgency for group in groups}, reverse=True):
-            if _total(demands, factors) <= budget.remaining(share):
-                return factors
-            own = [n for n, group in enumerate(groups) if group.urgency == urgency]
-            others = _total(demands, factors) - sum(demands[n] / factors[n] for n in own)
-            found = _shared([demands[n] for n in own], budget.remaining(share) - others, [most[n] for n in own])
-            for n, factor in zip(own, found, strict=True):
-                factors[n] = max(factors[n], factor)
-    if _total(demands, factors) <= budget.remaining(limits.LEAST_USABLE_SHARE):
-        return factors
-    so_far = [demand / factor for demand, factor in zip(demands, factors, strict=True)]
-    more = _shared(so_far, budget.remaining(limits.LEAST_USABLE_SHARE), [UNBOUNDED] * len(groups))
-    return [factor * further for factor, further in zip(factors, more, strict=True)]
-
-
-def _share(groups: Sequence[_SourceLoad], budget: Budget, now: datetime) -> float:
-    """The share of a quota that a whole day may use: TARGET_SHARE if sixfold intervals are enough, else more."""
-    minutes = max(1.0, (budget.resets_at - now).total_seconds() / 60)
-    least = sum(group.demand for group in groups) / MOST_STRETCH * 1440 / minutes
-    return limits.TARGET_SHARE if least <= limits.TARGET_SHARE * (budget.quota or 0) else limits.LEAST_USABLE_SHARE
-
-
-def _total(demands: Sequence[float], factors: Sequence[float]) -> float:
-    return sum(demand / factor for demand, factor in zip(demands, factors, strict=True))
-
-
-def _shared(demands: Sequence[float], allowed: float, most: Sequence[float]) -> list[float]:
-    """Max-min fair shares: nobody gets more than it wants, and nobody is stretched beyond its `most`."""
-    if sum(demands) <= allowed:
-        return [1.0] * len(demands)
-    least = [demand / cap for demand, cap in zip(demands, most, strict=True)]
-    if sum(least) >= allowed:
-        return list(most)
-    low, high = 0.0, max(demands)
-    for _ in range(25):  # precise to some millionths of the largest demand
-        level = (low + high) / 2
-        if sum(max(min(demand, level), floor) for demand, floor in zip(demands, least, strict=True)) > allowed:
-            high = level
-        else:
-            low = level
-    given = [max(min(demand, low), floor) for demand, floor in zip(demands, least, strict=True)]
-    return [demand / share if share else 1.0 for demand, share in zip(demands, given, strict=True)]
+NO_WAIT = _Wait()
 
 
 def _due(
-    candidate: Candidate,
-    stretch: tuple[float, str] | None,
-    cool_down: Callable[[Candidate, str], tuple[datetime, str] | None],
+    candidate: Candidate, wait: _Wait, cool_down: Callable[[Candidate, str], tuple[datetime, str] | None]
 ) -> PlanEntry:
-    factor, api = stretch or (1.0, "")
-    every: float | None = candidate.every * factor
+    # Not compared with UNBOUNDED itself: a factor is a product, and found by halving.
+    every = candidate.every * wait.factor if wait.factor < UNBOUNDED / 10 else None
     at = (
         # 1e7 minutes are 19 years: a stretch without bound would overflow the date.
-        candidate.last_run_at + timedelta(minutes=min(candidate.every * factor, 1e7)) if candidate.last_run_at else None
+        candidate.last_run_at + timedelta(minutes=min(candidate.every * wait.factor, 1e7))
+        if candidate.last_run_at
+        else None
     )
-    reason = f"stretched: the day's forecast of {api} is above {limits.TARGET_SHARE:.0%}" if factor >= 1.05 else None
+    reason = wait.reason
+    old_rows = candidate.old_rows_hours and candidate.old_rows_hours * wait.patience
     if candidate.unreachable and candidate.retry_at:
         at, reason = candidate.retry_at, "eBay could not be reached"
     elif candidate.retry_at and (at is None or candidate.retry_at > at):
@@ -295,11 +223,8 @@ def _due(
     cooling = [found for name in candidate.costs if (found := cool_down(candidate, name))]
     if cooling:
         until, reason = max(cooling)
-        return PlanEntry(candidate, every, until if at is None else max(at, until), reason, cools_down=True)
-    # Not compared with UNBOUNDED itself: a factor is a product, and found by halving.
-    if factor >= UNBOUNDED / 10:
-        every = None
-    return PlanEntry(candidate, every, at, reason)
+        return PlanEntry(candidate, every, until if at is None else max(at, until), reason, True, old_rows)
+    return PlanEntry(candidate, every, at, reason, False, old_rows)
 
 
 def _why_later(candidate: Candidate) -> str:

@@ -12,11 +12,12 @@ from ebaysync.accounts import usage
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.application import keyset_of
 from ebaysync.ebay import limits
-from ebaysync.ebay.limits import Budget
+from ebaysync.ebay.limits import Budget, Usage
 from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.ops import budget
-from ebaysync.ops.budget import Candidate, Forecast, Plan, PlanEntry
+from ebaysync.ops import budget, demand
+from ebaysync.ops.budget import Forecast, Plan, PlanEntry
+from ebaysync.ops.demand import Candidate
 from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
@@ -59,8 +60,23 @@ async def ask(connection: Connection, settings: Settings) -> AskedPlan:
     )
 
 
+@dataclass(frozen=True)
+class PlanInput:
+    """The facts that the plan is made from."""
+
+    candidates: Sequence[Candidate]
+    usages: Mapping[str, Usage]
+    now: datetime
+
+
 async def made_from(asked: AskedPlan) -> Plan:
     """Make the plan from the answer of `ask`."""
+    found = await read(asked)
+    return budget.plan(found.candidates, found.usages, found.now)
+
+
+async def read(asked: AskedPlan) -> PlanInput:
+    """Read the answer of `ask`."""
     # Hosts may disagree on what is due, so the database's clock decides.
     common = (await asked.common.result()).one()
     rows = (await asked.states.result()).rows
@@ -73,14 +89,11 @@ async def made_from(asked: AskedPlan) -> Plan:
         for account in accounts.values()
         for family in discover().values()
     ]
-    return budget.plan(candidates, usages, common.now)
+    return PlanInput(candidates, usages, common.now)
 
 
-async def due(
-    settings: Settings, db: Database, account_ids: Sequence[UUID], only: Sequence[str], *, now: bool
-) -> dict[UUID, list[str]]:
+def due(made: Plan, account_ids: Sequence[UUID], only: Sequence[str], *, now: bool) -> dict[UUID, list[str]]:
     """The families of each account that are due; with `now`, all enabled ones."""
-    made = await plan(settings, db)
 
     def chosen(candidate: Candidate) -> bool:
         return candidate.account_id in found and (not only or candidate.family in only)
@@ -111,6 +124,10 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         row.failures if row else 0,
         row is not None and row.retry_kind == UNREACHABLE,
         row.refused_since if row else None,
+        quiet_minutes=family.quiet_minutes,
+        per_day={} if absent else (row.calls_per_day if row else None) or {},
+        changed_at=row.changed_at if row else None,
+        old_rows_hours=demand.old_rows_hours(family),
     )
 
 
@@ -177,9 +194,12 @@ def _family(due: PlanEntry) -> dict[str, Any]:
         "every_minutes": candidate.every,
         "effective_minutes": None if due.every is None else round(due.every, 1),
         "next_due_at": iso(due.at),
+        "old_rows_within_hours": due.old_rows_hours and round(due.old_rows_hours, 1),
+        "declared_old_rows_within_hours": candidate.old_rows_hours,
         "reason": due.reason,
         "failures": candidate.failures,
         "calls": {api: round(calls, 1) for api, calls in sorted(candidate.costs.items())},
+        "calls_per_day": {api: round(calls, 1) for api, calls in sorted(candidate.per_day.items())},
     }
 
 
@@ -201,7 +221,7 @@ def _forecast(made: Plan, forecast: Forecast) -> dict[str, Any]:
 
 _STATES = """
 SELECT a.id, a.environment, a.is_active, a.needs_consent, s.api_family, s.enabled, s.every_minutes, s.last_run_at,
-    s.retry_at, s.retry_kind, s.failures, s.refused_since, s.calls_per_run
+    s.retry_at, s.retry_kind, s.failures, s.refused_since, s.calls_per_run, s.calls_per_day, s.changed_at
 FROM ebay_accounts a LEFT JOIN ebay_sync_state s ON s.ebay_account_id = a.id ORDER BY a.name
 """
 _COMMON = "SELECT clock_timestamp() AS now, defaults FROM ebay_worker_global_config"
