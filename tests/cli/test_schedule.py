@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from psycopg.types.json import Jsonb
 
 CALLS_PER_DAY = {"post_order.return": 10**9}
@@ -55,3 +56,48 @@ def test_schedule_shows_how_soon_old_rows_are_seen_and_that_they_wait_when_a_quo
     assert (returns["declared_old_rows_within_hours"], returns["calls_per_day"]) == (24, CALLS_PER_DAY)
     assert families["buyer"]["old_rows_within_hours"] is None
     assert f"24 → {returns['old_rows_within_hours']:.0f} h" in program("schedule").out
+
+
+@pytest.mark.parametrize("accounts", ["1", "200", "100000"])
+def test_schedule_says_what_so_many_accounts_would_get_and_what_to_request(
+    program: Any, simulator: Any, accounts: str
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=1)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    program.add_sellers(sim)
+    found = program("schedule", "--accounts", accounts, "--json").json
+    assert (found["accounts"], found["typical"]) == (int(accounts), False)
+    [keyset] = found["keysets"]
+    assert (keyset["keyset"], keyset["present"]) == ("simulator:simulator", 1)
+    assert {family["family"] for family in keyset["families"]} >= {"orders", "messages", "buyer"}
+    quotas = {quota["api"]: quota for quota in keyset["quotas"]}
+    assert quotas["fulfillment"]["wanted"] == int(accounts) * 288
+    assert keyset["carries"] == min(quota["carries"] for quota in keyset["quotas"])
+    assert (quotas["fulfillment"]["request"] is None) == (int(accounts) * 288 <= 80_000)
+    for columns in (80, 140):
+        shown = program("schedule", "--accounts", accounts, environ={"COLUMNS": str(columns)}).out
+        assert f"the keyset carries {keyset['carries']:,} accounts" in " ".join(shown.split())
+        assert ("Application Growth Check" in shown) == any(quota["request"] for quota in keyset["quotas"])
+
+
+def test_without_accounts_schedule_plans_for_typical_ones_and_says_so(program: Any) -> None:
+    ended = program("schedule", "--accounts", "50")
+    assert (ended.code, "no account is active yet" in ended.out) == (0, True)
+    assert program("schedule", "--accounts", "50", "--json").json["typical"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--accounts", "0"), "--accounts"),
+        (("--accounts", "-5"), "--accounts"),
+        (("--accounts", "100001"), "--accounts"),
+        (("--accounts", "many"), "--accounts"),
+        (("--accounts", "5", "--account", "alice"), "--account and --accounts do not go together"),
+    ],
+)
+def test_a_number_of_accounts_that_makes_no_sense_is_wrong_usage(
+    program: Any, arguments: tuple[str, ...], named: str
+) -> None:
+    ended = program("schedule", *arguments)
+    assert (ended.code, named in ended.err) == (2, True)

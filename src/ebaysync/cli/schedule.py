@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -11,22 +11,34 @@ from rich.table import Table
 from rich.text import Text
 
 from ebaysync.accounts import accounts as stored_accounts
+from ebaysync.cli import capacity
 from ebaysync.cli.format import display, table
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
+from ebaysync.errors import UsageError
 from ebaysync.ops import schedule as schedules
 from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:
     app.command(
-        epilog="\b\nExample: ebaysync schedule --account alice",
+        epilog="\b\nExample: ebaysync schedule --account alice\n         ebaysync schedule --accounts 200",
     )(schedule)
 
 
 def schedule(
     context: typer.Context,
     account: AccountNames = None,
+    accounts: Annotated[
+        int | None,
+        typer.Option(
+            "--accounts",
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Show instead what N accounts like the present ones would get, and which quotas to request from eBay.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what runs when, and the calls it costs.
@@ -35,9 +47,13 @@ def schedule(
     of each quota is used and how much the day will need. Quotas always cover all accounts of a keyset.
     """
     session: Session = context.obj
+    if account and accounts:
+        raise UsageError("--account and --accounts do not go together", hint="--accounts plans for all of a keyset")
 
     async def work(stop: Stop) -> dict[str, Any]:
         async with session.database() as db:
+            if accounts:
+                return await schedules.carried(session.settings, db, accounts)
             names = account or ()
             chosen = [await stored_accounts.find(db, name) for name in names] or await stored_accounts.every(db)
             return schedules.as_dict(await schedules.plan(session.settings, db), chosen)
@@ -46,7 +62,7 @@ def schedule(
     if as_json:
         answer_json(found)
     else:
-        display(_rendered(found))
+        display(capacity.rendered(found) if accounts else _rendered(found))
 
 
 def _rendered(found: dict[str, Any]) -> RenderableType:

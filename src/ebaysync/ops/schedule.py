@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from ebaysync.ebay import limits
 from ebaysync.ebay.limits import Budget, Usage
 from ebaysync.families import discover
 from ebaysync.families.family import Family
-from ebaysync.ops import budget, demand
+from ebaysync.ops import budget, capacity, demand
 from ebaysync.ops.budget import Forecast, Plan, PlanEntry
 from ebaysync.ops.demand import Candidate
 from ebaysync.settings import ENVIRONMENTS, Settings
@@ -67,6 +67,27 @@ class PlanInput:
     candidates: Sequence[Candidate]
     usages: Mapping[str, Usage]
     now: datetime
+
+
+async def carried(settings: Settings, db: Database, accounts: int) -> dict[str, Any]:
+    """The object that `schedule --accounts N --json` prints: what so many accounts would get."""
+    asked = await db.read(lambda connection: ask(connection, settings))
+    found = await read(asked)
+    present = {
+        keyset: own
+        for keyset in asked.keysets.values()
+        if (own := [each for each in found.candidates if each.keyset == keyset and each.enabled and each.works])
+    }
+    typical = not present
+    if typical:
+        configured = [name for name in asked.keysets.values() if not name.endswith(":")]
+        keyset = next(iter(configured or asked.keysets.values()))
+        present = {keyset: capacity.typical(keyset, found.now)}
+    made = [
+        capacity.capacity(own, found.usages.get(keyset, Usage()), accounts, found.now)
+        for keyset, own in present.items()
+    ]
+    return {"accounts": accounts, "typical": typical, "keysets": [asdict(each) for each in made]}
 
 
 async def made_from(asked: AskedPlan) -> Plan:

@@ -134,6 +134,12 @@ def carried_share(loads: Sequence[Load]) -> float:
     return limits.usable_share(min(load.urgency for load in loads)) - MARGIN
 
 
+def least_calls(loads: Sequence[Load]) -> float:
+    """The calls until the reset if background work and quiet sources take as long as they may, and no others do."""
+    factors = [load.quiet_minutes / load.every if load.quiet > 1.0 else 1.0 for load in loads]
+    return Stretch(factors, PATIENT).calls(loads)
+
+
 def _step(made: Stretch, loads: Sequence[Load], allowed: float, patience: float, limit: Sequence[float]) -> bool:
     """Let background work take up to `patience` times its time, and each source wait up to its `limit`. Returns
     whether the calls fit then."""
