@@ -253,12 +253,13 @@ class Day:
         return spent
 
     def gaps(self, family: str, *, busy: bool) -> list[float]:
-        """Minutes between the runs of a family, of all busy or all quiet accounts; also from the last run before the
-        day, and until its end."""
+        """Minutes between the runs of a family, of all busy or all quiet accounts; also until the end of the day, and
+        if there are fewer than two, from the last one before it."""
         found = []
         for (account_id, name), before in self.before.items():
             if name == family and busy == self.sources[account_id.int, discover()[family].source].is_busy:
-                whole = [*before, *self.runs[account_id, name], resets_at(MIDNIGHT)]
+                runs = self.runs[account_id, name]
+                whole = [*(before if len(runs) < 2 else ()), *runs, resets_at(MIDNIGHT)]
                 found += [(after - before) / timedelta(minutes=1) for before, after in pairwise(whole)]
         return sorted(found)
 
