@@ -48,7 +48,9 @@ def test_schedule_shows_how_soon_old_rows_are_seen_and_that_they_wait_when_a_quo
     assert program("run", "buyer", "--account", name).code == 0
     shown = program("schedule").out
     assert [line.split()[4:6] for line in shown.splitlines() if "returns" in line] == [["24", "h"]]
-    query("UPDATE ebay_sync_state SET calls_per_day = %s WHERE api_family = 'returns'", Jsonb(CALLS_PER_DAY))
+    query(
+        "UPDATE ebay_sync_state SET calls_per_day = %s WHERE api_family = 'returns'", Jsonb({"details": CALLS_PER_DAY})
+    )
     told = program("schedule", "--json").json
     families = {family["family"]: family for family in told["accounts"][0]["families"]}
     returns = families["returns"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ebaysync.families import discover
+from ebaysync.families.family import PLENTY
 from ebaysync.sim.clock import ManualClock
-from ebaysync.sync import plan
 
 Query = Callable[..., list[Any]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -25,7 +25,7 @@ def shop(bench: Callable[..., Any]) -> Any:
     return bench(sellers=1, orders_per_seller=1, things={"payout": 900}, clock=ManualClock(NOON))
 
 
-@pytest.mark.parametrize(("patience", "within", "most"), [(1.0, 24, 40), (2.0, 48, 40), (plan.PLENTY, 5, 120)])
+@pytest.mark.parametrize(("patience", "within", "most"), [(1.0, 24, 40), (2.0, 48, 40), (PLENTY, 5, 120)])
 async def test_each_row_of_the_horizon_is_read_within_the_bound_with_few_calls(
     shop: Any, patience: float, within: float, most: int
 ) -> None:

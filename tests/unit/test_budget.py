@@ -380,3 +380,21 @@ def test_with_two_hundred_accounts_nothing_is_late_and_forecasts_hold(
     assert max(day.old_rows.values()) <= 48, seed
     off = {api: misses for api, misses in day.misses().items() if day.shares()[api] > 0.2}
     assert max(abs(miss) for misses in off.values() for miss in misses) <= 0.1, (seed, off)
+
+
+# ---- sweeps where calls are plenty
+
+
+def test_the_sweep_comes_round_more_often_only_where_half_of_the_quota_is_enough() -> None:
+    per_day, eager = demand.background({"sweep": {"finances": 10.0}, "details": {"finances": 5.0}})
+    assert per_day == {"finances": 15.0}
+    assert eager == {"finances": pytest.approx(110.0)}
+    made = task("payouts", costs={"finances": 1.0}, per_day=per_day, eager=eager)
+    half = 7_500 - (12 + 7.5 + 55)  # of the day's second half
+    plenty = planned([made], {"finances": int(half) - 1})
+    assert forecast(plenty, "finances").calls == pytest.approx(int(half) - 1 + 12 + 7.5 + 55)
+    assert plenty.patience == {}
+    enough = planned([made], {"finances": int(half) + 1})
+    assert forecast(enough, "finances").calls == pytest.approx(int(half) + 1 + 12 + 7.5)
+    assert enough.patience == {made.account_id: {"payouts": 1.0}}
+    assert due(enough, "payouts").reason is None

@@ -10,6 +10,7 @@ import pytest
 
 from ebaysync import settings
 from ebaysync.families import discover
+from ebaysync.families.family import PLENTY
 from ebaysync.sync import plan
 from ebaysync.sync.slices import Slice
 from ebaysync.sync.state.sync_state import State
@@ -94,7 +95,7 @@ def test_a_round_of_the_sweep_begins_at_once_and_then_when_its_time_has_come() -
     assert swept(round_(BOUND, None)) == everything
     assert swept(round_(BOUND - timedelta(seconds=1), None)) is None
     assert swept(round_(BOUND, None), patience=2) is None
-    assert swept(round_(BOUND / 12, None), patience=plan.PLENTY) == everything
+    assert swept(round_(BOUND / 12, None), patience=PLENTY) == everything
 
 
 def test_each_slice_of_a_round_is_read_when_its_time_has_come() -> None:

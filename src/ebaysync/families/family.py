@@ -24,6 +24,8 @@ Rows = Mapping[str, Sequence[Row]]
 
 AGE, AGE_IF_DUE = timedelta(hours=24), timedelta(hours=6)
 """of the detail of a record that is not final, after which it is read again"""
+PLENTY = 1 / 12
+"""of the declared time, in which the sweep comes round where calls are plenty"""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Plan:
     stretched: Mapping[Bucket, float]
     """the share of the quota that the day may use, for each quota that is short"""
     patience: Mapping[UUID, Mapping[str, float]]
-    """by account and source: how many times its time the background work takes, if more than once"""
+    """by account and source: how many times its time the background work takes, if calls are not plenty"""
 
     def due(self, chosen: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
         """The families to run now, most urgent first, as far as the quotas allow."""
@@ -145,12 +145,15 @@ def plan(candidates: Iterable[Candidate], usages: Mapping[str, Usage], now: date
     waits: dict[SourceKey, _Wait] = defaultdict(_Wait)
     forecasts = []
     tight: dict[Bucket, float] = {}
+    patience: dict[UUID, dict[str, float]] = defaultdict(dict)
     for (keyset, api), own in sorted(loads.items()):
         found = budget(keyset, api)
         made = stretched(own, found, now)
         forecasts.append(
             Forecast(keyset, found, found.used + Stretch.none(own).calls(own), found.used + made.calls(own))
         )
+        for account_id, source in (load.key for load in own if load.background and made.patience >= 1.0):
+            patience[account_id][source] = max(patience[account_id].get(source, 1.0), round(made.patience, 2))
         if made.is_short:
             tight[keyset, api] = made.share
             for load, factor in zip(own, made.factors, strict=True):
@@ -172,10 +175,6 @@ def plan(candidates: Iterable[Candidate], usages: Mapping[str, Usage], now: date
         )
         for candidate in candidates
     }
-    patience: dict[UUID, dict[str, float]] = defaultdict(dict)
-    for (account_id, source), wait in waits.items():
-        if wait.patience > 1.0:
-            patience[account_id][source] = round(wait.patience, 2)
     return Plan(now, entries, forecasts, budget, tight, patience)
 
 

@@ -122,7 +122,8 @@ def typical(keyset: str, now: datetime) -> list[Candidate]:
     for n in range(TYPICAL):
         for family in discover().values():
             if keyset.partition(":")[0] not in family.absent_in:
-                sweep = {next(iter(family.costs)): 1.0} if family.window.sweep else {}
+                sweep = {"sweep": {next(iter(family.costs)): 1.0} if family.window.sweep else {}}
+                per_day, eager = demand.background(sweep)
                 made = Candidate(
                     UUID(int=n),
                     family.name,
@@ -132,7 +133,8 @@ def typical(keyset: str, now: datetime) -> list[Candidate]:
                     family.every_minutes,
                     family.costs,
                     quiet_minutes=family.quiet_minutes,
-                    per_day=sweep,
+                    per_day=per_day,
+                    eager=eager,
                     changed_at=now if n < BUSY else now - SILENCE,
                     old_rows_hours=demand.old_rows_hours(family),
                 )
@@ -148,6 +150,7 @@ def _scaled(candidate: Candidate, times: float, later: timedelta) -> Candidate:
         candidate,
         costs=scaled(candidate.costs),
         per_day=scaled(candidate.per_day),
+        eager=scaled(candidate.eager),
         # As long ago as it is now.
         changed_at=candidate.changed_at and candidate.changed_at + later,
         last_run_at=None,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from ebaysync.ebay.limits import Budget
-from ebaysync.families.family import Family
+from ebaysync.families.family import PLENTY, Family
 from ebaysync.ops.stretch import Load, SourceKey
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -45,11 +45,20 @@ class Candidate:
     quiet_minutes: float = 0.0
     """the longest interval of an account that has had nothing new for long, where a quota is short"""
     per_day: Mapping[str, float] = field(default_factory=dict)
-    """calls a day of background work, by API"""
+    """calls a day of background work within its declared time, by API"""
+    eager: Mapping[str, float] = field(default_factory=dict)
+    """calls a day that the sweep needs more if it comes round in PLENTY of that time, by API"""
     changed_at: datetime | None = None
     """when a run last found something new; None: never"""
     old_rows_hours: float | None = None
     """the declared bound: how soon a change in an old row is seen; None: it has no background work"""
+
+
+def background(stored: Mapping[str, Mapping[str, float]]) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """`per_day` and `eager` from the calls a day of the sweep and of details (`calls_per_day` of the state)."""
+    sweep, details = stored.get("sweep", {}), stored.get("details", {})
+    per_day = {api: sweep.get(api, 0.0) + details.get(api, 0.0) for api in {**sweep, **details}}
+    return per_day, {api: calls * (1 / PLENTY - 1) for api, calls in sweep.items()}
 
 
 def old_rows_hours(family: Family) -> float | None:
@@ -76,6 +85,7 @@ def loads(
         keyset = own[0].keyset
         live = _by_quota(keyset, [candidate.costs for candidate in own], budget)
         background = _by_quota(keyset, [candidate.per_day for candidate in own], budget)
+        eager = _by_quota(keyset, [candidate.eager for candidate in own], budget)
         every = min([candidate.every for candidate in own])
         for api in {**live, **background}:
             minutes = max(0.0, (budget(keyset, api).resets_at - now).total_seconds() / 60)
@@ -89,6 +99,7 @@ def loads(
                 background.get(api, 0.0) * minutes / 1440,
                 (now - changed[key]).total_seconds() / 60,
                 (now - newest[key[0]]).total_seconds() / 60,
+                eager.get(api, 0.0) * minutes / 1440,
             )
             found[keyset, api].append(load)
     return found

@@ -130,6 +130,7 @@ def due(made: Plan, account_ids: Sequence[UUID], only: Sequence[str], *, now: bo
 def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Candidate:
     common = defaults.get(family.name, Defaults())
     absent = account.environment in family.absent_in
+    per_day, eager = demand.background({} if absent or not row else row.calls_per_day or {})
     return Candidate(
         account.id,
         family.name,
@@ -146,7 +147,8 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         row is not None and row.retry_kind == UNREACHABLE,
         row.refused_since if row else None,
         quiet_minutes=family.quiet_minutes,
-        per_day={} if absent else (row.calls_per_day if row else None) or {},
+        per_day=per_day,
+        eager=eager,
         changed_at=row.changed_at if row else None,
         old_rows_hours=demand.old_rows_hours(family),
     )

@@ -1,5 +1,7 @@
 """Shares a quota among sources that want more calls than it has left. Pure arithmetic.
 
+If half of the quota is enough, the sweep comes round more often than it has to.
+
 If the calls until the reset exceed 80 % of the quota, these steps reduce them, each only as far as needed:
 
     1   background work, which finds what changes in old rows, takes up to twice its time
@@ -23,6 +25,7 @@ from uuid import UUID
 
 from ebaysync.ebay import limits
 from ebaysync.ebay.limits import Budget
+from ebaysync.families.family import PLENTY
 
 QUIET_PART = 16.0  # after a day of silence 90 minutes
 MOST_STRETCH = 6.0
@@ -32,6 +35,7 @@ HALF_HOUR, DAY = 30.0, 1440.0
 LAST_HOURS = 1 / 6  # of a day
 ALIKE = 3.0  # times the cheapest: a run that brings something costs more, and must not be put off for it
 UNBOUNDED = 1e6
+PLENTY_SHARE = 0.5
 PATIENT, MORE_PATIENT, MOST_PATIENT = 2.0, 7.0, 30.0  # times the declared bound of a day
 MARGIN, LAST_MARGIN = 0.03, 0.005  # of a quota, at the beginning and the end of its day, for what no average foresees
 
@@ -56,6 +60,8 @@ class Load:
     """minutes since the source brought something new"""
     account_silence: float = 0.0
     """the same of the account's most active source"""
+    eager: float = 0.0
+    """the calls that the sweep needs more if it comes round as often as calls in plenty allow"""
 
     @property
     def quiet(self) -> float:
@@ -86,6 +92,7 @@ class Stretch:
 
     factors: list[float]
     patience: float = 1.0
+    """below 1: calls are plenty"""
     share: float = limits.TARGET_SHARE
     """of the quota, which the day may use"""
 
@@ -99,12 +106,18 @@ class Stretch:
 
     def calls(self, loads: Sequence[Load]) -> float:
         """The calls until the reset."""
-        return _live(loads, self.factors) + sum(load.background for load in loads) / self.patience
+        background = sum(load.background for load in loads)
+        if self.patience < 1.0:
+            return _live(loads, self.factors) + background + sum(load.eager for load in loads)
+        return _live(loads, self.factors) + background / self.patience
 
 
 def stretched(loads: Sequence[Load], budget: Budget, now: datetime) -> Stretch:
     """Stretch the sources that share a quota."""
-    made = Stretch.none(loads)
+    made = Stretch([1.0] * len(loads), PLENTY)
+    if made.calls(loads) <= budget.remaining(PLENTY_SHARE):
+        return made
+    made.patience = 1.0
     if made.calls(loads) <= budget.remaining(limits.TARGET_SHARE):
         return made
     days = min(1.0, (budget.resets_at - now) / timedelta(days=1))

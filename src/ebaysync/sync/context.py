@@ -30,8 +30,8 @@ class RunOptions:
     """run although the family or the account is disabled"""
     accept_removals: bool = False
     patience: Mapping[str, float] = field(default_factory=dict)
-    """by source: how many times its sweep may take the declared time, and its details may have the declared age,
-    because a quota is short; 1 if it is missing"""
+    """by source: how many times its sweep may take the declared time, and its details may have the declared age (at
+    least once), as the quotas allow; PLENTY if it is missing"""
     deadline: float | None = None
     """time.monotonic() after which no new slice starts"""
     on_progress: Callable[[Summary], None] = lambda _: None

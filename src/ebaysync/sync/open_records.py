@@ -2,8 +2,8 @@
 
 The live window and the sweep show the summaries of many records for one call, and a summary that changed has brought
 its detail. Open records that they did not show come with eBay's list of all that is open, or with a search around their
-births, if that costs less than each by its id. What no list shows is read by id. A detail may change although the
-summary does not, so it is read again at an age (sync/details).
+births, if that costs less than each by its id. Others are read by id. A detail may change although the summary does
+not, so it is read again at an age (sync/details).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ebaysync.errors import EbayError
-from ebaysync.families.family import Family
+from ebaysync.families.family import PLENTY, Family
 from ebaysync.settings import Settings
 from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.state.sync_state import State
@@ -25,7 +25,6 @@ REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stay
 SPARSE = timedelta(days=90)  # eBay takes two years at once; an order's is the only window without a limit of its own
 ROOMY = 3  # a slice may widen if it fills less than this fraction of a page
 NEARLY_FULL, HALF_FULL = 0.9, 0.5  # of a page: above this share the trailing part is narrowed, to this one
-PLENTY = 1 / 12  # patience where no quota is short: the sweep comes round in a twelfth of the declared time
 PUNCTUAL = 0.9  # a round ends before its time, because a run may come late
 
 
@@ -141,7 +140,7 @@ def _how_far(state: State) -> tuple[int, datetime | None]:
 
 
 def horizon(family: Family, window: Slice) -> datetime | None:
-    """Where the sweep begins; None if the family has none, or the window covers it."""
+    """The beginning of the sweep; None if the family has none, or the window covers it."""
     if family.window.sweep is None:
         return None
     start = whole_seconds(_within_reach(family, window.end - family.window.sweep, window.end))

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ebaysync.ebay.transport import IN_FLIGHT
 from ebaysync.errors import EbayError
-from ebaysync.families.family import Family
+from ebaysync.families.family import PLENTY, Family
 from ebaysync.sync import plan
 from ebaysync.sync.context import RunContext, RunOptions
 from ebaysync.sync.family_run import FamilyRun
@@ -36,7 +36,7 @@ CLOCK_TOLERANCE = timedelta(seconds=5)  # the Date header has whole seconds
 
 class Window(Protocol):
     """A span to read. `width` is the width of its first slice, `first_page` the answer for that slice if there is one
-    already. `ahead` slices are requested at once. What comes after `until` is left to later runs. `goes_round`: each
+    already. `ahead` slices are requested at once. Later runs read the part after `until`. `goes_round`: each
     slice is read again in the next round, so the position need not stay before one that eBay does not answer. `again`:
     eBay did not answer it before, so an error says nothing about others."""
 
@@ -242,7 +242,7 @@ def sweep(
 ) -> Sweep | None:
     """Plan the part of the sweep that follows a live window. None if nothing is due."""
     family, known = family_runs[0].family, [one.state for one in family_runs]
-    patience = options.patience.get(family.source, plan.PLENTY)
+    patience = options.patience.get(family.source, PLENTY)
     planned = plan.sweep(context.settings, family, known, after, whole=options.sweep, patience=patience)
     horizon = plan.horizon(family, after)
     if planned is None or horizon is None:
