@@ -150,7 +150,7 @@ def _read(family: Family) -> str:
     if family.window.overlap:
         said.append(f"overlap {family.window.overlap // timedelta(hours=1)} h")
     if family.window.sweep:
-        said.append(f"sweep {family.window.sweep.days} d")
+        said.append(f"sweep {family.window.sweep.days} d within {family.window.seen_within // timedelta(hours=1)} h")
     if family.detail and family.detail.open_column:
         said.append("open ones again")
     return ", ".join(said)
@@ -179,12 +179,9 @@ def _costs() -> str:
 
 
 def _calls(family: Family) -> str:
-    parts = ["1"]
-    if family.window.sweep:
-        parts.append("1 for the sweep")
     if family.detail and family.detail.open_column:
-        parts.append("1 per record that is still open")
-    return ", and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
+        return "1, and up to 1 for open records that are older than 90 days"
+    return "1"
 
 
 def tables() -> str:
