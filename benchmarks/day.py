@@ -20,6 +20,7 @@ from uuid import UUID
 
 from ebaysync.ebay.limits import ApiCount, Usage, resets_at, usable_share
 from ebaysync.families import discover
+from ebaysync.families.family import PLENTY
 from ebaysync.ops import budget, demand
 from ebaysync.ops.budget import Plan
 from ebaysync.ops.demand import Candidate
@@ -81,7 +82,8 @@ class Source:
     is_busy: bool
     news: Sequence[datetime]
     """when something is new; the first is before the day"""
-    per_day: Mapping[str, float]
+    sweep: Mapping[str, float]
+    details: Mapping[str, float]
     is_new: bool
     seen: int = 1
     """how many of the news were read"""
@@ -127,6 +129,9 @@ class Day:
                     self.sources[n, family.source] = self._source(n, family.source, sales)
                     ago[family.source] = TICK * self.random.randint(1, family.every_minutes // 5)
                 source = self.sources[n, family.source]
+                per_day, eager = demand.background(
+                    {"sweep": self._nearly(source.sweep), "details": self._nearly(source.details)}
+                )
                 made = Candidate(
                     UUID(int=n),
                     family.name,
@@ -137,7 +142,8 @@ class Day:
                     family.costs,
                     last_run_at=None if source.is_new else MIDNIGHT - ago[family.source],
                     quiet_minutes=family.quiet_minutes,
-                    per_day={api: calls * self.random.uniform(0.9, 1.1) for api, calls in source.per_day.items()},
+                    per_day=per_day,
+                    eager=eager,
                     changed_at=None if source.is_new else source.news[0],
                     old_rows_hours=demand.old_rows_hours(family),
                 )
@@ -146,13 +152,18 @@ class Day:
 
     def _source(self, n: int, source: str, sales: Sequence[datetime]) -> Source:
         which = int(not _is_busy(n))
-        per_day: dict[str, float] = defaultdict(float)
-        if source in SWEEPS:
-            per_day[LISTS[source]] += self.random.uniform(*SWEEPS[source][which])
-        if source in OPEN:
-            per_day[DETAILS[source]] += OPEN[source][which] * CALLS_OF_OPEN * self.random.uniform(0.5, 1.5)
+        sweep = {LISTS[source]: self.random.uniform(*SWEEPS[source][which])} if source in SWEEPS else {}
+        details = (
+            {DETAILS[source]: OPEN[source][which] * CALLS_OF_OPEN * self.random.uniform(0.5, 1.5)}
+            if source in OPEN
+            else {}
+        )
         news = sales if source in SHOWS_SALES else self._news(NEWS[source][which])
-        return Source(_is_busy(n), news, per_day, n % NEW == NEW - 1 and n < 200)
+        return Source(_is_busy(n), news, sweep, details, n % NEW == NEW - 1 and n < 200)
+
+    def _nearly(self, calls: Mapping[str, float]) -> dict[str, float]:
+        """As the program has measured them."""
+        return {api: number * self.random.uniform(0.9, 1.1) for api, number in calls.items()}
 
     def _news(self, per_day: float) -> list[datetime]:
         found = [MIDNIGHT - timedelta(days=self.random.expovariate(per_day)), MIDNIGHT]
@@ -197,10 +208,10 @@ class Day:
             groups[one.account_id, one.source].append(one)
         for (account_id, name), members in groups.items():
             source = self.sources[account_id.int, name]
-            patience = plan.patience.get(account_id, {}).get(name, 1.0)
+            patience = plan.patience.get(account_id, {}).get(name, PLENTY)
             last = members[0].last_run_at or now
             wanted, has_news = self._wanted(account_id.int, name, now)
-            background = self._background(source, (now - last) / timedelta(days=1) / patience)
+            background = self._background(source, (now - last) / timedelta(days=1), patience)
             spent = self._spend(wanted, min(member.urgency for member in members), now)
             self._spend(background, min(member.urgency for member in members), now)
             whole = spent == wanted and not source.is_new
@@ -232,9 +243,10 @@ class Day:
         details = news if name in OPEN else sum(self.random.random() < 0.02 for _ in range(news * (name == "orders")))
         return Counter({LISTS[name]: lists}) + Counter({DETAILS[name]: details}), bool(news) or source.is_new
 
-    def _background(self, source: Source, days: float) -> dict[str, int]:
+    def _background(self, source: Source, days: float, patience: float) -> dict[str, int]:
         found = {}
-        for api, calls in source.per_day.items():
+        for api in {**source.sweep, **source.details}:
+            calls = source.sweep.get(api, 0.0) / patience + source.details.get(api, 0.0) / max(1.0, patience)
             owed = source.owed[api] + calls * days
             found[api] = math.floor(owed)
             source.owed[api] = owed - found[api]

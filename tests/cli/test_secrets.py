@@ -196,7 +196,9 @@ def refuse_for_good(watched: Watched) -> None:
         " USING DETAIL = NEW::text; END $$"
     )
     watched.execute("CREATE TRIGGER no BEFORE INSERT OR UPDATE ON ebay_messages FOR EACH ROW EXECUTE FUNCTION no()")
-    watched.execute("UPDATE ebay_sync_state SET cursor_value = NULL WHERE api_family = 'messages'")
+    watched.execute(
+        "UPDATE ebay_sync_state SET cursor_value = NULL, sweep_began_at = NULL WHERE api_family = 'messages'"
+    )
     watched.execute(
         "DELETE FROM ebay_messages USING ebay_accounts a WHERE a.id = ebay_account_id AND a.marketplace_id = 'EBAY_GB'"
     )

@@ -22,6 +22,7 @@ TYPES = {
     "JSONB": "jsonb",
     "ARRAY": "ARRAY",
     "datetime": "timestamp with time zone",
+    "type_decorator": "interval",  # Interval, in SQLAlchemy's words
 }
 
 

@@ -311,15 +311,23 @@ def mailbox(shared: Path, headers: bytes) -> Callable[[str, bytes], bytes]:
     bodies = {re.search(rb"<MessageID>(\d+)<", each)[1].decode(): each for some in messages for each in some}  # type: ignore[index]
     headers = re.sub(rb"<ReceiveDate>[^<]*", b"<ReceiveDate>2026-09-07T01:02:03.000Z", headers)
     stripped = [re.sub(rb"<(Text|Content)>.*?</\1>", b"", each, flags=re.DOTALL) for each in bodies.values()]
-    folders = {"0": headers, "2": empty.replace(b"<Messages/>", b"<Messages>%b</Messages>" % b"".join(stripped))}
+    folders: dict[str | None, bytes] = {
+        "0": headers,
+        "2": empty.replace(b"<Messages/>", b"<Messages>%b</Messages>" % b"".join(stripped)),
+    }
     folders["2"] = re.sub(rb"<ReceiveDate>[^<]*", b"<ReceiveDate>2026-09-07T01:02:03.000Z", folders["2"])
+    everything = b"".join(
+        each for some in folders.values() for each in re.findall(rb"<Message>.*?</Message>", some, re.DOTALL)
+    )
+    folders[None] = empty.replace(b"<Messages/>", b"<Messages>%b</Messages>" % everything)
 
     def answer(name: str, body: bytes) -> bytes:
         [level] = asked(body, "DetailLevel")
         if level == "ReturnSummary":
             return xml(shared, "GetMyMessages-summary.synthetic.xml")
         if level == "ReturnHeaders":
-            [start], [end], [folder] = (asked(body, each) for each in ("StartTime", "EndTime", "FolderID"))
+            [start], [end] = (asked(body, each) for each in ("StartTime", "EndTime"))
+            folder = next(iter(asked(body, "FolderID")), None)
             return folders.get(folder, empty) if start <= "2026-09-07T01:02:03.000Z" <= end else empty
         found = b"".join(bodies.get(each, b"") for each in asked(body, "MessageID"))
         return empty.replace(b"<Messages/>", b"<Messages>%b</Messages>" % found)
