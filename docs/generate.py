@@ -61,7 +61,7 @@ CALLS = {
     "orders": "1, and 1 per order whose cancellation is in progress",
     "messages": "1 if the counts of the folders are as before; else 1 for all folders or 1 per folder, too; "
     "the same for the sweep; 1 per ten new bodies",
-    "inventory": "1 per 200 items, and (offers) 1 per SKU",
+    "inventory": "1 per 200 items, and (offers) 1 per SKU; of more than 2,000 SKUs, 1 per SKU whose item has changed",
     "active_inventory": "1 per 200 listings",
     "buyer": "1 per 200 purchases",
 }

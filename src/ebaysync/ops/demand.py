@@ -61,10 +61,12 @@ def background(stored: Mapping[str, Mapping[str, float]]) -> tuple[Mapping[str, 
     return per_day, {api: calls * (1 / PLENTY - 1) for api, calls in sweep.items()}
 
 
-def old_rows_hours(family: Family) -> float | None:
-    """The declared bound in hours, how soon a change in an old row is seen; None if there is no background work."""
+def old_rows_hours(family: Family, per_day: Mapping[str, float] | None = None) -> float | None:
+    """The declared bound in hours, how soon a change in an old row is seen; None if there is no background work. A
+    snapshot has some, `per_day`, if its parts are read in turn."""
     has_open = family.detail is not None and family.detail.open_column is not None
-    return family.window.seen_within / timedelta(hours=1) if family.window.sweep or has_open else None
+    has_turns = bool(family.part_column and per_day)
+    return family.window.seen_within / timedelta(hours=1) if family.window.sweep or has_open or has_turns else None
 
 
 def loads(

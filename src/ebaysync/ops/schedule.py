@@ -150,7 +150,7 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         per_day=per_day,
         eager=eager,
         changed_at=row.changed_at if row else None,
-        old_rows_hours=demand.old_rows_hours(family),
+        old_rows_hours=demand.old_rows_hours(family, per_day),
     )
 
 

@@ -133,6 +133,8 @@ class BatchCounts:
     partial: int
     notes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     inserted: int = 0
+    touched: Collection[str] = ()
+    """the keys of stored records"""
 
 
 async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, *, one_by_one: bool) -> BatchCounts:
@@ -171,6 +173,7 @@ async def store(db: Database, writer: Writer, composer: Composer, batch: Batch, 
         partial=len(records) - full,
         notes=merged.notes,
         inserted=merged.inserted,
+        touched=merged.touched,
     )
 
 

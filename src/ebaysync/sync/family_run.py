@@ -65,6 +65,8 @@ class FamilyRun:
         """the calls of the sweep in a day, by API; None: as before"""
         self.remembers: Mapping[str, Any] | None = None
         """what the source remembers after this run; None: the same as before"""
+        self.touched: set[str] | None = None
+        """gets the keys of new and changed records, if a source wants them"""
         self.sink: Sink = DrySink(context.db)
         self.consistency = Consistency(context.account.id, family.name, {})
         self._details: Details | None = None
@@ -203,6 +205,8 @@ class FamilyRun:
             # After the commit only: a position that was rolled back must not be remembered.
             move.stored()
         self.summary.add(batch, counts)
+        if self.touched is not None:
+            self.touched.update(counts.touched)
         self.sink.progressed()
 
 

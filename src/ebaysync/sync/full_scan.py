@@ -7,14 +7,14 @@ moved between pages during the first.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 
 from ebaysync.ebay.xml_repair import BrokenRecord
 from ebaysync.errors import EbayError
-from ebaysync.families.family import Family
+from ebaysync.families.family import PLENTY, Family
 from ebaysync.store.connection import Connection
 from ebaysync.sync import outcome, plan, snapshot
 from ebaysync.sync.family_run import FamilyRun
@@ -27,7 +27,8 @@ from ebaysync.sync.windows import cursor_to
 
 class ScanResult:
     """The state of a scan for one family. `incomplete`: why a scan that reached the end is not complete. `partial`,
-    `inconsistent`: why the list may have more records than it showed. `unread`: parts whose records were not read."""
+    `inconsistent`: why the list may have more records than it showed. `unread`: parts whose records were not read.
+    `parts`: those that were read, or have their turn later; `in_turn`: how many were read only because they had it."""
 
     def __init__(self, family: Family) -> None:
         self.seen = Seen()
@@ -36,6 +37,8 @@ class ScanResult:
         self.inconsistent: str | None = None
         self.unlikely: EbayError | None = None
         self.unread: set[str] = set()
+        self.parts = set[str]()
+        self.in_turn = 0
         self._broken: set[str] = set()
         self._key = family.key_of
 
@@ -49,7 +52,9 @@ class ScanResult:
         self.partial = self.partial or found.partial
         self.inconsistent = found.inconsistent or self.inconsistent
         self.unlikely = found.unlikely or self.unlikely
-        self.unread = (self.unread | found.failed.keys() | set(found.unasked)) - set(found.parts)
+        self.unread = (self.unread | found.failed.keys() | {*found.unasked, *found.rested}) - set(found.parts)
+        self.parts |= {*found.parts, *found.rested}
+        self.in_turn += found.in_turn
         self._broken.update(each.key for each in found.broken if each.key is not None)
         self.seen.add(self._key(record) for record in found.records)
         self.seen.add(each.key for each in found.broken)
@@ -59,6 +64,7 @@ async def scan(group: SourceRun) -> None:
     """Read and store everything. Raises EbayError, DatabaseError. Stored batches stay."""
     clock, started = group.context.api.transport.clock, time.monotonic()
     results = {family_run.family.name: ScanResult(family_run.family) for family_run in group.active}
+    _rotate(group, clock.now())
     for is_second in (False, True):
         if not await _read_once(group, results):
             return
@@ -68,11 +74,35 @@ async def scan(group: SourceRun) -> None:
         # A row may have moved past the reader. Only what two readings miss is missing.
         if is_second or group.options.dry_run or not await _any_missing(group, results):
             break
+    _count_turns(group, results.values())
     for family_run in list(group.active):
         try:
             await group.guarded(family_run, partial(_finish, group, results[family_run.family.name], began))
         except EbayError as error:  # only this family's scan is incomplete
             await outcome.settle(group.context, [family_run], error)
+
+
+def _rotate(group: SourceRun, now: datetime) -> None:
+    """Let parts have their turn, if this run also reads the list that shows which of them have changed."""
+    rotation = group.calls.rotation
+    parted = next((one for one in group.active if one.family.part_column), None)
+    lists = [one for one in group.active if parted and one.family.table.key == (parted.family.part_column,)]
+    if rotation is None or parted is None or not lists:
+        return
+    lists[0].touched = rotation.changed
+    patience = group.options.patience.get(group.family.source, PLENTY)
+    rotation.now, rotation.takes = now, parted.family.window.seen_within * (plan.PUNCTUAL * patience)
+    rotation.since = parted.state.cursor if parted.state.cursor and parted.state.cursor <= now else None
+
+
+def _count_turns(group: SourceRun, results: Iterable[ScanResult]) -> None:
+    """Count the calls for parts in their turn apart: the plan may let a round take longer."""
+    for result in (result for result in results if result.in_turn):
+        for family_run in group.active:
+            api = next(iter(family_run.family.costs))
+            rounds = timedelta(days=1) / (family_run.family.window.seen_within * plan.PUNCTUAL)
+            family_run.spent_beside[api] += result.in_turn
+            family_run.sweep_calls = {api: round(len(result.parts) * rounds, 2)}
 
 
 async def _read_once(group: SourceRun, results: dict[str, ScanResult]) -> bool:

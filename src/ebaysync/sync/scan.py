@@ -29,7 +29,8 @@ class ScanPage:
     `inconsistent`: why the list may have more records than it showed, although eBay does not say so.
 
     For a family with a `part_column`: `parts` were read, `failed` were not, each for a reason, `unasked` were not asked
-    for; `ended_by` is why, if it passes by itself.
+    for; `ended_by` is why, if it passes by itself. `rested` have their turn in a later run. `in_turn`: how many calls
+    were made only because parts had theirs.
     """
 
     records: Sequence[bytes]
@@ -43,6 +44,8 @@ class ScanPage:
     unasked: Sequence[str] = ()
     ended_by: EbayError | None = None
     partial: EbayError | None = None
+    rested: Sequence[str] = ()
+    in_turn: int = 0
 
 
 @dataclass(frozen=True)

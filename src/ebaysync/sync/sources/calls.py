@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from zlib import crc32
 
 import msgspec
 
 from ebaysync.sync.scan import ScanPage
 from ebaysync.sync.slices import Page, Slice
 from ebaysync.sync.state.pending_details import Pending
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Scanned = Mapping[str, ScanPage]
 """The result of a scan, by family."""
@@ -38,6 +41,26 @@ class Glance(Protocol):
         none), and has found so many new ones."""
 
 
+@dataclass
+class Rotation:
+    """Chooses the parts of a long scan that a run reads: those of which something has changed, and the others in turn,
+    each once in a round. `since`: when the last complete scan began; None: all parts are read. `takes`: how long a
+    round takes. `changed`: parts that this run has found new or changed."""
+
+    since: datetime | None = None
+    now: datetime = datetime.min.replace(tzinfo=UTC)
+    takes: timedelta = timedelta(days=1)
+    changed: set[str] = field(default_factory=set)
+
+    def in_turn(self, part: str) -> bool:
+        """Whether the part's time in the round has come since the last scan. Each has its own, so none is left out
+        however irregular the runs are."""
+        if self.since is None:
+            return True
+        own = self.takes * (crc32(part.encode()) / 2**32)
+        return (self.now - own - EPOCH) // self.takes > (self.since - own - EPOCH) // self.takes
+
+
 @dataclass(frozen=True)
 class Calls:
     """`ask` returns a page of a window. `scan` reads everything for some of the families, without the parts that are
@@ -45,7 +68,7 @@ class Calls:
 
     details: fetches records by their keys. details_per_call: keys per call. details_at_once: details that are stored
     together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now. open_list: the
-    first page of the records that are open, however old.
+    first page of the records that are open, however old. rotation: set before a scan.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
@@ -57,6 +80,7 @@ class Calls:
     in_future: int | None = None
     parts: Parts | None = None
     open_list: Callable[[], Awaitable[Page]] | None = None
+    rotation: Rotation | None = None
     glance: Glance | None = None
 
 
