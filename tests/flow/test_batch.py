@@ -14,6 +14,7 @@ from ebaysync.families.orders import FAMILY, ORDERS
 from ebaysync.store.merge import Writer
 from ebaysync.store.table import NUMERIC, Column
 from ebaysync.sync import batch as batches
+from ebaysync.sync.ages import Ages
 from ebaysync.sync.details import Details
 from ebaysync.sync.sources.calls import Calls
 
@@ -63,7 +64,7 @@ class Desk:
     def __init__(self, bench: Any, account: Any) -> None:
         self.db, self.account, self.details, self.calls = bench.db, account, dict[str, bytes](), 0
         self.reader = Details(
-            bench.db, batches.Composer(family()), Calls(details=self._details), account.id, lambda: None
+            bench.db, batches.Composer(family()), Ages(family()), Calls(details=self._details), account.id, lambda: None
         )
 
     async def _details(self, keys: Sequence[str]) -> Mapping[str, bytes]:
@@ -142,7 +143,7 @@ async def test_a_record_that_cannot_be_put_together_is_a_record_in_quarantine(be
         return dict.fromkeys(keys, b"[]")
 
     family = discover()["disputes"]
-    reader = Details(b.db, batches.Composer(family), Calls(details=details), account.id, lambda: None)
+    reader = Details(b.db, batches.Composer(family), Ages(family), Calls(details=details), account.id, lambda: None)
     records = [b"null", b'{"paymentDisputeId": "1", "paymentDisputeStatus": "OPEN"}']
     [(batch, _)] = [prepared async for prepared in reader.batches(await reader.composer.listed(records))]
     assert [record.key for record in batch.records] == ["1"]

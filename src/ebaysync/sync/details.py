@@ -7,8 +7,7 @@ neither its neighbours nor the cursor wait for it.
 Fetching ends early if the error concerns more than the record (a spent quota, a dead token), or if eBay fails several
 times in a row. The remaining records are stored as listed, and their details are due at once.
 
-The detail of a record that is not final is read again when its summary changes, when a time in it has passed, and at
-the latest at its age. The ages are spread, so that details that were read together do not come due together.
+The detail of a record that is not final is read again when its summary changes, and by its age (sync/ages).
 """
 
 from __future__ import annotations
@@ -17,50 +16,43 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
-from zlib import crc32
 
 from ebaysync.errors import AccessDenied, BodyBroken, EbayError, EbaysyncError, QuotaSpent, SignatureRefused
 from ebaysync.families.decoder import Unusable
-from ebaysync.families.family import AGE, AGE_IF_DUE, RecordVersions
+from ebaysync.families.family import RecordVersions
 from ebaysync.store.database import Database
 from ebaysync.store.merge import stored, unfinished
-from ebaysync.store.table import TIME, Row
+from ebaysync.sync.ages import Ages
 from ebaysync.sync.batch import Batch, Composer, Listed, Record
 from ebaysync.sync.sources.calls import Calls
 from ebaysync.sync.sources.streak import TOGETHER, Streak, ends_all
-from ebaysync.sync.state.pending_details import Again, Pending
+from ebaysync.sync.state.pending_details import Pending
 from ebaysync.tasks import drain
 
 log = logging.getLogger(__name__)
 
 BATCH = 25  # details that are stored together; a kill loses no more
-SPREAD = 0.5  # of an age, over which details are read again
-PASSED = timedelta(minutes=1)  # after a time in a record, eBay has moved it on
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
 class Details:
     """The details of one family's records in one run.
 
-    go_on: whether to begin something new. now: eBay's clock. patience: see RunOptions. pending: details that are due or
-    wait for their next try. again: when those of records that are not final are read again. tried: keys that this run
-    has asked for. listed: keys that its lists have shown, if the family has open records. with_detail: listed keys
-    whose stored detail tells more than the list.
+    go_on: whether to begin something new. pending: details that are due or wait for their next try. tried: keys that
+    this run has asked for. listed: keys that its lists have shown, if the family has open records. with_detail: listed
+    keys whose stored detail tells more than the list.
     """
 
     db: Database
     composer: Composer
+    ages: Ages
     calls: Calls
     account_id: UUID
     progressed: Callable[[], None]
     go_on: Callable[[], bool] = lambda: True
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    patience: float = 1.0
     pending: Mapping[str, Pending] = field(default_factory=dict)
-    again: dict[str, Again] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
     with_detail: set[str] = field(default_factory=set)
@@ -76,7 +68,7 @@ class Details:
         """Split listed records into batches by the details they need; at least one batch. Yields each batch, and
         whether it is the last. Raises DatabaseError."""
         batch = Batch(unusable=list(listed.unusable), pending=self.pending)
-        if self._open_column:
+        if self.ages.open_column:
             self.listed.update(record.key for record in listed.records)
         needed = await self._wanted(listed.records)
         records = [
@@ -107,12 +99,12 @@ class Details:
     async def still_open(self) -> dict[str, datetime | None]:
         """The keys of stored records that are not final, those first whose detail was read longest ago; each with its
         birth. Raises DatabaseError."""
-        family, column = self.composer.family, self._open_column
+        family, column = self.composer.family, self.ages.open_column
         detail = family.detail
         if detail is None or column is None or self.calls.details is None:
             return {}
         born = await unfinished(self.db, family.table, self.account_id, column, detail.final, detail.born_column)
-        return {key: born[key] for key in sorted(born, key=self._read_at)}
+        return {key: born[key] for key in sorted(born, key=self.ages.read_at)}
 
     def due(self) -> list[str]:
         """The keys of records that lack their detail, whose next try is due."""
@@ -122,26 +114,13 @@ class Details:
 
     def not_listed(self, keys: Iterable[str]) -> list[str]:
         """Those of these keys that no list of this run has shown. They were not asked for, and no try is pending."""
-        return [key for key in keys if key not in self.listed and key not in self.tried | self.pending.keys()]
+        others = self.tried | self.pending.keys()
+        return [key for key in keys if key not in self.listed and key not in others]
 
     def aged(self, keys: Iterable[str]) -> list[str]:
         """Those of these keys that a list of this run has shown, and whose detail is old enough to be read again."""
-        now = self.now()
-        return [
-            key
-            for key in keys
-            if key in self.listed
-            and key not in self.tried | self.pending.keys()
-            and not (key in self.again and self.again[key].at > now)
-        ]
-
-    def _read_at(self, key: str) -> datetime:
-        return self.again[key].read if key in self.again else LONG_AGO
-
-    @property
-    def _open_column(self) -> str | None:
-        detail = self.composer.family.detail
-        return detail.open_column if detail else None
+        others = self.tried | self.pending.keys()
+        return [key for key in keys if key in self.listed and key not in others and self.ages.is_due(key)]
 
     def shortfall(self) -> str | None:
         """Which details are missing, and why; None if none is. Raises the error that ended the fetching if a person has
@@ -200,7 +179,11 @@ class Details:
                 try:
                     found = self.composer.record(versions, refetch_on_change=key in self.with_detail)
                     batch.records.append(replace(found, key=key))
-                    self._plan_again(batch, key, self.composer.main_row(found.rows))
+                    if self.ages.open_column:
+                        was_known = key in self.ages.again or key in self.pending
+                        again = self.ages.was_read(key, self.composer.main_row(found.rows))
+                        if again or was_known:
+                            batch.again[key] = again
                     continue
                 except Unusable as error:
                     reason = f"the detail: {error}"
@@ -217,22 +200,6 @@ class Details:
             # The record is stored as listed, and the note makes a later run fetch the detail.
             if record.versions.listed is not None:
                 batch.records.append(record)
-
-    def _plan_again(self, batch: Batch, key: str, row: Row) -> None:
-        """Decide when a detail that has come is read again."""
-        detail, column = self.composer.family.detail, self._open_column
-        if detail is None or column is None:
-            return
-        if row[column] not in detail.final:
-            every, now = AGE_IF_DUE if detail.seller_must_act(row) else AGE, self.now()
-            spread = 1 - SPREAD * crc32(key.encode()) / 2**32
-            times = (row[each.name] for each in self.composer.family.table.columns if each.type == TIME)
-            passed = [time + PASSED for time in times if time is not None and time + PASSED > now]
-            at = min([now + every * max(1.0, self.patience) * spread, *passed])
-            self.again[key] = batch.again[key] = Again(at, every, now)
-        elif key in self.again or key in self.pending:
-            self.again.pop(key, None)
-            batch.again[key] = None
 
     def _note_failure(self, batch: Batch, key: str, reason: str) -> None:
         self.tried.add(key)

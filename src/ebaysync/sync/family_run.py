@@ -22,6 +22,7 @@ from ebaysync.store.connection import Connection
 from ebaysync.store.database import RowRefused
 from ebaysync.store.merge import Writer
 from ebaysync.sync import batch as batches
+from ebaysync.sync.ages import Ages
 from ebaysync.sync.batch import Batch, BatchCounts, Composer, Listed
 from ebaysync.sync.context import RunContext
 from ebaysync.sync.details import Details
@@ -81,10 +82,10 @@ class FamilyRun:
     def open(self, calls: Calls, go_on: Callable[[], bool], patience: float) -> None:
         """Prepare to store what these calls bring. `go_on`: whether to begin something new; `patience`: see
         RunOptions."""
+        ages = Ages(self.family, self.again, self.context.api.transport.clock.now, patience)
         self._details = Details(
-            *(self.context.db, Composer(self.family, self.erased), calls, self.context.account.id),
-            *(self.sink.progressed, go_on, self.context.api.transport.clock.now, patience),
-            *(self.pending, self.again),
+            *(self.context.db, Composer(self.family, self.erased), ages, calls, self.context.account.id),
+            *(self.sink.progressed, go_on, self.pending),
         )
 
     @property

@@ -84,15 +84,15 @@ async def scan(group: SourceRun) -> None:
 
 def _rotate(group: SourceRun, now: datetime) -> None:
     """Let parts have their turn, if this run also reads the list that shows which of them have changed."""
-    rotation = group.calls.rotation
+    turns = group.calls.turns
     parted = next((one for one in group.active if one.family.part_column), None)
     lists = [one for one in group.active if parted and one.family.table.key == (parted.family.part_column,)]
-    if rotation is None or parted is None or not lists:
+    if turns is None or parted is None or not lists:
         return
-    lists[0].touched = rotation.changed
+    lists[0].touched = turns.changed
     patience = group.options.patience.get(group.family.source, PLENTY)
-    rotation.now, rotation.takes = now, parted.family.window.seen_within * (plan.PUNCTUAL * patience)
-    rotation.since = parted.state.cursor if parted.state.cursor and parted.state.cursor <= now else None
+    turns.now, turns.takes = now, parted.family.window.seen_within * (plan.PUNCTUAL * patience)
+    turns.since = parted.state.cursor if parted.state.cursor and parted.state.cursor <= now else None
 
 
 def _count_turns(group: SourceRun, results: Iterable[ScanResult]) -> None:

@@ -215,8 +215,8 @@ async def _record(connection: Connection, family_run: FamilyRun, *, live: bool) 
     if live and family_run.remembers is not None:
         await sync_state.remember(connection, account_id, family.name, family_run.remembers)
     if live and not quota_spent:
-        changed = bool(summary.stored or summary.removed)
-        await run_log.end_live_run(connection, account_id, family.name, run_id, status, message, changed=changed)
+        ended = run_log.Ended(status, message, changed=bool(summary.stored or summary.removed))
+        await run_log.end_live_run(connection, account_id, family.name, run_id, ended)
     if live and summary.status == "completed" and not summary.backs_off:
         await _succeeded(connection, family_run)
 

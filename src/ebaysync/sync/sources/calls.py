@@ -42,7 +42,7 @@ class Glance(Protocol):
 
 
 @dataclass
-class Rotation:
+class Turns:
     """Chooses the parts of a long scan that a run reads: those of which something has changed, and the others in turn,
     each once in a round. `since`: when the last complete scan began; None: all parts are read. `takes`: how long a
     round takes. `changed`: parts that this run has found new or changed."""
@@ -68,7 +68,7 @@ class Calls:
 
     details: fetches records by their keys. details_per_call: keys per call. details_at_once: details that are stored
     together, 0 for the usual number. in_future: the errorId for a window that ends after eBay's now. open_list: the
-    first page of the records that are open, however old. rotation: set before a scan.
+    first page of the records that are open, however old. turns: set before a scan.
     """
 
     ask: Callable[[Slice, int], Awaitable[Page]] | None = None
@@ -80,7 +80,7 @@ class Calls:
     in_future: int | None = None
     parts: Parts | None = None
     open_list: Callable[[], Awaitable[Page]] | None = None
-    rotation: Rotation | None = None
+    turns: Turns | None = None
     glance: Glance | None = None
 
 

@@ -10,7 +10,7 @@ from ebaysync.ebay import inventory
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
-from ebaysync.sync.sources.calls import Calls, Rotation, Scanned, as_bytes, id_reader
+from ebaysync.sync.sources.calls import Calls, Turns, Scanned, as_bytes, id_reader
 from ebaysync.sync.sources.inventory_offers import Offers, broken_in, in_turn
 from ebaysync.sync.state.pending_details import Pending
 
@@ -21,7 +21,7 @@ ALL_AT_ONCE = 2_000  # SKUs; of more, the offers of unchanged items are read in 
 
 def open_source(api: Api) -> Calls:
     """Reading raises EbayError."""
-    offers, rotation = Offers(api), Rotation()
+    offers, turns = Offers(api), Turns()
 
     async def items(offset: str) -> NumberedPage:
         page = await inventory.items(api, offset)
@@ -43,8 +43,8 @@ def open_source(api: Api) -> Calls:
         except EbayError as error:  # the offers of the items that came can be read
             failure = error
         known = in_turn(list(skus), pending)
-        sure = [sku for sku in known if len(known) <= ALL_AT_ONCE or sku in rotation.changed or sku in pending]
-        turn = [sku for sku in known if rotation.in_turn(sku)] if len(sure) < len(known) else []
+        sure = [sku for sku in known if len(known) <= ALL_AT_ONCE or sku in turns.changed or sku in pending]
+        turn = [sku for sku in known if turns.in_turn(sku)] if len(sure) < len(known) else []
         in_their_turn = set(turn) - set(sure)
         chosen = [*sure, *(sku for sku in turn if sku in in_their_turn)] if "offers" in wanted else []
         for start in range(0, len(chosen), inventory.PAGE):
@@ -58,4 +58,4 @@ def open_source(api: Api) -> Calls:
             # A SKU that the list did not show may have offers.
             yield {"offers": ScanPage([], incomplete=unread, inconsistent=inconsistent)}
 
-    return Calls(scan=scan, rotation=rotation)
+    return Calls(scan=scan, turns=turns)

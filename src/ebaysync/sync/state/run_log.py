@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -71,23 +72,28 @@ async def end_run(connection: Connection, run_id: UUID, status: str, summary: Ma
     )
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended. `changed`: it found something new or changed."""
+
+    status: str
+    error: str | None
+    changed: bool
+
+
 async def end_live_run(
     connection: Connection,
     account_id: UUID,
     family: str,
     run_id: UUID,
-    status: str,
-    error: str | None,
-    *,
-    changed: bool,
+    ended: Ended,
 ) -> None:
-    """Note the end of a live run, which found something new or `changed`, in the family's state, so that `status` and
-    the plan see it."""
+    """Note the end of a live run in the family's state, so that `status` and the plan see it."""
     began = select(WORKER_RUN.c.started_at).where(WORKER_RUN.c.id == run_id).scalar_subquery()
-    ended: dict[str, Any] = {"last_run_at": began, "last_status": status, "last_error": error}
-    if changed:
-        ended["changed_at"] = func.clock_timestamp()
-    await connection.send(sync_state.update(account_id, family).values(ended))
+    new: dict[str, Any] = {"last_run_at": began, "last_status": ended.status, "last_error": ended.error}
+    if ended.changed:
+        new["changed_at"] = func.clock_timestamp()
+    await connection.send(sync_state.update(account_id, family).values(new))
 
 
 def _json(document: Mapping[str, Any]) -> ColumnElement[Any]:
