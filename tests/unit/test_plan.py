@@ -119,6 +119,12 @@ def test_of_families_of_one_source_the_one_that_is_furthest_behind_decides() -> 
     assert swept(near, far, round_(None, None)) == Slice(HORIZON, WINDOW.start), "one that never began has none"
 
 
+def test_states_of_before_there_were_times_of_rounds_go_on() -> None:
+    old = [round_(None, END - 40 * DAY), round_(None, None), round_(None, END - 10 * DAY)]
+    assert swept(*old) == Slice(HORIZON, WINDOW.start)
+    assert swept(old[0], old[2]) is None, "as far as it is, its round has time"
+
+
 def test_a_round_that_has_come_to_the_window_is_complete() -> None:
     assert swept(round_(timedelta(0), WINDOW.start)) is None
     assert swept(round_(timedelta(0), END + DAY)) is None

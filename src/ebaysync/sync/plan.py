@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ebaysync.errors import EbayError
 from ebaysync.families.family import PLENTY, Family
@@ -25,6 +25,7 @@ REACH_MARGIN = timedelta(hours=1)  # so that the first slice of a long walk stay
 SPARSE = timedelta(days=90)  # eBay takes two years at once; an order's is the only window without a limit of its own
 ROOMY = 3  # a slice may widen if it fills less than this fraction of a page
 NEARLY_FULL, HALF_FULL = 0.9, 0.5  # of a page: above this share the trailing part is narrowed, to this one
+NEVER = datetime.min.replace(tzinfo=UTC)
 PUNCTUAL = 0.9  # a round ends before its time, because a run may come late
 
 
@@ -132,10 +133,10 @@ def round_takes(family: Family, slices: float) -> timedelta:
     return bound / (1 + 1 / slices) if slices > 1 else bound
 
 
-def _how_far(state: State) -> tuple[int, datetime | None]:
+def _how_far(state: State) -> tuple[int, datetime]:
     """Sorts those that never began a round before those in one, and these before those that have ended one."""
     if state.sweep_began is None:
-        return 0, state.sweep
+        return 0, state.sweep or NEVER
     return (1, state.sweep) if state.sweep else (2, state.sweep_began)
 
 

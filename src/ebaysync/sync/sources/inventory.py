@@ -10,7 +10,7 @@ from ebaysync.ebay import inventory
 from ebaysync.ebay.rest import Api
 from ebaysync.errors import EbayError
 from ebaysync.sync.scan import NumberedPage, ScanPage, numbered
-from ebaysync.sync.sources.calls import Calls, Turns, Scanned, as_bytes, id_reader
+from ebaysync.sync.sources.calls import Calls, Scanned, Turns, as_bytes, id_reader
 from ebaysync.sync.sources.inventory_offers import Offers, broken_in, in_turn
 from ebaysync.sync.state.pending_details import Pending
 
