@@ -60,6 +60,22 @@ def test_schedule_shows_how_soon_old_rows_are_seen_and_that_they_wait_when_a_quo
     assert f"24 → {returns['old_rows_within_hours']:.0f} h" in program("schedule").out
 
 
+@pytest.mark.parametrize("odd", [[1], "x", 5, {"sweep": 5, "details": {"post_order.return": "b"}}, {"a": [{}]}])
+def test_what_somebody_has_edited_in_the_state_stops_no_plan_and_no_run(
+    program: Any, simulator: Any, query: Any, odd: Any
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=1, things=2)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    program.add_sellers(sim)
+    assert program("run-all", "--now").code == 0
+    query("UPDATE ebay_sync_state SET calls_per_run = %s, calls_per_day = %s, remembered = %s", *[Jsonb(odd)] * 3)
+    assert program("schedule", "--json").code == 0
+    assert program("run-all", "--now").code == 0
+    assert query("SELECT jsonb_typeof(calls_per_day -> 'sweep') FROM ebay_sync_state WHERE api_family = 'returns'") == [
+        ("object",)
+    ]
+
+
 @pytest.mark.parametrize("accounts", ["1", "200", "100000"])
 def test_schedule_says_what_so_many_accounts_would_get_and_what_to_request(
     program: Any, simulator: Any, accounts: str

@@ -309,3 +309,16 @@ def test_spans_hold_several_births_each_and_leave_out_one_that_is_alone() -> Non
         Slice(at - 10 * DAY - minute, at + minute),
     ]
     assert all(span.width <= wide for span in spans([at - hours * timedelta(hours=1) for hours in range(5000)], wide))
+
+
+async def test_a_detail_that_was_read_by_a_wrong_clock_is_read_again(shop: Any, query: Query) -> None:
+    s = await shop("case")
+    thing = s.born(NOON - 10 * DAY)
+    await s.run()
+    query(
+        "UPDATE ebay_pending_detail SET read_at = read_at + interval '1 year', again_at = again_at + interval '1 year'"
+    )
+    await s.run()
+    assert s.asked == {"search": 1, thing.id: 1}
+    await s.run()
+    assert s.asked == {"search": 1}

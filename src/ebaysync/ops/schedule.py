@@ -22,7 +22,7 @@ from ebaysync.settings import ENVIRONMENTS, Settings
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 from ebaysync.sync.cadence import UNREACHABLE
-from ebaysync.sync.state.sync_state import iso
+from ebaysync.sync.state.sync_state import calls, iso
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def due(made: Plan, account_ids: Sequence[UUID], only: Sequence[str], *, now: bo
 def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping[str, Defaults]) -> Candidate:
     common = defaults.get(family.name, Defaults())
     absent = account.environment in family.absent_in
-    per_day, eager = demand.background({} if absent or not row else row.calls_per_day or {})
+    stored = row.calls_per_day if row and not absent and isinstance(row.calls_per_day, dict) else {}
+    per_day, eager = demand.background({kind: calls(own) for kind, own in stored.items()})
     return Candidate(
         account.id,
         family.name,
@@ -138,7 +139,7 @@ def _task(account: Any, family: Family, row: Any, keyset: str, defaults: Mapping
         keyset,
         family.every_minutes,
         float((row.every_minutes if row else None) or common.every_minutes or family.every_minutes),
-        {} if absent else (row.calls_per_run if row else None) or family.costs,
+        {} if absent else calls(row.calls_per_run if row else None) or family.costs,
         (row is None or row.enabled) and common.enabled,
         account.is_active and not account.needs_consent and not absent,
         row.last_run_at if row else None,

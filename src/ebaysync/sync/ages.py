@@ -17,6 +17,7 @@ from ebaysync.sync.state.pending_details import Again
 
 SPREAD = 0.5  # of an age
 PASSED = timedelta(minutes=1)  # after a time in a record, eBay has moved it on
+CLOCK_TOLERANCE = timedelta(minutes=5)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -39,8 +40,10 @@ class Ages:
         return self.again[key].read if key in self.again else LONG_AGO
 
     def is_due(self, key: str) -> bool:
-        """Whether the detail of a record that is not final is old enough to be read again."""
-        return key not in self.again or self.again[key].at <= self.now()
+        """Whether the detail of a record that is not final is old enough to be read again. One that was read in the
+        future was planned by a wrong clock."""
+        again, now = self.again.get(key), self.now()
+        return again is None or again.at <= now or again.read > now + CLOCK_TOLERANCE
 
     def was_read(self, key: str, row: Row) -> Again | None:
         """The detail of this row has just been read. Returns when it is read again; None: never."""

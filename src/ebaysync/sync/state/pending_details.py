@@ -82,7 +82,7 @@ def again_by_family(rows: Sequence[Any]) -> Mapping[str, Mapping[str, Again]]:
     """Family to the record's key to when its detail is read again."""
     found: dict[str, dict[str, Again]] = defaultdict(dict)
     for row in rows:
-        if row.again_at is not None:
+        if row.again_at and row.again_every and row.read_at:
             found[row.api_family][row.entity_key] = Again(row.again_at, row.again_every, row.read_at)
     return found
 

@@ -149,10 +149,23 @@ def known(account: Account, family: Family, row: Any) -> State:
         row.sweep_began_at,
         _seconds(row.trailing_seconds),
         row.refused_since is not None,
-        row.calls_per_run or {},
-        row.calls_per_day or {},
-        row.remembered if isinstance(row.remembered, dict) else {},
+        calls(row.calls_per_run),
+        {kind: calls(own) for kind, own in _object(row.calls_per_day).items()},
+        _object(row.remembered),
     )
+
+
+def calls(stored: Any) -> dict[str, float]:
+    """Calls by API from a stored object. Somebody may have edited it by hand, so other values are ignored."""
+    return {
+        api: float(number)
+        for api, number in _object(stored).items()
+        if isinstance(number, int | float) and not isinstance(number, bool) and number >= 0
+    }
+
+
+def _object(stored: Any) -> Mapping[str, Any]:
+    return stored if isinstance(stored, dict) else {}
 
 
 def _seconds(stored: int | None) -> timedelta | None:
