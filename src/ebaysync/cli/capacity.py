@@ -18,11 +18,10 @@ UNITS = {"min": (1, 180), "h": (60, 4320), "d": (1440, math.inf)}
 def rendered(found: dict[str, Any]) -> RenderableType:
     shown: list[RenderableType] = []
     for keyset in found["keysets"]:
-        model = (
-            "typical ones: one in twenty is busy, and runs cost what is usual (no account is active yet)"
-            if found["typical"]
-            else f"the {keyset['present']:,} present ones"
-        )
+        present = keyset["present"]
+        model = "the present one" if present == 1 else f"the {present:,} present ones"
+        if found["typical"]:
+            model = "typical ones: one in twenty is busy, and runs cost what is usual (no account is active yet)"
         if shown:
             shown.append(Text())
         shown += [
