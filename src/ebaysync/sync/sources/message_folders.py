@@ -16,7 +16,9 @@ import msgspec
 from ebaysync.ebay import trading_messages
 from ebaysync.ebay.clock import CONTRADICTED
 from ebaysync.ebay.rest import Api
+from ebaysync.errors import EbayError
 from ebaysync.rechecks import COUNTS_DOUBTED
+from ebaysync.sync.queue import may_be_of_its_slice
 
 LAG = timedelta(minutes=15)  # that the headers may be behind the counts; nobody could verify how far they are
 
@@ -70,7 +72,12 @@ class Folders:
         except msgspec.ValidationError:
             self.memory = Memory()
         before = self.memory.counts
-        await self.ids()
+        try:
+            await self.ids()
+        except EbayError as error:
+            if not may_be_of_its_slice(error):
+                raise
+            await self.ids()
         same, read_until = bool(before) and self.memory.counts == before, self.memory.read_until
         self._was_known = same and read_until is not None and cursor is not None and cursor >= read_until
         return self._was_known and not lasts(self.memory.doubted_until, self.now, COUNTS_DOUBTED)
