@@ -75,3 +75,19 @@ async def test_the_state_has_the_calls_that_the_sweep_needs_in_a_day(shop: Any, 
     assert 3 <= per_day["sweep"]["finances"] <= 10
     assert 86_400 * 5 < trailing < 86_400 * 25
     assert discover()["payouts"].window.seen_within == timedelta(hours=24)
+
+
+@pytest.mark.parametrize("days", [1, 80, 120])
+async def test_after_a_long_pause_the_window_is_read_once_however_long_it_was(bench: Any, days: int) -> None:
+    b = bench(sellers=1, orders_per_seller=1, things={"case": 5}, clock=ManualClock(NOON))
+    account, clock = await b.add(), b.sim.world.clock
+    await b.run(account, "cases")
+    clock.advance(days * 24 * HOUR)
+    b.sim.journal.clear()
+    summary = await b.run(account, "cases")
+    assert (summary.status, summary.caught_up) == ("completed", True)
+    asked = [entry for entry in b.sim.journal.of("/post-order") if entry.status != 401]  # an old token
+    searches = [entry.query for entry in asked if entry.path.endswith("/search")]
+    spans = [entry["case_creation_date_range_from"] for entry in searches]
+    assert len(set(spans)) == len(spans), "no span is asked for twice"
+    assert {entry.status for entry in asked} == {200}, "none is wider than eBay allows"

@@ -183,7 +183,8 @@ async def live(
         return plan.live(context.settings, cursors, now, trailing)
 
     is_clean = all(one.consistency.is_clean and not one.state.refused for one in family_runs)
-    if trails and is_clean and all(cursor for _, cursor in cursors) and trailing:
+    now = context.api.transport.clock.now()
+    if trails and is_clean and all(cursor for _, cursor in cursors) and wide_at(now).start < span_at(now).start:
         span, page = await _by_ebays_clock(context, reader, wide_at, lambda span: span, in_future)
         if page is None:
             page = await tried(reader.ask(span, 0))
