@@ -1,4 +1,7 @@
-"""The settings: environment first, then `.env`, then the default. One frozen object, read once, passed on.
+"""The settings: environment first, then the settings file, then the default. One frozen object, read once, passed on.
+
+The file is the one that EBAYSYNC_ENV_FILE names, else `.env` of the working directory (never for root), else
+`/etc/ebaysync/env`.
 
 Each field has its variable's name, its help text, and whether it is a secret. The reference in docs/ and the check of
 file permissions derive from that.
@@ -8,7 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,12 +20,14 @@ from urllib.parse import SplitResult, urlsplit
 from dotenv import dotenv_values
 from platformdirs import user_data_path
 
+from ebaysync import files
 from ebaysync.errors import ConfigError
 from ebaysync.log import Secret
 
 Environment = Literal["production", "sandbox", "simulator"]
 ENVIRONMENTS: tuple[Environment, ...] = ("production", "sandbox", "simulator")
 KEYSET_PREFIX = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}  # of the fields of Settings
+SYSTEM_FILE = Path("/etc/ebaysync/env")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -251,7 +255,7 @@ def variable(field_name: str) -> str:
 def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> Settings:
     """Read the settings. Raises ConfigError, which names the variable and says what it should look like."""
     environ = os.environ if environ is None else environ
-    from_file = _read_env_file(environ.get("EBAYSYNC_ENV_FILE")) if env_file else {}
+    file, from_file = _read_env_file(environ.get("EBAYSYNC_ENV_FILE")) if env_file else ("", {})
     values: dict[str, Any] = {}
     for f in fields(Settings):
         name = f.metadata["name"]
@@ -266,28 +270,43 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
         except ValueError as error:
             shown = "its value" if f.metadata["secret"] else repr(text if len(text) <= 100 else f"{text[:100]}…")
             reason = str(error) if str(error).startswith(("must", "plain")) else "must be a whole number"
-            file = "" if name in environ else f" in {environ.get('EBAYSYNC_ENV_FILE') or '.env'}"
-            raise ConfigError(f"{name}{file}: {shown} is not usable: {reason}") from None
+            where = "" if name in environ else f" in {file}"
+            raise ConfigError(f"{name}{where}: {shown} is not usable: {reason}") from None
     return Settings(**values)
 
 
-def _read_env_file(named: str | None) -> dict[str, str | None]:
+def _read_env_file(named: str | None) -> tuple[str, dict[str, str | None]]:
+    """The name of the settings file, for messages, and what is in it. Raises ConfigError."""
     path = _path(named) if named else Path(".env")
     try:
-        with open_private(path, secret_where=_holds_secret) as text:
-            # A secret may contain a dollar sign.
-            return dotenv_values(stream=text, interpolate=False)
-    except FileNotFoundError:
         if named:
-            raise ConfigError(f"EBAYSYNC_ENV_FILE: {path} does not exist") from None
-        return {}
+            text: str | None = files.private_text(path, _holds_secret)
+        elif (text := _of_working_directory()) is None:
+            path, text = SYSTEM_FILE, _of_system()
+        # A secret may contain a dollar sign.
+        return str(path), dotenv_values(stream=io.StringIO(text or ""), interpolate=False)
+    except FileNotFoundError:
+        raise ConfigError(f"EBAYSYNC_ENV_FILE: {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        if not named and not os.access(".", os.X_OK):
-            return {}  # we may not read the working directory, such as root's after sudo; nobody asked for it
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
             f"{path} cannot be read: {reason}", hint="fix it, or name another file in EBAYSYNC_ENV_FILE"
         ) from None
+
+
+def _of_working_directory() -> str | None:
+    """The text of `.env`; None if there is none, or for root, whose working directory may be anybody's."""
+    if os.geteuid() == 0 or not os.access(".", os.X_OK):  # such as root's after sudo; nobody asked for the file
+        return None
+    return files.working_text(".env", _holds_secret)
+
+
+def _of_system() -> str | None:
+    """The text of the system's file; None if there is none, or if this user may not read it."""
+    try:
+        return files.private_text(SYSTEM_FILE, _holds_secret)
+    except (FileNotFoundError, PermissionError):
+        return None
 
 
 def _holds_secret(text: str) -> bool:
@@ -295,27 +314,3 @@ def _holds_secret(text: str) -> bool:
     return any(
         value for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items() if name in secrets
     )
-
-
-def open_private(path: Path, secret_where: Callable[[str], bool] = lambda _: True) -> io.StringIO:
-    """The text of a file that may hold secrets. Raises ConfigError if others can read it.
-
-    The opened file is checked, so that it cannot be exchanged in between. A credential as systemd creates it (root,
-    0440) is accepted.
-    """
-    # Non-blocking: opening a pipe that nobody writes to would otherwise wait for ever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
-        state = os.fstat(file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise ConfigError(f"{path} is not a regular file")
-        # Bounded: somebody may have named a huge file.
-        text = file.read(1_000_000)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and path.resolve().is_relative_to(Path(credentials).resolve()):
-        return io.StringIO(text)
-    if state.st_mode & 0o077 and secret_where(text):
-        mode = stat.S_IMODE(state.st_mode)
-        raise ConfigError(f"{path} holds secrets and others can read it (mode {mode:04o})", hint=f"chmod 600 {path}")
-    if state.st_uid not in (os.geteuid(), 0) and secret_where(text):
-        raise ConfigError(f"{path} holds secrets and belongs to another user", hint=f"chown it to uid {os.geteuid()}")
-    return io.StringIO(text)

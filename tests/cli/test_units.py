@@ -23,6 +23,9 @@ OURS = "/usr/local/bin/ebaysync"
 RUN_ALL, TOKENS, HOUSEKEEPING = ("ebaysync.service", "ebaysync-refresh-tokens.service", "ebaysync-housekeeping.service")
 
 
+FAILURE = "ebaysync-failure@.service"
+
+
 def settings_of(name: str) -> list[tuple[str, str]]:
     """The directives of a unit in their order, without comments."""
     lines = (ROOT / "systemd" / name).read_text().splitlines()
@@ -76,7 +79,7 @@ def test_cron_starts_the_same_commands_each_behind_a_lock_that_no_child_inherits
     assert sorted(started) == ["prune", "refresh-tokens", "run-all"]
 
 
-@pytest.mark.parametrize("name", [RUN_ALL, TOKENS, HOUSEKEEPING])
+@pytest.mark.parametrize("name", [RUN_ALL, TOKENS, HOUSEKEEPING, FAILURE])
 def test_a_service_is_as_closed_as_the_program_allows(analyze: str, name: str) -> None:
     command = [analyze, "security", "--offline=true", "--threshold=15", "--no-pager", str(ROOT / "systemd" / name)]
     judged = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
+from ebaysync import files
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
-from ebaysync.settings import Settings, open_private
+from ebaysync.settings import Settings
 
 VERSION = 1
 SHORTEST_KEY = 16  # characters
@@ -110,16 +112,20 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
     if settings.secret_key:
         return _vault(settings.secret_key.reveal(), "EBAYSYNC_SECRET_KEY")
     path = _key_file(settings)
-    if not path.exists():
-        # A new key would open nothing that is stored, and hide that the old one is missing.
-        if settings.secret_key_file or not may_create:
-            raise SecretKeyError(
-                f"the key file {path} does not exist, and the stored tokens cannot be read without it",
-                hint="restore it from your backup, or set EBAYSYNC_SECRET_KEY or EBAYSYNC_SECRET_KEY_FILE",
-            )
-        _create(path)
+    legitimate = {user.pw_uid for user in [files.account()] if user and os.geteuid() == 0}
     try:
-        return _vault(open_private(path).read(), str(path))
+        try:
+            text = files.private_text(path, also_of=legitimate)
+        except FileNotFoundError:
+            # A new key would open nothing that is stored, and hide that the old one is missing.
+            if settings.secret_key_file or not may_create:
+                raise SecretKeyError(
+                    f"the key file {path} does not exist, and the stored tokens cannot be read without it",
+                    hint="restore it from your backup, or set EBAYSYNC_SECRET_KEY or EBAYSYNC_SECRET_KEY_FILE",
+                ) from None
+            _create(path)
+            text = files.private_text(path, also_of=legitimate)
+        return _vault(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SecretKeyError(f"the key file {path} cannot be read: {reason}") from None
@@ -148,21 +154,22 @@ def _vault(text: str, source: str) -> Vault:
 
 def _create(path: Path) -> None:
     """Create the key file. If two processes try at once, one wins and the other uses its key."""
+    account = files.account()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            # On disk before anything is encrypted with it.
-            os.fsync(file.fileno())
-        try:
-            # Not a rename, which would replace the key of a process that was faster, and lose what it has encrypted.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        with closing(files.directory(path.parent, make=True, belongs_to=account.pw_uid if account else 0)) as folder:
+            draft = f".{path.name}.{secrets.token_hex(4)}"
+            with os.fdopen(folder.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+                file.write(secrets.token_urlsafe(32) + "\n")
+                file.flush()
+                # On disk before anything is encrypted with it.
+                os.fsync(file.fileno())
+            try:
+                # Not a rename, which would replace the key of a process that was faster, and lose what it encrypted.
+                folder.link(draft, path.name)
+            except FileExistsError:
+                pass
+            finally:
+                folder.remove(draft)
     except OSError as error:
         raise SecretKeyError(
             f"the key file {path} cannot be made: {error.strerror}", hint="set EBAYSYNC_HOME"

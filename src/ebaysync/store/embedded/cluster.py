@@ -4,6 +4,9 @@ starts and stops it.
 PostgreSQL refuses to run as root, so root's server runs as an unprivileged user, who often cannot enter the home (below
 somebody's 0700 directory). No permission is changed for that. The data directory is the server's working directory,
 entered while still root, and the server knows it as `/proc/self/cwd`, so that no path above it is looked up again.
+
+That user is the service's account, or the owner of the home. Other programs run as `nobody`, so it is used only for a
+home below a temporary directory, which `ebaysync demo` and tests have.
 """
 
 from __future__ import annotations
@@ -12,22 +15,27 @@ import logging
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ebaysync.errors import DatabaseError
+from ebaysync import files
+from ebaysync.errors import ConfigError, DatabaseError
+from ebaysync.files import Directory
 from ebaysync.store.embedded import binaries
 from ebaysync.store.embedded.binaries import MAJOR
 
 log = logging.getLogger("ebaysync.store.embedded")
 
-SYSTEM_USERS = ("ebaysync", "nobody")  # users for root's server; the first that exists
+NOBODY = "nobody"  # the user of root's server in a temporary home
 HERE = "/proc/self/cwd"
+LOG = "server.log"
+CREATE_ACCOUNT = f"useradd --system --home-dir /var/lib/ebaysync --shell /usr/sbin/nologin {files.ACCOUNT}"
 
 # Written to postgresql.conf once, so that they can be tuned there.
 SETTINGS = {
@@ -75,19 +83,33 @@ BOOTSTRAP = "CREATE ROLE ebaysync LOGIN CREATEDB CREATEROLE\nCREATE DATABASE eba
 class Cluster:
     """A data directory, with the user and the binaries of its server."""
 
-    folder: Path  # only ours: data directory, locks, log
+    folder: Directory  # only ours: data directory, locks, log
     user: pwd.struct_passwd
     programs: Path  # the wheel's bin, lib and share, or a copy
 
     @property
     def data(self) -> Path:
-        return self.folder / str(MAJOR)
+        """The path of the data directory, for messages and for connecting."""
+        return self.folder.path / str(MAJOR)
 
     @property
     def log(self) -> Path:
-        return self.folder / "server.log"
+        """The path of the server's log, for messages."""
+        return self.folder.path / LOG
 
-    def process(self, place: Path, keep_open: Sequence[int]) -> dict[str, Any]:
+    @contextmanager
+    def directory(self) -> Iterator[Directory]:
+        """The data directory. Raises OSError, DatabaseError if it is not the server's user's."""
+        with closing(self.folder.directory(str(MAJOR))) as found:
+            if found.owner not in (self.user.pw_uid, self.folder.owner):
+                raise DatabaseError(
+                    f"{found.path} belongs to {files.user_name(found.owner)}, and the server's user is "
+                    f"{self.user.pw_name}",
+                    hint=f"chown -R {self.user.pw_name}: {shlex.quote(str(found.path))}",
+                )
+            yield found
+
+    def process(self, place: Directory, keep_open: Sequence[int]) -> dict[str, Any]:
         """Arguments for subprocess: the server's user, in `place`, with no variable or descriptor of ours but
         `keep_open`.
 
@@ -95,7 +117,7 @@ class Cluster:
         """
         drop = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {
-            "cwd": place,  # entered before the user changes
+            "cwd": f"/proc/self/fd/{place.fd}",  # entered before the user changes
             "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             "umask": 0o077,
             "pass_fds": keep_open,
@@ -104,65 +126,77 @@ class Cluster:
 
 
 def locate(home: Path) -> Cluster:
-    """The cluster of this home, created if it does not exist and `create` is given.
+    """The cluster of this home. The home is created if it does not exist.
 
-    Raises ConfigError without the wheel, DatabaseError if this user cannot use this home.
+    Raises ConfigError without the wheel, or if other users can change the home; DatabaseError if this user cannot use
+    it.
     """
     programs = binaries.wheel()
-    home = Path(os.path.abspath(home))
-    folder = home / "postgres"
-    with explained(home):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        give(folder, home)
-        user = server_user(home, folder / str(MAJOR))
-        refuse_other_major(folder)
+    account = files.account()
+    with explained(home), closing(files.directory(home, make=True, belongs_to=account.pw_uid if account else 0)) as above:
+        folder = above.directory("postgres", make=True)
+        try:
+            user = server_user(above, folder)
+            refuse_other_major(folder)
+        except BaseException:
+            folder.close()
+            raise
     return Cluster(folder, user, programs)
 
 
-def server_user(home: Path, data: Path) -> pwd.struct_passwd:
-    """The server's user: ourselves; for root the owner of an existing cluster, else an unprivileged system account.
-    Raises DatabaseError if root finds no such account."""
-    owners = [place.stat().st_uid for place in (data, home) if place.exists()]
-    try:
-        if os.geteuid() != 0:
-            if any(owner != os.geteuid() for owner in owners):
-                name = pwd.getpwuid(next(o for o in owners if o != os.geteuid())).pw_name
-                raise DatabaseError(
-                    f"the embedded database in {home} belongs to the user {name}",
-                    hint=f"run ebaysync as {name}, or set EBAYSYNC_HOME to a directory of your own",
-                )
-            return pwd.getpwuid(os.geteuid())
-        if data.exists() and owners[0] == 0:
+def server_user(home: Directory, folder: Directory) -> pwd.struct_passwd:
+    """The server's user: ourselves; for root the owner of an existing cluster or home, else the service's account.
+    Raises ConfigError if root finds no such account, or only one that other programs share."""
+    if os.geteuid() != 0:
+        us = _known(os.geteuid())
+        if folder.owner != us.pw_uid:
             raise DatabaseError(
-                f"{data} belongs to root, and PostgreSQL does not run as root",
-                hint=f"give it back to the user it came from, e.g. chown -R nobody {data}",
+                f"{folder.path} belongs to root, and this is the user {us.pw_name}",
+                hint=f"as root: chown -R {us.pw_name}: {shlex.quote(str(folder.path))}",
             )
-        for owner in owners:
-            if owner != 0:
-                return pwd.getpwuid(owner)
+        return us
+    data = str(MAJOR)
+    uid = folder.stat(data).st_uid if folder.exists(data) else folder.owner
+    path = folder.path / data
+    if folder.exists(data) and uid == 0:
+        raise DatabaseError(
+            f"{path} belongs to root, and PostgreSQL does not run as root",
+            hint=f"give it back to the user it came from, e.g. chown -R {files.ACCOUNT}: {shlex.quote(str(path))}",
+        )
+    if not home.temporary and uid and files.user_name(uid) == NOBODY:
+        create = "" if files.account() else f"{CREATE_ACCOUNT}; then "
+        raise ConfigError(
+            f"{path} belongs to {NOBODY}, as which other programs run: each could read the database",
+            hint=f"{create}chown -R {files.ACCOUNT}: {shlex.quote(str(path))}",
+        )
+    if uid:
+        return _known(uid)
+    if found := files.account():
+        return found
+    if home.temporary:
+        return _known(pwd.getpwnam(NOBODY).pw_uid)
+    raise ConfigError(
+        f"PostgreSQL does not run as root, and there is no user {files.ACCOUNT} to run it as",
+        hint=f"{CREATE_ACCOUNT}; or set EBAYSYNC_DATABASE_URL to a PostgreSQL of your own",
+    )
+
+
+def _known(uid: int) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(uid)
     except KeyError as error:
         raise DatabaseError(
             f"the embedded PostgreSQL needs a name for each user id: {error.args[0]}",
             hint="add the user to /etc/passwd, or set EBAYSYNC_DATABASE_URL",
         ) from error
-    for name in SYSTEM_USERS:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise DatabaseError(
-        f"PostgreSQL does not run as root, and there is no user {' or '.join(SYSTEM_USERS)} to run it as",
-        hint="adduser --system ebaysync, or set EBAYSYNC_DATABASE_URL",
-    )
 
 
-def refuse_other_major(folder: Path) -> None:
+def refuse_other_major(folder: Directory) -> None:
     """Raises DatabaseError if the cluster belongs to another major version."""
-    others = sorted(p.name for p in folder.iterdir() if p.name.isdigit() and p.name != str(MAJOR))
-    if others and not (folder / str(MAJOR)).exists():
+    versions = sorted(name for name in folder.names() if name.isdigit())
+    if versions and str(MAJOR) not in versions:
         raise DatabaseError(
-            f"{folder / others[-1]} was made by PostgreSQL {others[-1]}, and the wheel's is {MAJOR}",
+            f"{folder.path / versions[-1]} was made by PostgreSQL {versions[-1]}, and the wheel's is {MAJOR}",
             hint="dump it with the old version's pg_dump, move that directory away, and restore the dump",
         )
 
@@ -176,29 +210,39 @@ def create(cluster: Cluster, keep_open: Sequence[int]) -> None:
     The caller holds the lock. `keep_open` are descriptors that every process started here inherits.
     """
     log.info("setting up PostgreSQL %s in %s (once, a few seconds)", MAJOR, cluster.data)
-    unfinished = cluster.data.with_suffix(".new")
-    with explained(cluster.folder):
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        unfinished.mkdir(mode=0o700)
-        give(unfinished, cluster.user)
+    folder, unfinished = cluster.folder, f"{MAJOR}.new"
+    _remove(folder, unfinished)
     try:
-        settings = [word for pair in SETTINGS.items() for word in ("--set", "=".join(pair))]
-        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        access = ("--username=postgres", "--auth-local=peer", "--auth-host=reject", "--data-checksums")
-        step(cluster, unfinished, keep_open, ["initdb", "-D", HERE, *locale, *access, *settings])
-        single = ["postgres", "--single", "-D", HERE, "-c", "exit_on_error=on", "postgres"]
-        step(cluster, unfinished, keep_open, single, BOOTSTRAP)
-        with explained(cluster.folder):
-            unfinished.rename(cluster.data)
-            sync(cluster.folder)
+        with explained(folder.path):
+            if folder.owner == 0 == os.geteuid():  # its own user cannot create it there
+                os.mkdir(unfinished, 0o700, dir_fd=folder.fd)
+                owner = (cluster.user.pw_uid, cluster.user.pw_gid)
+                os.chown(unfinished, *owner, dir_fd=folder.fd, follow_symlinks=False)
+            place = folder.directory(unfinished, make=True)
+        with closing(place):
+            settings = [word for pair in SETTINGS.items() for word in ("--set", "=".join(pair))]
+            locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+            access = ("--username=postgres", "--auth-local=peer", "--auth-host=reject", "--data-checksums")
+            step(cluster, place, keep_open, ["initdb", "-D", HERE, *locale, *access, *settings])
+            single = ["postgres", "--single", "-D", HERE, "-c", "exit_on_error=on", "postgres"]
+            step(cluster, place, keep_open, single, BOOTSTRAP)
+        with explained(folder.path):
+            folder.rename(unfinished, str(MAJOR))
+            folder.sync()
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(folder, unfinished)
 
 
-def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[str], script: str = "") -> None:
+def _remove(folder: Directory, name: str) -> None:
+    """Remove a directory with all that is in it, if it is there. Links in it are not followed."""
+    with explained(folder.path), files.acting_as(folder.owner):
+        if folder.exists(name):
+            shutil.rmtree(name, dir_fd=folder.fd)
+
+
+def step(cluster: Cluster, place: Directory, keep_open: Sequence[int], command: list[str], script: str = "") -> None:
     """Raises DatabaseError with the command's own message."""
-    with explained(cluster.folder):
+    with explained(cluster.folder.path):
         done = subprocess.run(  # noqa: S603
             [str(cluster.programs / "bin" / command[0]), *command[1:]],
             input=script,
@@ -215,17 +259,21 @@ def step(cluster: Cluster, place: Path, keep_open: Sequence[int], command: list[
         )
 
 
-def write_access(cluster: Cluster) -> None:
-    """Write pg_hba.conf: the server's user and root may connect, as any role. Written at each start."""
-    names = sorted({cluster.user.pw_name, pwd.getpwuid(0).pw_name})
+def write_access(cluster: Cluster, place: Directory) -> None:
+    """Write pg_hba.conf: the server's user and root may connect, as any role. Written at each start.
+
+    Root only, if that user is `nobody`, as which other programs run.
+    """
+    own = {cluster.user.pw_name} - ({NOBODY} if os.geteuid() == 0 else set())
+    names = sorted(own | {_known(0).pw_name})
     top = "# Written by ebaysync at each start of the server.\n"
-    files = {
+    texts = {
         "pg_hba.conf": "local all all peer map=ebaysync\n",
         "pg_ident.conf": "".join(f'ebaysync "{name}" all\n' for name in names),
     }
-    with explained(cluster.data):
-        for name, text in files.items():
-            with opened(cluster.data / name, cluster.user) as file:
+    with explained(place.path):
+        for name, text in texts.items():
+            with appended(place, name) as file:
                 file.truncate(0)
                 file.write((top + text).encode())
 
@@ -233,35 +281,9 @@ def write_access(cluster: Cluster) -> None:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-def opened(path: Path, owner: Path | pwd.struct_passwd) -> IO[bytes]:
-    """Open for appending. If root works in another user's directory, the file becomes that user's, and a symbolic link
-    is not followed."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(path, flags, 0o600)
-    give(fd, owner)
-    return os.fdopen(fd, "ab", buffering=0)
-
-
-def give(what: Path | int, owner: Path | pwd.struct_passwd) -> None:
-    if os.geteuid() != 0:
-        return
-    if isinstance(owner, Path):
-        of = owner.stat()
-        uid, gid = of.st_uid, of.st_gid
-    else:
-        uid, gid = owner.pw_uid, owner.pw_gid
-    if isinstance(what, int):
-        os.fchown(what, uid, gid)
-    else:
-        os.chown(what, uid, gid, follow_symlinks=False)
-
-
-def sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def appended(place: Directory, name: str) -> IO[bytes]:
+    """A file, open for appending, created if it does not exist. Raises OSError, ConfigError."""
+    return os.fdopen(place.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab", buffering=0)
 
 
 def reason(output: str) -> str:

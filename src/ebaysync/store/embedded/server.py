@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shlex
 import signal
 import socket
 import struct
@@ -38,7 +39,8 @@ import psycopg
 from ebaysync.errors import DatabaseError
 from ebaysync.store.embedded import binaries
 from ebaysync.store.embedded import cluster as clusters
-from ebaysync.store.embedded.cluster import Cluster
+from ebaysync.store.embedded.binaries import MAJOR
+from ebaysync.store.embedded.cluster import LOG, Cluster
 
 log = logging.getLogger("ebaysync.store.embedded")
 
@@ -76,9 +78,8 @@ class Lock:
     opened: ClassVar[WeakSet[Lock]] = WeakSet()
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        path = cluster.folder / name
-        with clusters.explained(path):
-            self.file = clusters.opened(path, cluster.folder)
+        with clusters.explained(cluster.folder.path / name):
+            self.file = clusters.appended(cluster.folder, name)
         self.opened.add(self)
 
     def take(self, how: int) -> bool:
@@ -149,6 +150,7 @@ class Server:
     def close(self) -> None:
         self.in_use.close()
         self.start_lock.close()
+        self.cluster.folder.close()
         if self.directory is not None:
             os.close(self.directory)
         if self.child and self.child.poll() is None:
@@ -162,8 +164,8 @@ class Server:
             if time.monotonic() > deadline:
                 raise DatabaseError(
                     f"another command has been starting or stopping the embedded database in "
-                    f"{self.cluster.folder} for {TURN_SECONDS} s",
-                    hint=f"find it with fuser {self.cluster.folder / 'start.lock'} and end it",
+                    f"{self.cluster.folder.path} for {TURN_SECONDS} s",
+                    hint=f"find it with fuser {shlex.quote(str(self.cluster.folder.path / 'start.lock'))} and end it",
                 )
             time.sleep(POLL)
         try:
@@ -197,11 +199,7 @@ class Server:
     def answers(self) -> bool:
         """Whether we can log in. Asks only a server that says it is ready, because it logs failed attempts. Raises
         DatabaseError if it refuses the login."""
-        try:
-            status = (self.cluster.data / "postmaster.pid").read_text().splitlines()[7]
-        except (FileNotFoundError, IndexError):
-            return False
-        if status.strip() != "ready" or self.postmaster() is None:
+        if not self.says_ready() or self.postmaster() is None:
             return False
         try:
             psycopg.connect(self.url(), connect_timeout=10).close()
@@ -217,27 +215,38 @@ class Server:
             ) from error
         return True
 
+    def says_ready(self) -> bool:
+        with (
+            clusters.explained(self.cluster.data),
+            suppress(FileNotFoundError, IndexError),
+            self.cluster.directory() as place,
+            os.fdopen(place.open("postmaster.pid", os.O_RDONLY), "rb") as file,
+        ):
+            return file.read(10_000).splitlines()[7].strip() == b"ready"
+        return False
+
     def start(self, lock: Lock) -> None:
         """Start a server that outlives this process, with its own session, output and lock. Raises DatabaseError."""
         programs = binaries.readable(self.cluster.programs, self.cluster.user)
         cluster = replace(self.cluster, programs=programs)
         inherited = (lock.file.fileno(),)
-        if not cluster.data.exists():
+        if not cluster.folder.exists(str(MAJOR)):
             clusters.create(cluster, inherited)
         if self.postmaster() is not None:
             raise DatabaseError(
                 f"a server that ebaysync did not start uses {cluster.data}", hint="stop it, then try again"
             )
-        clusters.write_access(cluster)
         options = [word for pair in clusters.FIXED.items() for word in ("-c", "=".join(pair))]
-        with clusters.explained(cluster.data):
+        with clusters.explained(cluster.data), cluster.directory() as place:
+            clusters.write_access(cluster, place)
             # Nobody holds the lock, so remove the files. PostgreSQL would refuse to start if their pid is somebody's by
             # now.
             for stale in ("postmaster.pid", f"{SOCKET}.lock"):
-                (cluster.data / stale).unlink(missing_ok=True)
-            if cluster.log.exists() and cluster.log.stat().st_size > LOG_BYTES:
-                cluster.log.replace(cluster.log.with_suffix(".log.1"))
-            with clusters.opened(cluster.log, cluster.folder) as output:
+                place.remove(stale)
+            folder = cluster.folder
+            if folder.exists(LOG) and folder.stat(LOG).st_size > LOG_BYTES:
+                folder.rename(LOG, f"{LOG}.1")
+            with clusters.appended(folder, LOG) as output:
                 self.log_before = os.fstat(output.fileno()).st_size
                 self.child = subprocess.Popen(  # noqa: S603
                     [str(cluster.programs / "bin/postgres"), "-D", clusters.HERE, *options],
@@ -245,11 +254,14 @@ class Server:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    **cluster.process(cluster.data, inherited),
+                    **cluster.process(place, inherited),
                 )
 
     def failed(self) -> DatabaseError:
-        with clusters.explained(self.cluster.log), self.cluster.log.open("rb") as file:
+        with (
+            clusters.explained(self.cluster.log),
+            os.fdopen(self.cluster.folder.open(LOG, os.O_RDONLY), "rb") as file,
+        ):
             file.seek(self.log_before)
             said = file.read().decode(errors="replace")
         return DatabaseError(
@@ -299,7 +311,9 @@ class Server:
     # --- connecting
 
     def url(self) -> str:
-        return f"postgresql://ebaysync@/ebaysync?host={quote(os.fsencode(self.host()), safe='')}&port=5432"
+        # requirepeer: libpq talks to no other user's server, whatever is at that path by now.
+        host, user = (quote(os.fsencode(part), safe="") for part in (self.host(), self.cluster.user.pw_name))
+        return f"postgresql://ebaysync@/ebaysync?host={host}&port=5432&requirepeer={user}"
 
     def host(self) -> str:
         """The data directory under a name that fits into a socket's address and is one host to libpq."""
@@ -307,7 +321,7 @@ class Server:
         if "," not in path and len(os.fsencode(f"{path}/{SOCKET}")) <= SOCKET_PATH_BYTES:
             return path
         if self.directory is None:
-            with clusters.explained(self.cluster.data):
-                self.directory = os.open(self.cluster.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with clusters.explained(self.cluster.data), self.cluster.directory() as place:
+                self.directory = os.dup(place.fd)
         # Our own pid, not "self": child processes use it too.
         return f"/proc/{os.getpid()}/fd/{self.directory}"
