@@ -10,8 +10,10 @@ file permissions derive from that.
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +29,7 @@ from ebaysync.log import Secret
 Environment = Literal["production", "sandbox", "simulator"]
 ENVIRONMENTS: tuple[Environment, ...] = ("production", "sandbox", "simulator")
 KEYSET_PREFIX = {"production": "", "sandbox": "sandbox_", "simulator": "simulator_"}  # of the fields of Settings
+log = logging.getLogger(__name__)
 SYSTEM_FILE = Path("/etc/ebaysync/env")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -296,9 +299,14 @@ def _read_env_file(named: str | None) -> tuple[str, dict[str, str | None]]:
 
 def _of_working_directory() -> str | None:
     """The text of `.env`; None if there is none, or for root, whose working directory may be anybody's."""
-    if os.geteuid() == 0 or not os.access(".", os.X_OK):  # such as root's after sudo; nobody asked for the file
+    if not os.access(".", os.X_OK):  # such as root's after sudo; nobody asked for the file
         return None
-    return files.working_text(".env", _holds_secret)
+    if os.geteuid() != 0:
+        return files.working_text(".env", _holds_secret)
+    with suppress(OSError, UnicodeDecodeError, ConfigError):
+        if "EBAY" in (files.working_text(".env", _holds_secret) or ""):
+            log.warning("root does not read .env of the working directory: name it in EBAYSYNC_ENV_FILE")
+    return None
 
 
 def _of_system() -> str | None:

@@ -21,11 +21,11 @@ import pytest
 import ebaysync
 from ebaysync import files
 from ebaysync.accounts import vault
+from ebaysync.cli.simulator import make_world
 from ebaysync.errors import ConfigError, EbaysyncError
 from ebaysync.settings import Settings
 from ebaysync.sim import control
 from ebaysync.sim.server import Simulator
-from ebaysync.sim.world import make_world
 from ebaysync.store.embedded import server as embedded
 
 SERVICE = next((user for user in pwd.getpwall() if user.pw_name == "games"), None)  # takes the place of our account
@@ -130,14 +130,14 @@ def runs_for_others(python: str) -> bool:
 
 def test_root_and_the_service_user_use_one_home_in_turn(host: Host) -> None:
     host.mkdir("home", SERVICE)
-    with Simulator(make_world(seed=1, sellers=1, orders=3)) as sim:
+    with Simulator(make_world(1, 1, 3, 0)) as sim:
         host.environ = {"EBAYSYNC_SIMULATOR_URL": sim.url}
         token = f"{control.sellers(sim.world)[0]['refreshToken']}\n"
-        added = host.run(None, "accounts", "add", "alice", *ADD, given=token)
+        added = host.run(None, "-q", "accounts", "add", "alice", *ADD, given=token)
         assert (added.code, added.err) == (0, ""), added.err
         for _ in range(10):
             for user in (SERVICE, None):
-                ended = host.run(user, "refresh-tokens", "--force", "--json")
+                ended = host.run(user, "-q", "refresh-tokens", "--force", "--json")
                 assert (ended.code, ended.err) == (0, ""), ended.err
         for user in (None, SERVICE):
             assert host.run(user, "run", "orders", "--account", "alice").code == 0

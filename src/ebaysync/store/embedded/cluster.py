@@ -133,7 +133,10 @@ def locate(home: Path) -> Cluster:
     """
     programs = binaries.wheel()
     account = files.account()
-    with explained(home), closing(files.directory(home, make=True, belongs_to=account.pw_uid if account else 0)) as above:
+    with (
+        explained(home),
+        closing(files.directory(home, make=True, belongs_to=account.pw_uid if account else 0)) as above,
+    ):
         folder = above.directory("postgres", make=True)
         try:
             user = server_user(above, folder)
