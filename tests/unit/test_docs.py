@@ -61,6 +61,19 @@ def test_the_page_on_correctness_lists_every_conclusion_and_when_it_is_asked_aga
     assert table == [f"| {c.what} | {c.learned_from} | {c.stored_in} | {c.asked_again} |" for c in CONCLUSIONS]
 
 
+def test_each_control_in_the_threat_model_names_tests_that_exist() -> None:
+    controls = (DOCS / "security.md").read_text().partition("## Controls")[2].partition("## Remaining")[0]
+    rows = [line for line in controls.splitlines() if re.match(r"\| (?!threat|---)", line)]
+    assert len(rows) > 10
+    for row in rows:
+        file = ""
+        named = re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", row)
+        assert named, row
+        for path, name in named:
+            file = path or file
+            assert f"def {name}(" in (TOP / file).read_text(), f"{file}::{name}"
+
+
 def test_every_command_is_in_the_reference() -> None:
     text = (DOCS / "reference/commands.md").read_text()
     assert [name for name in COMMANDS if f"## ebaysync {name}\n" not in text] == []
