@@ -61,6 +61,8 @@ class Stored:
         """What these keys open. The rest is left out."""
         found, box = {}, vault_of(*keys)
         for place, blob in self.blobs.items():
+            if not blob:
+                continue
             try:
                 found[place] = box.open(blob, *place).reveal()
             except SecretKeyError:
@@ -243,6 +245,61 @@ def test_an_application_token_whose_key_is_gone_is_dropped(
     assert "ebay_keysets: 0 encrypted anew, 0 already were, 0 not readable, 1 dropped" in done.out
     assert query("SELECT application_token FROM ebay_keysets") == [(None,)]
     assert len(stored().opened(KEYS[1])) == SECRETS - 1
+
+
+def test_a_key_that_was_cut_encrypts_nothing_and_no_consent_is_asked_for(
+    program: Any, simulator: Any, sim: Any, complains: Callable[..., None], stored: Callable[[], Stored], query: Query
+) -> None:
+    query("UPDATE ebay_keysets SET application_token = NULL, limits_asked_at = NULL")
+    secrets = stored().opened(KEYS[0])
+    blobs = stored().blobs
+    another = simulator(sellers=1, orders_per_seller=0, seed=2)
+    good = program.environ["EBAYSYNC_SECRET_KEY"]
+    program.environ |= {"EBAYSYNC_SECRET_KEY": good[:20], "EBAYSYNC_SIMULATOR_URL": another.url}
+    told = ("encrypted with a key that is not in EBAYSYNC_SECRET_KEY", "put that key back, whole")
+    complains(program("accounts", "connect", "new", "-e", "simulator"), 2, *told)
+    add = ("accounts", "add", "new", "-e", "simulator", "--refresh-token-stdin")
+    complains(program(*add, given=f"{another.world.sellers[0].refresh_token}\n"), 2, *told)
+    complains(program("keys", "signing", "create", "-e", "simulator", "--renew"), 2, *told)
+    complains(program("run", "orders", "--account", sim.world.sellers[0].username), 2, "is not in", out=True)
+    assert program("run-all", "--now").code == 2
+    assert program("doctor").code == 3
+    assert list(another.journal) == []
+    assert stored().blobs == blobs
+    program.environ |= {"EBAYSYNC_SECRET_KEY": f"{KEYS[1]},{good}", "EBAYSYNC_SIMULATOR_URL": sim.url}
+    assert program("keys", "signing", "create", "-e", "simulator", "--renew").code == 0, "a rotation has begun"
+    assert stored().opened(KEYS[0]) == secrets
+    assert len(stored().opened(KEYS[1])) == 2
+
+
+def test_a_lost_key_is_given_up_on_demand_and_the_sellers_are_connected_again(
+    program: Any, sim: Any, complains: Callable[..., None], stored: Callable[[], Stored], query: Query
+) -> None:
+    program.environ["EBAYSYNC_SECRET_KEY"] = KEYS[1]
+    drop = ("keys", "rotate", "--drop-unreadable", "--json")
+    tables = program(*drop).json["tables"]
+    assert {table["table"]: table["dropped"] for table in tables} == ROWS
+    assert {table["dropped"] for table in program(*drop).json["tables"]} == {0}
+    assert stored().opened(*KEYS) == {}
+    first, *others = sim.world.sellers
+    complains(program("run", "orders", "--account", first.username), 2, "accounts connect", out=True)
+    for seller in (first, *others):
+        add = ("accounts", "add", seller.username, "-e", "simulator", "--refresh-token-stdin")
+        assert program(*add, given=f"{seller.refresh_token}\n").code == 0
+    assert program("keys", "signing", "create", "-e", "simulator").code == 0
+    assert program("run-all", "--now").code == 0
+    assert query("SELECT count(*) FROM ebay_accounts") == [(3,)]
+
+
+def test_a_rotation_gives_up_an_access_token_that_is_damaged_and_a_run_gets_a_new_one(
+    program: Any, sim: Any, stored: Callable[[], Stored], query: Query
+) -> None:
+    query("UPDATE ebay_tokens SET access_token = set_byte(access_token, 40, 255 - get_byte(access_token, 40))")
+    program.environ["EBAYSYNC_SECRET_KEY"] = f"{KEYS[1]},{KEYS[0]}"
+    done = program("keys", "rotate", "--json")
+    assert (done.code, done.json["tables"][0]["dropped"], done.json["tables"][0]["unreadable"]) == (0, 3, 0)
+    assert program("refresh-tokens").code == 0
+    assert len(stored().opened(KEYS[1])) == SECRETS
 
 
 # --- keys signing list ------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ TAMPER = {
     "columns": "UPDATE ebay_tokens SET access_token = refresh_token, refresh_token = access_token",
     "rows": "UPDATE ebay_tokens t SET access_token = o.access_token, refresh_token = o.refresh_token"
     " FROM ebay_tokens o WHERE o.ebay_account_id <> t.ebay_account_id",
-    "bytes": "UPDATE ebay_tokens SET access_token = set_byte(access_token, 40, 255 - get_byte(access_token, 40))",
+    "bytes": "UPDATE ebay_tokens SET access_token = NULL,"
+    " refresh_token = set_byte(refresh_token, 40, 255 - get_byte(refresh_token, 40))",
     "signing key": "UPDATE ebay_signing_keys"
     " SET private_key = set_byte(private_key, 40, 255 - get_byte(private_key, 40))",
 }

@@ -31,7 +31,7 @@ from ebaysync.sync.run import run
 Query = Callable[..., list[Any]]
 Benches = Callable[..., Any]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-TOKEN_PATH = "/identity/v1/oauth2/token"
+TOKEN = "/identity/v1/oauth2/token"
 
 
 def expire(query: Query) -> None:
@@ -46,7 +46,7 @@ async def test_only_what_ends_within_15_minutes_is_renewed(bench: Benches, query
         query("UPDATE ebay_tokens SET access_expires_at = now() + %s::interval RETURNING 1", left)
         async with open_api(b.settings, b.db, account, "refresh-tokens", b.sleep) as (_, tokens):
             await tokens.refresh(force=False)
-        assert len(b.sim.journal.of(TOKEN_PATH)) == asked
+        assert len(b.sim.journal.of(TOKEN)) == asked
     blob = query("SELECT refresh_token FROM ebay_tokens")
     assert blob[0][0]  # eBay's answer has none; ours stays
 
@@ -56,7 +56,7 @@ async def test_of_many_that_need_a_new_token_at_once_one_asks_ebay(bench: Benche
     account = await b.add()
     expire(query)
     b.sim.journal.clear()
-    b.sim.faults.add("slow", path=TOKEN_PATH, seconds=0.2)
+    b.sim.faults.add("slow", path=TOKEN, seconds=0.2)
 
     async def one() -> str:
         async with open_api(b.settings, b.db, account, "run", b.sleep) as (api, _):
@@ -64,7 +64,7 @@ async def test_of_many_that_need_a_new_token_at_once_one_asks_ebay(bench: Benche
 
     tokens = await asyncio.gather(*(one() for _ in range(4)))
     assert len(set(tokens)) == 1
-    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+    assert len(b.sim.journal.of(TOKEN)) == 1
 
 
 async def test_each_attempt_is_on_record_and_no_row_is_locked_between_two(bench: Benches, query: Query) -> None:
@@ -77,7 +77,7 @@ async def test_each_attempt_is_on_record_and_no_row_is_locked_between_two(bench:
         open_while_waiting.append(query("SELECT 1 FROM ebay_tokens FOR UPDATE NOWAIT"))
 
     b.sleep = sleep
-    b.sim.faults.add("status", path=TOKEN_PATH, status=429, retry_after=50, times=2)
+    b.sim.faults.add("status", path=TOKEN, status=429, retry_after=50, times=2)
     async with open_api(b.settings, b.db, account, "run", b.sleep) as (api, _):
         await api.credentials.access_token()
     assert open_while_waiting == [[(1,)], [(1,)]]
@@ -105,16 +105,10 @@ def tampered(blob: bytes) -> dict[str, bytes]:
     return flipped | cut | {"longer": blob + b"x", "shifted": blob[1:] + blob[:1]}
 
 
-@pytest.mark.parametrize("column", ["refresh_token", "access_token"])
-async def test_a_tampered_blob_stops_the_account_without_a_request_and_stays_as_it_is(
-    bench: Benches, query: Query, column: str
-) -> None:
-    b = bench(orders_per_seller=0, sellers=2)
+async def tampered_and_moved(b: Any, query: Query, column: str) -> tuple[Any, bytes, dict[str, bytes]]:
+    """Two accounts: the first, its blob in a column, and what somebody may put there instead."""
     first, second = await b.add(0), await b.add(1)
     read = f"SELECT {column} FROM ebay_tokens WHERE ebay_account_id = %s"
-    write = f"UPDATE ebay_tokens SET {column} = %s WHERE ebay_account_id = %s RETURNING 1"
-    if column == "refresh_token":
-        query("UPDATE ebay_tokens SET access_token = NULL RETURNING 1")
     [(good,)], [(others,)] = query(read, first.id), query(read, second.id)
     key = load(b.settings, may_create=False)
     secret = key.open(good, "simulator", first.id, column)
@@ -124,8 +118,20 @@ async def test_a_tampered_blob_stops_the_account_without_a_request_and_stays_as_
         "of the other column": key.seal(secret, "simulator", first.id, other_column),
         "of another environment": key.seal(secret, "production", first.id, column),
     }
+    return first, good, {**tampered(good), **moved}
+
+
+async def test_a_tampered_refresh_token_stops_the_account_without_a_request_once_its_access_token_has_ended(
+    bench: Benches, query: Query
+) -> None:
+    b = bench(orders_per_seller=0, sellers=2)
+    first, good, changed = await tampered_and_moved(b, query, "refresh_token")
+    write = "UPDATE ebay_tokens SET refresh_token = %s WHERE ebay_account_id = %s RETURNING 1"
+    query(write, changed["tag"], first.id)
+    assert (await b.run(first)).status == "completed", "the access token is good"
+    query("UPDATE ebay_tokens SET access_expires_at = clock_timestamp() RETURNING 1")
     b.sim.journal.clear()
-    for what, bad in {**tampered(good), **moved}.items():
+    for what, bad in changed.items():
         query(write, bad, first.id)
         before = query("SELECT t.*::text FROM ebay_tokens t ORDER BY 1")
         summary = await b.run(first)
@@ -136,6 +142,22 @@ async def test_a_tampered_blob_stops_the_account_without_a_request_and_stays_as_
         assert query("SELECT t.*::text FROM ebay_tokens t ORDER BY 1") == before, what
     query(write, good, first.id)
     assert (await b.run(first)).status == "completed"
+
+
+async def test_a_tampered_access_token_is_replaced_with_the_refresh_token_beside_it_and_told_once(
+    bench: Benches, query: Query, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = bench(orders_per_seller=0, sellers=2)
+    first, _, changed = await tampered_and_moved(b, query, "access_token")
+    for what, bad in changed.items():
+        query("UPDATE ebay_tokens SET access_token = %s WHERE ebay_account_id = %s RETURNING 1", bad, first.id)
+        asked = len(b.sim.journal.of(TOKEN))
+        caplog.clear()
+        for _ in range(2):
+            assert (await b.run(first)).status == "completed", what
+        assert len(b.sim.journal.of(TOKEN)) == asked + 1, what
+        assert caplog.text.count("the stored access token was damaged") == (1 if bad else 0), what
+    assert query("SELECT needs_consent FROM ebay_accounts WHERE id = %s", first.id) == [(False,)]
 
 
 async def test_a_seller_that_is_added_again_renews_its_consent(bench: Benches, query: Query) -> None:
@@ -216,7 +238,7 @@ async def test_an_expired_used_or_foreign_code_is_told_and_asked_about_once(benc
     for asked, wrong in enumerate(({"wait": 299}, {"ru_name": "other"}, {"code": Secret("v^1.1#nobody")}), 1):
         with pytest.raises(ConsentNeeded, match="does not accept this code"):
             await consented(b, "x", Consent((IDENTITY,)), **wrong)
-        assert len(b.sim.journal.of(TOKEN_PATH)) == asked
+        assert len(b.sim.journal.of(TOKEN)) == asked
     assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
     with pytest.raises(ConsentNeeded, match="does not accept this code"):
         await consented(b, "x", Consent((IDENTITY,)), twice=True)
@@ -250,7 +272,7 @@ async def test_a_consent_whose_seller_ebay_does_not_tell_is_kept_and_gone_on_wit
     assert await resumed(b, "x", IDENTITY, BASE) is None
     b.sim.journal.clear()
     account = await resumed(b, "x", IDENTITY)
-    assert [entry.path for entry in b.sim.journal] == [TOKEN_PATH, f"{IDENTITY_PATH}v1/user/"]
+    assert [entry.path for entry in b.sim.journal] == [TOKEN, f"{IDENTITY_PATH}v1/user/"]
     assert (account.name, account.ebay_user_id) == ("x", b.sim.world.sellers[0].user_id)
     assert query("SELECT scopes, missing_scopes FROM ebay_authorizations") == [([IDENTITY], [])]
     kept = "u.consented_at = p.consented_at AND t.refresh_expires_at = p.refresh_expires_at"
@@ -301,11 +323,11 @@ async def test_a_kept_consent_ends_with_the_seller_that_is_another_one_or_withdr
 
 async def test_a_code_whose_exchange_fails_is_not_tried_again(bench: Benches) -> None:
     b = bench(orders_per_seller=0, sellers=1)
-    b.sim.faults.add("status", path=TOKEN_PATH, status=503, times=None)
+    b.sim.faults.add("status", path=TOKEN, status=503, times=None)
     with pytest.raises(EbayBusy) as caught:
         await consented(b, "x", Consent((IDENTITY,)))
     assert "run the command again" in str(caught.value.hint)
-    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+    assert len(b.sim.journal.of(TOKEN)) == 1
 
 
 async def test_a_scope_known_to_be_missing_costs_no_call(bench: Benches, query: Query) -> None:
@@ -413,7 +435,7 @@ async def test_a_mark_without_a_next_try_is_tried_at_once(bench: Benches, query:
     query("UPDATE ebay_accounts SET needs_consent = true")
     b.sim.journal.clear()
     assert (await b.run(account)).status == "completed"
-    assert (len(b.sim.journal.of(TOKEN_PATH)), query(MARKS)) == (1, [(False, False, False)])
+    assert (len(b.sim.journal.of(TOKEN)), query(MARKS)) == (1, [(False, False, False)])
 
 
 async def test_force_tries_a_dead_consent_at_once(bench: Benches, query: Query) -> None:
@@ -439,10 +461,10 @@ async def test_of_many_whose_daily_try_is_due_one_asks_ebay(bench: Benches, quer
     await b.run(account)
     query("UPDATE ebay_tokens SET retry_at = now()")
     b.sim.journal.clear()
-    b.sim.faults.add("slow", path=TOKEN_PATH, seconds=0.2)
+    b.sim.faults.add("slow", path=TOKEN, seconds=0.2)
     summaries = await asyncio.gather(*(b.run(account, family) for family in ("orders", "payouts", "messages")))
     assert {summary.failure.code for summary in summaries} == {"needs_consent"}
-    assert len(b.sim.journal.of(TOKEN_PATH)) == 1
+    assert len(b.sim.journal.of(TOKEN)) == 1
 
 
 # ---- the keyset of a consent

@@ -76,9 +76,3 @@ async def by_id(db: Database, account_id: UUID) -> Account:
 def connect_command(name: str, environment: str) -> str:
     """The command that renews a consent."""
     return f"ebaysync accounts connect {shlex.quote(name)} --environment {environment}"
-
-
-async def has_tokens(db: Database) -> bool:
-    """Whether any encrypted secret is stored."""
-    query = "SELECT EXISTS (SELECT FROM ebay_tokens) OR EXISTS (SELECT FROM ebay_signing_keys)"
-    return bool((await db.rows(query))[0][0])

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from ebaysync.accounts import vault as vaults
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
 from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, SecretKeyError, Unauthorized
 from ebaysync.log import Secret
 from ebaysync.settings import KEYSET_PREFIX, Keyset, Settings
+from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 
 T = TypeVar("T")
@@ -59,16 +61,18 @@ def _refused(keyset: Keyset, error: EbaysyncError) -> AccessDenied:
 
 
 async def access_token(db: Database, vault: Vault, transport: Transport, keyset: Keyset) -> Secret:
-    """The stored token, or a new one. Raises KeysetRejected, EbayError, DatabaseError."""
+    """The stored token, or a new one. Raises KeysetRejected, EbayError, DatabaseError, SecretKeyError."""
     name = keyset_name(keyset)
-    rows = await db.rows(
-        "SELECT application_token FROM ebay_keysets WHERE keyset = :keyset"
-        " AND token_expires_at > clock_timestamp() + make_interval(secs => :margin)",
-        keyset=name,
-        margin=MARGIN,
-    )
+
+    async def read(connection: Connection) -> tuple[Sent, Sent]:
+        token = await connection.send(_LASTING, {"keyset": name, "margin": MARGIN})
+        return token, await vaults.send_heads(connection)
+
+    token, heads = await db.read(read)
+    rows = (await token.result()).rows
     if rows and rows[0].application_token and (known := _opened(vault, rows[0].application_token, keyset)):
         return known
+    vault.check(await vaults.heads(heads))  # before eBay is asked for what would be encrypted
     try:
         # Without a lock: two processes may both ask. Both tokens are valid, and the one that is stored last is used.
         grant = await oauth.application_token(transport, keyset)
@@ -96,6 +100,10 @@ def _opened(vault: Vault, blob: bytes, keyset: Keyset) -> Secret | None:
         return None
 
 
+_LASTING = """
+SELECT application_token FROM ebay_keysets
+WHERE keyset = :keyset AND token_expires_at > clock_timestamp() + make_interval(secs => :margin)
+"""
 _STORE = """
 INSERT INTO ebay_keysets (keyset, application_token, token_expires_at)
 VALUES (:keyset, :token, clock_timestamp() + make_interval(secs => :seconds))

@@ -57,7 +57,9 @@ PLACES = (
         "SELECT environment, client_id, signing_key_id FROM ebay_signing_keys ORDER BY 1, 2, 3",
         """SELECT environment, client_id, signing_key_id, private_key FROM ebay_signing_keys
         WHERE (environment, client_id, signing_key_id) = (:environment, :client_id, :signing_key_id) FOR UPDATE""",
-        """UPDATE ebay_signing_keys SET private_key = :private_key
+        # One that was dropped has ended: the key that ends last is in use.
+        """UPDATE ebay_signing_keys SET private_key = CAST(:private_key AS bytea), expires_at =
+            CASE WHEN CAST(:private_key AS bytea) = '' THEN least(expires_at, clock_timestamp()) ELSE expires_at END
         WHERE (environment, client_id, signing_key_id) = (:environment, :client_id, :signing_key_id)""",
         lambda row: row.client_id,
         lambda row, _: signing.column(row.signing_key_id),
@@ -111,13 +113,16 @@ class Rotation:
     first_error: SecretKeyError | None
 
 
-async def rotate(db: Database, vault: Vault) -> Rotation:
-    """Rotate all secrets. A row that cannot be decrypted stays as it is, and the others go on."""
+async def rotate(db: Database, vault: Vault, *, drop_unreadable: bool = False) -> Rotation:
+    """Rotate all secrets. A row that cannot be decrypted stays as it is, and the others go on.
+
+    With `drop_unreadable` it is emptied: its key is lost, and the sellers must consent again.
+    """
     counts, first_error = [], None
     for place in PLACES:
         counts.append(count := RotationCount(place.table))
         for row in await db.rows(place.rows):
-            may_drop = place.disposable and first_error is None
+            may_drop = drop_unreadable or (place.disposable and first_error is None)
             try:
                 became = await _rotate_row(db, vault, place, row._asdict(), may_drop=may_drop)
             except SecretKeyError as error:
@@ -138,15 +143,17 @@ async def _rotate_row(db: Database, vault: Vault, place: Place, key: dict[str, A
         fresh = dict(blobs)
         became: Became = "current"
         for column, blob in blobs.items():
-            if blob is None:
+            if not blob:
                 continue
             sealed_for = row.environment, place.owner(row), place.bound(row, column)
             try:
                 opened = vault.open(blob, *sealed_for)
             except SecretKeyError:
-                if not may_drop:
+                # The refresh token beside an access token comes first, and was opened.
+                if not may_drop and column != "access_token":
                     raise
-                fresh[column], became = None, "dropped"
+                # Empty where the column must not be null.
+                fresh[column], became = None if place.disposable or column == "access_token" else b"", "dropped"
                 continue
             if not vault.current(blob):
                 fresh[column], became = vault.seal(opened, *sealed_for), "rotated"

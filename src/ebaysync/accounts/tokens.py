@@ -33,7 +33,7 @@ from ebaysync.ebay.hosts import hosts
 from ebaysync.ebay.rest import Api, stamp
 from ebaysync.ebay.signature import SITES
 from ebaysync.ebay.transport import Transport
-from ebaysync.errors import ConfigError, ConsentNeeded, EbaysyncError, KeysetRejected
+from ebaysync.errors import ConfigError, ConsentNeeded, EbaysyncError, KeysetRejected, SecretKeyError
 from ebaysync.log import Secret
 from ebaysync.rechecks import CONSENT
 from ebaysync.settings import KEYSET_PREFIX, Keyset, Settings, variable
@@ -100,7 +100,7 @@ class Tokens:
             if force:
                 # Read without the lock: if another process renews the token meanwhile, its new one is taken.
                 row = await self._db.read(lambda connection: self._row(connection, _READ, force=True))
-                refused = self._opened(row, "access_token")
+                refused = usable(self._vault, self.account, row.access_token)
             self._access = await self._obtain(SOON, self._trigger, refused=refused, force=force)
             return self._access
 
@@ -140,7 +140,7 @@ class Tokens:
 
     def _lasting(self, row: Any, margin: timedelta, refused: Secret | None) -> Access | None:
         """The stored access token, if it is to be used."""
-        token = self._opened(row, "access_token")
+        token = usable(self._vault, self.account, row.access_token)
         lasts = row.left and row.left > margin and not row.needs_consent
         if token and lasts and token != refused:
             return _access(token, row.access_expires_at, row.left, refreshed=False)
@@ -165,34 +165,30 @@ class Tokens:
             raise consent_needed(self.account)
         return row
 
-    def _opened(self, row: Any, column: str) -> Secret | None:
-        blob = getattr(row, column)
-        if blob is None:
-            return None
-        hint = connect_command(self.account.name, self.account.environment)
-        return self._vault.open(blob, self.account.environment, self.account.id, column, hint)
-
     async def _ask(self, connection: Connection, row: Any, trigger: str) -> Access | EbaysyncError:
         """Ask eBay and log the attempt. An error is returned, not raised, so that the log entry is committed."""
-        refresh_token = self._opened(row, "refresh_token")
-        assert refresh_token is not None
+        account = self.account
+        hint = connect_command(account.name, account.environment)
+        refresh_token = self._vault.open(row.refresh_token, account.environment, account.id, "refresh_token", hint)
         try:
             grant = await oauth.refresh(self._transport, self._keyset, refresh_token)
         except EbaysyncError as error:
-            await _record(connection, self.account, trigger, error)
+            await _record(connection, account, trigger, error)
             if isinstance(error, ConsentNeeded):
-                await connection.execute(_MARK, {"id": self.account.id, "again": CONSENT})
-                return consent_needed(self.account)
+                await connection.execute(_MARK, {"id": account.id, "again": CONSENT})
+                return consent_needed(account)
             return error
         # Stored before it is used: if that fails, the old token is still the one that all processes know.
-        sealed = self._vault.seal(grant.access_token, self.account.environment, self.account.id, "access_token")
-        values = {"token": sealed, "seconds": grant.expires_in, "id": self.account.id, "client": self._keyset.client_id}
+        sealed = self._vault.seal(grant.access_token, account.environment, account.id, "access_token")
+        values = {"token": sealed, "seconds": grant.expires_in, "id": account.id, "client": self._keyset.client_id}
         expires_at: datetime = (await connection.execute(_RENEW, values)).one().access_expires_at
-        await _record(connection, self.account, trigger, None)
-        log.info("%s: access token renewed (%s)", self.account.name, trigger)
+        await _record(connection, account, trigger, None)
+        if row.access_token and not usable(self._vault, account, row.access_token):
+            log.warning("%s: the stored access token was damaged; a new one replaces it", account.name)
+        log.info("%s: access token renewed (%s)", account.name, trigger)
         if row.needs_consent:
-            await connection.execute(_UNMARK, {"id": self.account.id})
-            log.warning("%s: eBay accepts the seller's consent again", self.account.name)
+            await connection.execute(_UNMARK, {"id": account.id})
+            log.warning("%s: eBay accepts the seller's consent again", account.name)
         return _access(grant.access_token, expires_at, timedelta(seconds=grant.expires_in), refreshed=True)
 
 
@@ -212,6 +208,14 @@ UPDATE ebay_tokens SET refused_since = coalesce(refused_since, clock_timestamp()
 WHERE ebay_account_id = :id
 """
 _UNMARK = "UPDATE ebay_accounts SET needs_consent = false, updated_at = clock_timestamp() WHERE id = :id"
+
+
+def usable(vault: Vault, account: Account, blob: bytes | None) -> Secret | None:
+    """The stored access token; None if there is none or no key opens it, because the refresh token gets a new one."""
+    try:
+        return vault.open(blob, account.environment, account.id, "access_token") if blob else None
+    except SecretKeyError:
+        return None
 
 
 def _access(token: Secret, expires_at: datetime, left: timedelta, *, refreshed: bool) -> Access:

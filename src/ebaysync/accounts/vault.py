@@ -5,6 +5,10 @@
 
 A blob that is copied to another row, column or environment does not decrypt. A key's id is derived from the key, so
 that a blob names its key, and a missing key can be told from a damaged blob.
+
+Keys that open nothing that is stored are never used to encrypt: a key file that was cut would lock a seller's fresh
+consent away. `load_checked` and accounts/application compare them with what is stored; whoever opens a blob first has
+compared them, too.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +25,8 @@ from ebaysync import files
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
 from ebaysync.settings import Settings
+from ebaysync.store.connection import Connection, Sent
+from ebaysync.store.database import Database
 
 VERSION = 1
 SHORTEST_KEY = 16  # characters
@@ -45,6 +52,20 @@ class Vault:
         nonce = os.urandom(_NONCE)
         bound = _bound(head, environment, owner, column)
         return head + nonce + self._keys[self._first].encrypt(nonce, secret.reveal().encode(), bound)
+
+    def check(self, heads: Iterable[bytes]) -> None:
+        """Compare the keys with what is stored (see `send_heads`). One that fits is enough: while keys are rotated, the
+        new one has encrypted nothing yet.
+
+        Raises SecretKeyError: something is stored, and no key opens any of it.
+        """
+        named = {head[1:] for head in heads}
+        if named and named.isdisjoint(self._keys):
+            raise SecretKeyError(
+                f"all stored secrets were encrypted with a key that is not in {self.source}",
+                hint="put that key back, whole; nothing was changed; if it is lost: "
+                "ebaysync keys rotate --drop-unreadable",
+            )
 
     def current(self, blob: bytes) -> bool:
         """Whether it was encrypted with the first key, so that there is nothing to rotate."""
@@ -102,6 +123,32 @@ def _derived(key: Secret) -> bytes:
 
 def _key_id(key: Secret) -> bytes:
     return hashlib.sha256(b"ebaysync 1 key id" + _derived(key)).digest()[:4]
+
+
+# Only whole blobs count: one that was cut proves nothing, and its seller must be able to consent again.
+_HEADS = """
+SELECT DISTINCT substr(blob, 1, 5) AS head FROM (
+    SELECT refresh_token AS blob FROM ebay_tokens UNION ALL SELECT private_key FROM ebay_signing_keys) AS stored
+WHERE length(blob) > 33
+"""
+
+
+async def send_heads(connection: Connection) -> Sent:
+    """Ask for the heads of all stored secrets that eBay does not give again on request: few, since they name keys."""
+    return await connection.send(_HEADS)
+
+
+async def heads(sent: Sent) -> set[bytes]:
+    """The answer of `send_heads`. Empty: nothing is stored, so any key is right."""
+    return {row.head for row in (await sent.result()).rows}
+
+
+async def load_checked(settings: Settings, db: Database) -> Vault:
+    """The keys, once they are known to fit what is stored. Raises SecretKeyError, ConfigError, DatabaseError."""
+    stored = await heads(await db.read(send_heads))
+    vault = load(settings, may_create=not stored)
+    vault.check(stored)
+    return vault
 
 
 def load(settings: Settings, *, may_create: bool) -> Vault:

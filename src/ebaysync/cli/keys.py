@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 from rich.table import Column, Table
 
-from ebaysync.accounts import accounts, rotate, signing, vault
+from ebaysync.accounts import rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
 from ebaysync.cli.format import display
@@ -32,7 +32,16 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command("rotate", epilog="\b\nExample: EBAYSYNC_SECRET_KEY_FILE=new-then-old.key ebaysync keys rotate")
-def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
+def rotate_(
+    context: typer.Context,
+    drop_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unreadable", help="Drop what no key opens. Only if its key is lost: sellers consent again."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Encrypt all stored secrets with the new (first) key.
 
     Runs may continue meanwhile. It can be interrupted and repeated.
@@ -41,8 +50,9 @@ def rotate_(context: typer.Context, as_json: AsJson = False) -> None:
 
     async def work(stop: Stop) -> Rotation:
         async with session.database() as db:
-            keys = vault.load(session.settings, may_create=not await accounts.has_tokens(db))
-            return await stop.race(rotate.rotate(db, keys))
+            stored = await vault.heads(await db.read(vault.send_heads))
+            keys = vault.load(session.settings, may_create=drop_unreadable or not stored)
+            return await stop.race(rotate.rotate(db, keys, drop_unreadable=drop_unreadable))
 
     done = session.go(work)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ebaysync.accounts import accounts, vault
+from ebaysync.accounts import vault
 from ebaysync.accounts.adding import KeysetContext
 from ebaysync.accounts.usage import metered
 from ebaysync.cli.session import Session
@@ -19,6 +19,6 @@ from ebaysync.sync.stop import Stop
 async def opened(session: Session, keyset: Keyset, addresses: Hosts, stop: Stop) -> AsyncIterator[KeysetContext]:
     """Open what a keyset's calls need, and count them. Raises ConfigError, SecretKeyError, DatabaseError."""
     async with session.database() as db, Transport(addresses, sleep=stop.sleep) as transport:
-        keys = vault.load(session.settings, may_create=not await accounts.has_tokens(db))
+        keys = await vault.load_checked(session.settings, db)
         async with metered(db, keys, keyset, transport):
             yield KeysetContext(db, keys, transport, keyset)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from ebaysync.accounts import application, expiry, signing, vault
-from ebaysync.accounts.accounts import Account, connect_command, has_tokens
+from ebaysync.accounts import application, expiry, signing, tokens, vault
+from ebaysync.accounts.accounts import Account, connect_command
 from ebaysync.accounts.scopes import lacking, short
 from ebaysync.accounts.tokens import consent_needed, open_api
 from ebaysync.accounts.usage import metered
@@ -208,7 +208,7 @@ def _span(length: timedelta) -> str:
 
 async def _key(context: CheckContext) -> Finding:
     try:
-        context.vault = vault.load(context.settings, may_create=not await has_tokens(context.db))
+        context.vault = await vault.load_checked(context.settings, context.db)
     except ConfigError as error:
         return failure("key", "encryption", error)
     return Finding("key", "encryption", "ok", f"read from {context.vault.source}")
@@ -289,10 +289,11 @@ async def _token(context: CheckContext, account: Account, row: Any, *, ask: bool
         return Finding("token", name, "failed", "there are no tokens", hint)
     if context.vault is None:
         return Finding("token", name, "warning", "the tokens cannot be read without the key")
-    blobs = {column: blob for column in ("refresh_token", "access_token") if (blob := getattr(row, column)) is not None}
-    for column, blob in blobs.items():
-        context.vault.open(blob, account.environment, account.id, column, hint)
-    if not all(context.vault.current(blob) for blob in blobs.values()):
+    context.vault.open(row.refresh_token, account.environment, account.id, "refresh_token", hint)
+    access_token = tokens.usable(context.vault, account, row.access_token)
+    if row.access_token and not access_token and not ask:
+        return Finding("token", name, "warning", "the stored access token is damaged; the next run gets a new one")
+    if not all(context.vault.current(blob) for blob in (row.refresh_token, access_token and row.access_token) if blob):
         message = "encrypted with an older key, which is still needed"
         return Finding("token", name, "warning", message, "ebaysync keys rotate")
     if not ask:
