@@ -1,7 +1,9 @@
-"""Facts of a process: /proc/PID/stat (proc(5)), and when to collect garbage."""
+"""Facts of a process: /proc/PID/stat (proc(5)), who may look into it, and when to collect garbage."""
 
 from __future__ import annotations
 
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,31 @@ class ProcessStat:
     def is_dead(self) -> bool:
         """A zombie: it has ended, but its parent has not waited for it yet."""
         return self.state in ("Z", "X")
+
+
+PR_SET_DUMPABLE = 4
+
+
+def write_no_core() -> None:
+    """Let this process and its children write no core dump, which would contain secrets.
+
+    The limit is 1 byte, not 0: if core_pattern names a program, the kernel ignores every other limit (core(5)).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = min(hard, 1) if hard != resource.RLIM_INFINITY else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether other processes of this user may read the memory, environment and descriptors (prctl(2)).
+
+    A program that is executed starts as readable; a fork does not. Under systemd's MemoryDenyWriteExecute= some builds
+    of libffi cannot import ctypes; there LimitCORE= and ProtectProc= do this.
+    """
+    with suppress(ImportError, MemoryError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
 
 def stat(pid: int) -> ProcessStat | None:

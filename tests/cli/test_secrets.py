@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -344,7 +347,8 @@ def test_what_crashes_is_killed_or_is_interrupted_tells_no_secret_and_no_person_
     children = descendants(process.pid)
     assert len(children) >= 4
     for pid in children:
-        seen = b"\n".join((Path("/proc") / str(pid) / name).read_bytes() for name in ("cmdline", "environ"))
+        shown = ("cmdline", "environ")[: 1 + (os.geteuid() == 0)]  # only root may read the latter
+        seen = b"\n".join((Path("/proc") / str(pid) / name).read_bytes() for name in shown)
         assert b"ebaysync" in seen
         assert secrets.within(seen.decode(errors="replace")) == []
         assert b"EBAYSYNC_" not in seen
@@ -385,3 +389,49 @@ def test_commands_that_read_or_tidy_up_show_no_secret_and_no_person(watched: Wat
     assert watched.leaks() == {}
     assert buyer not in "\n".join(stored(watched.url).values())
     assert buyer.encode().hex() not in "\n".join(stored(watched.url).values())
+
+
+@pytest.fixture
+def without_privileges() -> list[str]:
+    """A command's beginning that takes root's right to look into processes: two such processes see of each other what
+    two of another user see."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv (util-linux) is missing, and root may look into everything")
+    return ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin,-perfmon"]
+
+
+def test_no_core_is_written_and_no_other_process_of_the_user_looks_into_one_that_has_read_secrets(
+    program: Any,
+    simulator: Any,
+    added: Added,
+    until: Callable[..., Any],
+    without_privileges: list[str],
+    descendants: Callable[[int], list[int]],
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=1)
+    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_SECRET_KEY": SECRET_KEY}
+    added(program, sim)
+    sim.faults.add("slow", path="/order$", seconds=60, times=None)
+    process = subprocess.Popen(
+        [*without_privileges, *program.command("run-all", "--now", "--family", "orders")],
+        env=program.environ,
+        cwd=program.folder,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: any("slow" in entry.faults for entry in sim.journal), "an account at work")
+        family = [process.pid, *descendants(process.pid)]
+        assert len(family) == 3, "the command, the forkserver, an account's process"
+        for pid in family:
+            for name in ("environ", "mem", "maps"):
+                look = [*without_privileges, "head", "-c", "1", f"/proc/{pid}/{name}"]
+                seen = subprocess.run(look, capture_output=True, text=True, check=False)
+                assert "Permission denied" in seen.stderr, (pid, name, seen)
+            # 1, not 0: if core_pattern names a program, the kernel ignores every other limit.
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            assert re.search(r"Max core file size +1 +1 ", limits), limits
+    finally:
+        process.kill()
+        process.wait()

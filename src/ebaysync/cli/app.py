@@ -6,7 +6,6 @@ import errno
 import gc
 import logging
 import os
-import resource
 import sys
 import traceback
 from importlib import import_module
@@ -21,7 +20,7 @@ from typer.main import get_command, get_group
 from ebaysync import log as logs
 from ebaysync.cli.session import Session
 from ebaysync.errors import EbaysyncError, Interrupted, UsageError
-from ebaysync.proc import COLLECT_AFTER
+from ebaysync.proc import COLLECT_AFTER, write_no_core
 
 # The panels of the help: each command, its line there, and its modules in ebaysync.cli. A test compares the line with
 # the command's own help, which would have to be imported.
@@ -212,7 +211,7 @@ def _settle_in() -> None:
     """Disable core dumps, which would contain secrets, and reopen closed standard streams as /dev/null. Collect garbage
     rarely: imports and rows make many objects and hardly a cycle, and looking for one took a sixth of a run."""
     gc.set_threshold(*COLLECT_AFTER)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    write_no_core()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             mode = "r" if number == 0 else "w"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from ebaysync import log as logs
+from ebaysync.proc import set_dumpable
 
 # Modules that only some commands need are imported where they are used: `--help` takes a third of the time.
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Session:
     def settings(self) -> Settings:
         from ebaysync import settings
 
+        set_dumpable(False)  # before the first secret is read
         found = settings.load()
         logs.set_up(verbose=self.verbose, quiet=self.quiet, form=found.log_format)
         return found

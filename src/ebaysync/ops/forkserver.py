@@ -81,7 +81,8 @@ class ForkNotice(msgspec.Struct, omit_defaults=True):
 
 def serve(entry: Callable[[], None]) -> None:
     """Fork a process that calls `entry` for each request, until the parent's socket on standard input closes."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    proc.write_no_core()
+    proc.set_dumpable(False)  # and so of every process that is forked
     for name in LAZY_IMPORTS:
         importlib.import_module(name)
     gc.collect()

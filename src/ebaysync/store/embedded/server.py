@@ -36,6 +36,7 @@ from weakref import WeakSet
 
 import psycopg
 
+from ebaysync import proc
 from ebaysync.errors import DatabaseError
 from ebaysync.store.embedded import binaries
 from ebaysync.store.embedded import cluster as clusters
@@ -323,5 +324,7 @@ class Server:
         if self.directory is None:
             with clusters.explained(self.cluster.data), self.cluster.directory() as place:
                 self.directory = os.dup(place.fd)
+            # Only so can child processes use this name. A core dump is still not written.
+            proc.set_dumpable(True)
         # Our own pid, not "self": child processes use it too.
         return f"/proc/{os.getpid()}/fd/{self.directory}"
