@@ -12,11 +12,13 @@ test: lint docs
 	$(BIN)/pytest -q -n 4 --dist worksteal
 
 lint: $(READY)
-	$(BIN)/ruff check src tests docs benchmarks
-	$(BIN)/ruff format --check src tests docs benchmarks
+	$(BIN)/ruff check src tests docs benchmarks .ci
+	$(BIN)/ruff format --check src tests docs benchmarks .ci
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+	$(BIN)/python .ci/audit.py $(BIN)/pip-audit requirements-embedded.lock requirements-dev.lock
 
 # Round trips and commits of each command, and whether they are within their bounds.
 bench-counts: $(READY)
@@ -43,13 +45,14 @@ docs: $(READY)
 docs-reference: $(READY)
 	$(BIN)/python docs/generate.py
 
-# Wheel and sdist, built twice and compared byte by byte, and the SBOM of what they need.
+# Wheel and sdist, built twice and compared byte by byte, the SBOM of what they need, and lock files to install it with.
 release: $(READY)
 	rm -rf dist build/again
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -d dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -d build/again
 	diff -r dist build/again
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
+	cp requirements.lock requirements-embedded.lock dist
 	cd dist && sha256sum -- * > SHA256SUMS
 
 # Everything with its hash from the lock file, then the checkout itself, editable.
@@ -60,9 +63,11 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# Writes the lock files anew: of the development, and of the image. Needs uv.
+# Writes the lock files anew: of the image and of users, without PostgreSQL and with it; of the development; of the
+# benchmark. Needs uv.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra image pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --extra image --extra embedded pyproject.toml -o requirements-embedded.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra bench pyproject.toml -o requirements-bench.lock
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406
 
 from ebaysync.sim.calls import Answer, Refusal
 from ebaysync.sim.clock import stamp
