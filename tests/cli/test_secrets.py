@@ -135,8 +135,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(program: Any, sim: Simulator, servers: Any) -> Iterator[Watched]:
-    server = servers.postgres(servers.newest(), PASSWORD, **SERVER)
+def watched(program: Any, sim: Simulator, servers: Any, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    server = servers.postgres(servers.newest(), PASSWORD, **SERVER | getattr(request, "param", {}))
     url = server.create("ebaysync")
     program.environ |= {
         "EBAYSYNC_DATABASE_URL": url,
@@ -314,6 +314,41 @@ def connect(watched: Watched, code: int, name: str, seller: str = GB, *, state: 
     watched.sim.faults.clear()
     assert process.returncode == code, err
     watched.said += [out, err]
+
+
+@pytest.mark.parametrize(
+    "watched", [{"log_parameter_max_length": "-1", "log_min_error_statement": "debug5"}], indirect=True
+)
+def test_a_server_that_logs_each_statement_with_its_parameters_gets_secrets_only_encrypted(
+    watched: Watched,
+) -> None:
+    sim = watched.sim
+    alice, bob, *_ = sim.world.sellers
+    add = ("accounts", "add", "alice", "-e", "simulator", "--refresh-token-stdin")
+    watched(0, *add, given=alice.refresh_token)
+    connect(watched, 0, "bob", bob.username)
+    connect(watched, 13, "carol", fault="status", envelope="oauth", status=400, says=QUOTING)
+    sim.faults.add("status", path="/identity/v1/user", status=500, times=None)
+    connect(watched, 13, "dave", IT)  # its consent is kept until its seller is known
+    sim.faults.clear()
+    watched(0, "keys", "signing", "create", "-e", "simulator")
+    watched(0, "run-all", "--now")
+    watched(0, "refresh-tokens", "--force")
+    rotated = {"EBAYSYNC_SECRET_KEY": f"canary-new-key/{SECRET_KEY},{SECRET_KEY}"}
+    watched(0, "keys", "rotate", environ=rotated)
+    watched.program.environ |= rotated
+    watched.execute("ALTER TABLE ebay_tokens ADD CHECK (client_id = 'x') NOT VALID")
+    assert watched.program("refresh-tokens", "--force").code != 0, "PostgreSQL refuses what holds a token"
+
+    secrets, keys = watched.secrets(), watched.signing_keys()
+    log = watched.server.log.read_text()
+    for statement in ("ebay_tokens", "ebay_signing_keys", "ebay_pending_consents", "ebay_keysets"):
+        assert re.search(rf"(?s)(INTO|UPDATE) {statement}\b.*?Parameters: .{{9}}", log, re.IGNORECASE), statement
+    assert "violates check constraint" in log
+    assert all(blob.hex() in log for (blob,) in watched.execute("SELECT refresh_token FROM ebay_tokens"))
+    assert secrets.within(log) == []
+    private = {each for each in keys.within(log) if not each.startswith("jwe")}
+    assert private == set()
 
 
 def test_what_crashes_is_killed_or_is_interrupted_tells_no_secret_and_no_person_of_it(
