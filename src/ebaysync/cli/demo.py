@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ebaysync import files
+from ebaysync.cli.simulator import make_world
 from ebaysync.errors import EbaysyncError
 from ebaysync.settings import Settings, load
-
-if TYPE_CHECKING:
-    pass
-from ebaysync.cli.simulator import make_world
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +42,7 @@ def demo(
     from ebaysync.sim.server import Simulator
 
     with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ebaysync-demo-")))
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ebaysync-demo-", dir=_place())))
         running = stack.enter_context(Simulator(world))
         program = _Program(
             {
@@ -67,6 +66,14 @@ def demo(
         program.say(f"Now {world_moves} orders change at eBay, and a second run-all brings what is new.")
         program(["run-all", "--now"])
         program(["status"])
+
+
+def _place() -> str:
+    """The directory for the demo's home. Root's PostgreSQL runs there as `nobody` if the host has no user for it, which
+    is allowed below a directory such as /tmp alone."""
+    usual = tempfile.gettempdir()
+    is_shared = os.stat(usual).st_mode & stat.S_ISVTX
+    return usual if is_shared or os.geteuid() != 0 or files.account() else "/tmp"  # noqa: S108
 
 
 def _hold(stack: ExitStack, configured: Settings) -> None:
