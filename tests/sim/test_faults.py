@@ -254,7 +254,7 @@ def test_faults_come_and_go_from_outside(simulate: Simulate) -> None:
     url = caller.sim.url + "/_sim/faults"
     assert httpx.post(url, json={"kind": "status", "path": ORDERS, "times": None}).status_code == 201
     assert caller.get(ORDERS).status_code == 503
-    assert httpx.delete(url).status_code == 204
+    assert httpx.delete(url, headers={"Content-Type": "application/json"}).status_code == 204
     assert caller.get(ORDERS).status_code == 200
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -81,6 +82,67 @@ def test_the_sellers_and_the_clock_can_be_asked_from_outside(simulate: Simulate)
     assert touched.json()["lastModifiedDate"] == "2026-07-01T13:00:00.000Z"
     assert httpx.get(caller.sim.url + "/_sim/nonsense").status_code == 404
     assert httpx.post(caller.sim.url + "/_sim/touch", json={"seller": "nobody"}).status_code == 400
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "sellers", {"Host": "evil.example"}),
+        ("GET", "sellers", {"Host": "evil.example:{port}"}),
+        ("GET", "sellers", {"Host": "127.0.0.1.evil.example:{port}"}),
+        ("GET", "sellers", {"Host": "localhost@evil.example:{port}"}),
+        ("GET", "sellers", {"Origin": "https://evil.example"}),
+        ("GET", "sellers", {"Origin": "http://localhost:3000"}),
+        ("GET", "sellers", {"Origin": "null"}),
+        ("GET", "sellers", {"Sec-Fetch-Site": "cross-site"}),
+        ("GET", "sellers", {"Sec-Fetch-Site": "same-site"}),
+        ("GET", "journal", {"Host": "evil.example"}),
+        ("GET", "clock", {"Host": "evil.example"}),
+        ("POST", "faults", {"Content-Type": "text/plain"}),
+        ("POST", "faults", {"Content-Type": "application/x-www-form-urlencoded"}),
+        ("POST", "faults", {"Content-Type": "multipart/form-data; boundary=application/json"}),
+        ("POST", "faults", {}),
+        ("POST", "faults", {**JSON, "Origin": "https://evil.example"}),
+        ("POST", "faults", {**JSON, "Host": "evil.example"}),
+        ("POST", "revoke", {"Content-Type": "text/plain"}),
+        ("DELETE", "journal", {}),
+    ],
+)
+def test_no_web_page_can_read_or_plant_anything(
+    method: str, path: str, headers: dict[str, str], simulate: Simulate
+) -> None:
+    caller = simulate()
+    caller.get(ORDERS)
+    noted = len(caller.sim.journal)
+    port = str(port_of(caller.sim)[1])
+    named = {name: value.replace("{port}", port) for name, value in headers.items()}
+    content = json.dumps({"kind": "status", "seller": caller.seller.username}).encode() if method == "POST" else None
+    answer = httpx.request(method, f"{caller.sim.url}/_sim/{path}", headers=named, content=content)
+    assert answer.status_code == 403
+    assert list(answer.json()) == ["error"]
+    assert caller.seller.refresh_token not in answer.text
+    assert len(caller.sim.journal) == noted
+    assert caller.get(ORDERS).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
+def test_its_own_pages_and_programs_are_answered(host: str, simulate: Simulate) -> None:
+    caller = simulate()
+    own = f"{host}:{port_of(caller.sim)[1]}"
+    for more in ({}, {"Origin": f"http://{own}", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+        url = caller.sim.url + "/_sim/"
+        assert httpx.get(url + "sellers", headers={"Host": own, **more}).status_code == 200
+        spoken = {"Host": own, "Content-Type": "application/json; charset=utf-8", **more}
+        assert httpx.post(url + "clock", headers=spoken, json={"advance": 1}).status_code == 200
+
+
+def test_a_control_body_that_cannot_be_read_is_refused(simulate: Simulate) -> None:
+    caller = simulate()
+    for body in (b"[" * 60_000, b"[]", b'{"advance": 1e400}', b"\xff"):
+        assert httpx.post(caller.sim.url + "/_sim/clock", headers=JSON, content=body).status_code == 400
 
 
 def test_connections_are_kept(simulate: Simulate) -> None:

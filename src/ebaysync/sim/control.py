@@ -1,9 +1,14 @@
-"""The simulator's own routes under /_sim/: for people, for demos, and for tests of another process."""
+"""The simulator's own routes under /_sim/: for people, for demos, and for tests of another process.
+
+They show refresh tokens and plant faults. A browser on the same machine runs the pages of strangers, so only a loopback
+name in Host, no other Origin, and application/json for every change are accepted (see `_refused`).
+"""
 
 from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +18,11 @@ from ebaysync.sim.clock import ManualClock, stamp
 from ebaysync.sim.faults import Faults
 from ebaysync.sim.journal import Journal
 from ebaysync.sim.world import World
+
+# DNS rebinding: a page that has pointed its own name to 127.0.0.1 still sends that name. The port may be forwarded.
+LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+PAGES = ("/_sim/accepted", "/_sim/declined")
+"""where a seller's browser ends up: they show nothing that its address bar does not"""
 
 
 class Controlled(Protocol):
@@ -29,10 +39,32 @@ def answer(app: Controlled, call: Call) -> Answer:
     if route is None:
         known = [f"{method} {path}" for method, path in ROUTES]
         return answer_json({"error": "no such route", "routes": known}, 404)
+    if reason := _refused(call):
+        return answer_json({"error": reason}, 403)
     try:
         return route(app, call)
-    except (ValueError, KeyError, TypeError) as error:
+    except RecursionError:
+        return answer_json({"error": "the JSON is nested too deeply"}, 400)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         return answer_json({"error": str(error)}, 400)
+
+
+def _refused(call: Call) -> str | None:
+    """Why a call is refused that a stranger's web page may have made; None if it is not."""
+    if call.path in PAGES:
+        return None
+    if not LOOPBACK.fullmatch(call.headers.get("host", "")):
+        return "this route answers only to 127.0.0.1, localhost or [::1] in the Host header"
+    if call.headers.get("origin", call.base) != call.base:
+        return "this route does not answer to pages of another origin"
+    # A GET of another site's page has no Origin, but current browsers say where it comes from.
+    if call.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return "this route does not answer to pages of another site"
+    # HTML forms cannot send it, and a script of another origin must ask first, which is not answered.
+    content_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if call.method != "GET" and content_type != "application/json":
+        return "a change needs the header Content-Type: application/json"
+    return None
 
 
 def sellers(world: World) -> list[dict[str, Any]]:
