@@ -10,17 +10,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import chain, repeat
 from typing import Any
 
 from ebaysync.cli import app
 from ebaysync.families import discover
 from ebaysync.ops import account, forkserver, pool
+from ebaysync.ops.forkserver import RESULTS
 from ebaysync.sync import batch
 from ebaysync.sync.summary import Summary
 
 SAID = "Ivy Smith, 5 Fitzmaurice St"  # what an exception quotes
 ROLE = "accounts"
+ACCOUNT = ""
 
 
 def segfault() -> None:
@@ -68,6 +71,47 @@ def chatter() -> None:
     os.write(3, b"")
 
 
+def result(**changed: Any) -> bytes:
+    """A line for a finished run, some of whose fields are changed."""
+    line = Summary(ACCOUNT, "orders").as_dict()
+    return json.dumps({"run": line | changed}).encode() + b"\n"
+
+
+def write(*pieces: bytes) -> None:
+    write_each(pieces)
+
+
+def write_each(pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        while piece:
+            piece = piece[os.write(RESULTS, piece) :]
+    time.sleep(600)  # it does not end by itself
+
+
+DONE = b'{"done":true,"error":null}\n'
+LINES: dict[str, Callable[[], None]] = {
+    "no_object": lambda: write(b"[1]\n"),
+    "no_status": lambda: write(b'{"run":{"account":"x"}}\n'),
+    "wrong_type": lambda: write(result(stored="3")),
+    "unknown_field": lambda: write(result(more=1)),
+    "unknown_status": lambda: write(result(status="fine")),
+    "negative": lambda: write(result(calls=-1)),
+    "huge": lambda: write(result(calls=2**63)),
+    "no_error": lambda: write(result(status="error", error={"code": 3})),
+    "deep": lambda: write(b'{"run":' + b"[" * 60_000 + b"\n"),
+    "deep_error": lambda: write(b'{"error":' + b'{"code":' * 60_000 + b"\n"),
+    "no_utf8": lambda: write(result(reason="~").replace(b"~", b"\xff\xfe")),
+    "long_line": lambda: write(result(reason="x" * 2**20)),
+    "no_newline": lambda: write(b" " * 2**22),
+    "other_account": lambda: write(result(account="somebody")),
+    "other_family": lambda: write(result(family="payouts")),
+    "endless": lambda: write_each(repeat(result())),
+    "endless_done": lambda: write_each(chain([result()], repeat(DONE))),
+    "twice_done": lambda: write(result(), DONE, DONE),
+    "done_without_runs": lambda: (os.write(RESULTS, DONE), os._exit(0))[1],
+}
+
+
 def burst() -> None:
     raise RuntimeError(SAID)
 
@@ -90,13 +134,15 @@ def deaf() -> None:
 
 
 EACH = (segfault, leave, loop, hog, flood, grandchild, litter, chatter, burst, bug, deaf)
-POISONS = {poison.__name__: poison for poison in EACH}
+POISONS = {poison.__name__: poison for poison in EACH} | LINES
 
 
 def be_accounts(poisons: dict[str, str]) -> None:
     run_families = account.run_families
 
     async def poisoned(settings: Any, db: Any, whose: Any, *rest: Any) -> AsyncIterator[Summary]:
+        global ACCOUNT  # one account per process
+        ACCOUNT = whose.name
         if poison := poisons.get(whose.name):
             POISONS[poison]()
         async for summary in run_families(settings, db, whose, *rest):

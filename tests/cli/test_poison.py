@@ -17,6 +17,8 @@ import pytest
 
 from ebaysync.ops.pool import ENVIRONMENT
 
+from .poisoned import LINES
+
 Query = Callable[..., list[Any]]
 POISONED = str(Path(__file__).with_name("poisoned.py"))
 SECRETS = {"PGPASSWORD": "canary-pg", "EBAY_CLIENT_SECRET": "canary-client"}
@@ -117,6 +119,35 @@ def test_nothing_that_a_process_prints_disturbs_its_results(
     assert account["status"] == "completed"
     assert account["runs"][0]["stored"] == 3
     assert '{"run": "no", "done": true}' in err
+
+
+def test_results_of_a_wrong_shape_fail_their_account_alone_with_one_line(
+    program: Any, simulator: Any, added: Any, query: Query, start: Any
+) -> None:
+    sim = simulator(sellers=len(LINES) + 1, orders_per_seller=3)
+    program.environ |= {"EBAYSYNC_SIMULATOR_URL": sim.url, "EBAYSYNC_MAX_WINDOW_HOURS": "2400"}
+    good, *bad = added(program, sim)
+    poisons = dict(zip(bad, LINES, strict=True))
+    process = start(poisons, "run-all", "-f", "orders", "--json", "--jobs", "4")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 3, err
+    accounts = {account["account"]: account for account in json.loads(out)["accounts"]}
+    assert accounts[good]["status"] == "completed"
+    assert accounts[good]["runs"][0]["stored"] == 3
+    told = {poisons[name]: accounts[name]["error"]["message"].removeprefix(f"{name}: its process ") for name in bad}
+    once = ("endless", "endless_done", "twice_done")  # its first result is right
+    for name, poison in poisons.items():
+        assert accounts[name]["status"] == ("partial" if poison in once else "error"), poison
+        assert err.count(f"{name}: its process ") == 1, poison
+    assert told.pop("long_line") == told.pop("no_newline") == "wrote a result of more than 1000000 bytes, and was ended"
+    assert told.pop("twice_done") == told.pop("endless_done") == "wrote more after its last result, and was ended"
+    for poison in ("endless", "other_account", "other_family"):
+        assert told.pop(poison) == "reported a family twice, or one that it was not asked for, and was ended"
+    assert told.pop("done_without_runs") == "ended without a result of orders"
+    assert set(told.values()) == {"wrote a line that is not a result, and was ended"}
+    states = "SELECT a.name FROM ebay_sync_state JOIN ebay_accounts a ON a.id = ebay_account_id WHERE last_status = %s"
+    assert {name for (name,) in query(states, "error")} == set(bad)
+    assert "Traceback" not in err
 
 
 @dataclass

@@ -112,7 +112,7 @@ async def _main(configured: Settings, job: AccountJob) -> None:
         options = RunOptions(job.trigger, walk, job.days, deadline=deadline, patience=job.patience)
         async with aclosing(run_families(configured, db, account, families, options, stop)) as summaries:
             async for summary in summaries:
-                _report({"run": summary.as_dict()})
+                _report({"run": summary.as_dict()})  # ops/job.ResultLine
     except EbaysyncError as error:
         last["error"] = error.as_dict()
     finally:

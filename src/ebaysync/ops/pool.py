@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,8 +30,8 @@ from ebaysync.errors import (
 from ebaysync.families import discover
 from ebaysync.ops import cgroup
 from ebaysync.ops.forkserver import OUT_OF_MEMORY
-from ebaysync.ops.job import AccountJob, ProcessInput
-from ebaysync.ops.process import Forkserver, ForkserverGone, Process, ProcessExit, ProcessLimits
+from ebaysync.ops.job import AccountJob, ProcessInput, ResultLine
+from ebaysync.ops.process import Forkserver, ForkserverGone, NoResult, Process, ProcessExit, ProcessLimits
 from ebaysync.settings import Settings
 from ebaysync.store.database import Database
 from ebaysync.sync import cadence
@@ -173,7 +173,7 @@ class Pool:
 async def _process(pool: Pool, job: AccountJob) -> AccountResult:
     """Start an account's process, wait for its end and say what it did."""
     result = AccountResult(job.account.name)
-    reader = _ResultReader(result)
+    reader = _ResultReader(job, result)
     group = cgroup.cgroup_for(pool.cgroup, str(job.account.id), pool.memory_mb)
     limit = math.ceil(job.time_limit) if job.time_limit else UNLIMITED
     process = None
@@ -185,14 +185,16 @@ async def _process(pool: Pool, job: AccountJob) -> AccountResult:
         in_time = await _wait_or_end(process, reader, job, pool.stop)
         exit_ = await process.ended
         await process.drain()
-        if not in_time:
+        if process.fault:
+            result.error = _process_error(f"{result.account}: its process {process.fault}, and was ended")
+        elif not in_time:
             result.error = _process_error(f"{result.account}: ended after {job.time_limit} s, its time limit")
         elif not reader.done and pool.stop.signum is None:
             short = group.ran_out_of_memory()
             result.error = _process_error(
                 f"{result.account}: {_why_it_ended(exit_.status, pool.memory_mb, limit, short=short)}"
             )
-        elif reader.done and result.error is None and (fault := _misbehaviour(process, exit_)):
+        elif reader.done and result.error is None and (fault := _misbehaviour(process, exit_, reader.missing)):
             result.error = _process_error(f"{result.account}: {fault}")
         return result
     except ForkserverGone:
@@ -219,7 +221,7 @@ async def _wait_or_end(process: Process, reader: _ResultReader, job: AccountJob,
             await _end(process, stop.signum or signal.SIGTERM, STOP_GRACE)
         elif not in_time:
             await _end(process, signal.SIGTERM, GRACE)
-        elif reader.done:
+        elif reader.done and not process.fault:
             await asyncio.wait({process.ended}, timeout=GRACE)
         if not process.ended.done():  # it hangs, wrote something that is not a result, or closed its output
             process.kill(signal.SIGKILL)
@@ -236,17 +238,35 @@ async def _end(process: Process, signum: int, grace: float) -> None:
 
 
 class _ResultReader:
-    """Reads the results pipe: one line per finished family, and a last one that says that all are done."""
+    """Reads the results pipe: one line per finished family, and a last one that says that all are done.
 
-    def __init__(self, result: AccountResult) -> None:
+    A process reports each family that it was asked for once, so no stream of lines can be endless.
+    """
+
+    def __init__(self, job: AccountJob, result: AccountResult) -> None:
+        self.account, self.missing = job.account.name, set(job.families)
         self.result, self.done = result, False
 
     def line(self, line: bytes) -> None:
-        found = msgspec.json.decode(line)
-        if "run" in found:
-            self.result.runs.append(found["run"])
-        elif found.get("done"):
-            self.result.error, self.done = found["error"], True
+        """Raises NoResult. It quotes nothing of the line, in which anything may stand."""
+        try:
+            found = _decode(line)
+        except (ValueError, RecursionError):
+            raise NoResult("wrote a line that is not a result") from None
+        if self.done:
+            raise NoResult("wrote more after its last result")
+        if found.run is None and found.done:
+            self.result.error, self.done = msgspec.to_builtins(found.error), True
+        elif found.run is None or found.done or found.error:
+            raise NoResult("wrote a line that is not a result")
+        elif found.run.account != self.account or found.run.family not in self.missing:
+            raise NoResult("reported a family twice, or one that it was not asked for")
+        else:
+            self.missing.remove(found.run.family)
+            self.result.runs.append(msgspec.to_builtins(found.run))
+
+
+_decode = msgspec.json.Decoder(ResultLine).decode
 
 
 def _why_it_ended(status: int, memory_mb: int, cpu_seconds: int, *, short: bool) -> str:
@@ -261,8 +281,10 @@ def _why_it_ended(status: int, memory_mb: int, cpu_seconds: int, *, short: bool)
     return f"its process was ended by {signal.Signals(signum).name} without a result"
 
 
-def _misbehaviour(process: Process, exit_: ProcessExit) -> str | None:
-    """A fault of a process whose results are complete."""
+def _misbehaviour(process: Process, exit_: ProcessExit, missing: Collection[str]) -> str | None:
+    """A fault of a process that says that it is done. `missing` are the families that it has not reported."""
+    if missing:
+        return f"its process ended without a result of {', '.join(sorted(missing))}"
     if exit_.strays:
         return f"its process left {exit_.strays} other{'' if exit_.strays == 1 else 's'} behind, now ended"
     return "its process wrote to its standard output without end" if process.flooded else None

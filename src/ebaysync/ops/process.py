@@ -39,6 +39,10 @@ class ForkserverGone(Exception):
     """The forkserver has ended, and with it all of its processes."""
 
 
+class NoResult(Exception):
+    """A process wrote something that is not a result. The text says what the process did, and quotes nothing."""
+
+
 @dataclass(frozen=True)
 class ProcessLimits:
     memory_mb: int
@@ -225,6 +229,11 @@ class Process:
         self._job.write(line + b"\n")
 
     @property
+    def fault(self) -> str | None:
+        """How its results are wrong. Nothing was read after that."""
+        return self._results.fault
+
+    @property
     def flooded(self) -> bool:
         """Whether it wrote more to its standard output than is passed on."""
         return self._output.is_full
@@ -269,32 +278,36 @@ class _Closing:
 
 
 class _LineReader(asyncio.Protocol):
-    """Calls `result` for each line. Stops when `result` raises ValueError or the like, or a line is too long."""
+    """Calls `result` for each line. Stops for good when it raises NoResult, or when a line is too long."""
 
     def __init__(self, result: Callable[[bytes], None], results_ended: asyncio.Event) -> None:
         self._result, self._silent = result, results_ended
         self._rest = b""
-        self._broken = False
+        self.fault: str | None = None
         self.closed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        if self._broken:
+        if self.fault:
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         try:
             for line in lines:
+                _check_length(line)
                 self._result(line)
             # A process that writes without a newline must not fill this one's memory.
-            if len(self._rest) > LONGEST_LINE:
-                raise ValueError("too long a line")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.error("a process wrote something that is not a result")
-            self._broken = True
+            _check_length(self._rest)
+        except NoResult as error:
+            self.fault, self._rest = str(error), b""
             self._silent.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._silent.set()
         self.closed.set()
+
+
+def _check_length(line: bytes) -> None:
+    if len(line) > LONGEST_LINE:
+        raise NoResult(f"wrote a result of more than {LONGEST_LINE} bytes")
 
 
 class _PassThrough(asyncio.Protocol):
