@@ -1,12 +1,14 @@
-"""Waits for several tasks at once and leaves none behind."""
+"""Waits for several tasks at once and leaves none behind. Lets a signal end long work between two waits."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
+
+from ebaysync.errors import Interrupted
 
 T = TypeVar("T")
 
@@ -78,3 +80,28 @@ class OneBehind:
             await cancel(self._task)
         else:
             await self.done()
+
+
+class _LongWork:
+    is_going_on = False
+
+
+@contextmanager
+def long_work() -> Iterator[None]:
+    """Let a signal end the block at once, wherever it is: it raises Interrupted (see ops/signals).
+
+    For work without a wait whose result may be lost, such as the parsing of an answer: without this, a signal would
+    be noticed only at its end. Nothing may be awaited in the block.
+    """
+    _LongWork.is_going_on = True
+    try:
+        yield
+    finally:
+        _LongWork.is_going_on = False
+
+
+def end_long_work(signum: int) -> None:
+    """Raises Interrupted in a block of `long_work`, once. Does nothing outside of one. A signal handler calls this."""
+    if _LongWork.is_going_on:
+        _LongWork.is_going_on = False
+        raise Interrupted(signum)

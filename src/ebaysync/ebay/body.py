@@ -5,11 +5,13 @@ A body is kept whole, or fed to a Feed, which may read more than fits into memor
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from ebaysync.errors import AnswerNotUnderstood, EbayUnreachable
+from ebaysync.tasks import long_work
 
 if TYPE_CHECKING:  # a second `import httpx` would load it, and cli/app delays that to its first use
     import httpx
@@ -63,7 +65,10 @@ async def read_body(response: httpx.Response, name: str, take: Callable[[bytes],
             size += len(data)
             if wire > WIRE_CAP or size > DECODED_CAP:
                 raise AnswerNotUnderstood(f"{name}: the answer is larger than {WIRE_CAP >> 20} MiB")
-            take(data)
+            with long_work():
+                take(data)
+            # One small chunk may hold a thousand pieces, and httpx may have many chunks at hand.
+            await asyncio.sleep(0)
     # Half a gzip, or the first of two members, is a valid stream for httpx. Nothing at all is no cut: an answer without
     # a body may be marked as gzip, too.
     if not plain and wire and (not unzip.eof or unzip.unused_data):

@@ -9,6 +9,7 @@ missing or too many, it looks for the beginning of the next record (see `splits_
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -56,8 +57,8 @@ def is_whole(body: bytes) -> bool:
     text = body.removeprefix(BOM).strip()
     if text[:1] not in (b"{", b"["):
         return False
-    # If the body was cut, the last position is a comma's, or there is none.
-    *_, end = -1, *_top_level(text)
+    # If the body was cut, the last position is a comma's, or there is none. No list of them: there may be 250 million.
+    end = next(iter(deque(_top_level(text), maxlen=1)), -1)
     return end == len(text) - 1 and text[-1:] in (b"}", b"]")
 
 

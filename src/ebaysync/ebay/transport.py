@@ -52,6 +52,7 @@ from ebaysync.errors import (
     SignatureRefused,
 )
 from ebaysync.settings import LOOPBACK
+from ebaysync.tasks import long_work
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -220,7 +221,8 @@ class Transport:
 
     async def _checked(self, answer: Answer, check: Callable[[Answer], T], *, judge: bool = True) -> T:
         try:
-            return check(answer)
+            with long_work():  # broken JSON takes a second for each of up to 256 MiB
+                return check(answer)
         except EbayError as error:
             if isinstance(error, SignatureRefused) and not answer.signed:
                 raise await self.signing.refused(answer.request, error) from None
@@ -268,7 +270,8 @@ class Transport:
             if request.feed and fits:
                 fed = request.feed()
                 await read_body(response, str(request), fed.feed)
-                fed.close()
+                with long_work():
+                    fed.close()
                 return Answer(response.status_code, response.headers, b"", request, fed, bool(signature))
             kept = FirstBytes(START if request.feed else DECODED_CAP)
             await read_body(response, str(request), kept.take)

@@ -21,8 +21,10 @@ from ebaysync.store.table import Row
 from ebaysync.sync import twins
 from ebaysync.sync.state import field_notes, pending_details, quarantine
 from ebaysync.sync.state.pending_details import Again, Pending
+from ebaysync.tasks import long_work
 
-TURN = 50  # records after which other tasks of the process get their turn
+# records, and their bytes, after which other tasks of the process get their turn
+TURN, TURN_BYTES = 50, 2**20
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,16 @@ class Composer:
     async def listed(self, records: Iterable[bytes], broken: Iterable[tuple[bytes, str]] = ()) -> Listed:
         """The family's own of these records. `broken` ones cannot be decoded."""
         own, unusable = [], list(broken)
+        since = 0
         for number, raw in enumerate(records):
-            if number % TURN == 0:
+            since += memoryview(raw).nbytes
+            if number % TURN == 0 or since > TURN_BYTES:
+                since = 0
                 await asyncio.sleep(0)
             if self.family.own_records is None or self.family.own_records(raw):
                 try:
-                    own.append(self.record(RecordVersions(listed=raw)))
+                    with long_work():
+                        own.append(self.record(RecordVersions(listed=raw)))
                 except Unusable as error:
                     unusable.append((raw, str(error)))
         stay, lost = self.without_losers(own)
@@ -191,7 +197,9 @@ async def _with_stored(
         return list(batch.records)
     known = await stored(writer.connection, composer.family.table, writer.account_id, needed)
     records = []
-    for record in batch.records:
+    for number, record in enumerate(batch.records):
+        if number % TURN == 0:
+            await asyncio.sleep(0)
         before = known.get(record.key)
         try:
             records.append(composer.composed(record, before.raw) if before else record)
