@@ -139,11 +139,12 @@ class Decoder:
 
     def row(self, raw: bytes, notes: Notes | None = None) -> Row:
         """The row of a record. Raises Unusable if a required value is missing or impossible."""
-        return self._row(raw, self._whole(raw), notes or Notes())
+        notes = notes or Notes()
+        return self._row(raw, self._whole(raw, notes), notes)
 
     def children(self, elements: Iterable[bytes | msgspec.Raw], record: bytes, notes: Notes) -> list[Row]:
         """The rows of a record's parts. One that cannot be stored is left out and noted."""
-        whole = self._whole(record)  # decoded once: an order may have thousands of line items
+        whole = self._whole(record, notes)  # decoded once: an order may have thousands of line items
         rows: dict[tuple[Any, ...], Row] = {}
         for element in elements:
             try:
@@ -158,9 +159,17 @@ class Decoder:
                 notes.add(self.table.name, "left out: another one has the same key")
         return list(rows.values())
 
-    def _whole(self, record: bytes) -> dict[str, Any]:
-        """The values that come from the whole record. Their oddities are noted with the record's own row."""
-        return self._above.read(record, Notes()) if self._above else {}
+    def _whole(self, record: bytes, notes: Notes) -> dict[str, Any]:
+        """The values that come from the whole record. Their oddities are noted with the record's own row.
+
+        A long text is left out: each part would repeat it, and thousands of parts make gigabytes of a megabyte.
+        """
+        found = self._above.read(record, Notes()) if self._above else {}
+        for name, value in found.items():
+            if name not in self.table.key and isinstance(value, str) and len(value) > LONGEST_KEY:
+                found[name] = None
+                notes.add(f"{self.table.name}.{name}", f"left out: more than {LONGEST_KEY} characters in each part")
+        return found
 
     def _row(self, raw: bytes | msgspec.Raw, whole: dict[str, Any], notes: Notes) -> Row:
         row = self._own.read(raw, notes)

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from ebaysync.families.decoder import LONGEST_KEY, Unusable
 from ebaysync.families.family import Family, WindowSpec
 from ebaysync.store.table import NUMERIC, TIME, Column, Row, Table, Twins, money
 
@@ -124,7 +125,7 @@ def fee_lines(record: bytes) -> Sequence[bytes]:
 
     A line's key is the line item, the fee type and, if that comes several times, its number, so that a line that
     disappears does not rename the others. Anything else in a fee's place is returned too: the decoder refuses it.
-    Raises ValueError if the line items are no list.
+    Raises ValueError if the line items are no list, or one has an id that is too long to be repeated in each fee.
     """
     found = _read(record)
     parts = [part for item in found.order_line_items or () if item is not None for part in _fees_of(item)]
@@ -149,6 +150,8 @@ def _fees_of(item: Any) -> list[Any]:
         # Not left out: the decoder refuses what is no fee, and notes it.
         return [] if fees is None else [fees]
     line = {"lineItemId": item.get("lineItemId")} if isinstance(item, dict) else {}
+    if len(str(line.get("lineItemId"))) > LONGEST_KEY:
+        raise Unusable(f"lineItemId: more than {LONGEST_KEY} characters")
     return [fee | line if isinstance(fee, dict) else fee for fee in fees if fee is not None]
 
 
