@@ -381,6 +381,16 @@ async def test_warnings_are_logged_as_codes_without_their_texts(
     assert "buyer_1" not in caplog.text
 
 
+async def test_a_flood_of_warnings_is_one_short_line(
+    api: Api, httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    warnings = "<Errors><ErrorCode>42</ErrorCode><SeverityCode>Warning</SeverityCode></Errors>" * 10_000
+    httpx_mock.add_response(content=answer(CALL, f"{warnings}<ActiveList/>", "Warning"), headers=XML)
+    with caplog.at_level(logging.WARNING, "ebaysync"):
+        await trading_lists.my_ebay_selling_active(api, 1)
+    assert len(caplog.text) < 500
+
+
 async def test_a_partial_failure_with_records_hands_out_both(api: Api, httpx_mock: HTTPXMock) -> None:
     inner = f"<ActiveList><ItemArray>{items(range(2))}</ItemArray></ActiveList>"
     body = refusal(CALL, 10007, "PartialFailure").replace(b"</GetMye", f"{inner}</GetMye".encode())

@@ -263,6 +263,15 @@ async def test_html_in_place_of_json_is_not_understood(api: Api, httpx_mock: HTT
         await ask(api)
 
 
+@pytest.mark.parametrize("name", ["content-type", "content-encoding"])
+async def test_of_a_long_header_only_the_beginning_is_shown(name: str, api: Api, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(content=EMPTY, headers={"content-type": "text/html", name: "text/" + "x" * 50_000})
+    with pytest.raises(AnswerNotUnderstood) as caught:
+        await ask(api)
+    assert "text/x" in caught.value.message
+    assert len(caught.value.message) < 500
+
+
 @pytest.mark.parametrize("content_type", ["application/json;charset=UTF-8", "Application/JSON", "application/hal+json"])
 async def test_json_is_known_in_every_spelling(api: Api, httpx_mock: HTTPXMock, content_type: str) -> None:
     httpx_mock.add_response(content=EMPTY, headers={"content-type": content_type})

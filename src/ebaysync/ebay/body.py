@@ -53,7 +53,7 @@ async def read_body(response: httpx.Response, name: str, take: Callable[[bytes],
     """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
-        raise AnswerNotUnderstood(f"{name}: the coding {coding!r} was not asked for")
+        raise AnswerNotUnderstood(f"{name}: the coding {coding[:80]!r} was not asked for")
     plain = coding == "identity"
     # 31: gzip with its header and checksum, nothing else.
     unzip = zlib.decompressobj(wbits=31)

@@ -53,6 +53,9 @@ async def offers(api: Api, sku: str, offset: str = "0") -> OffersPage:
         return OffersPage(total=0)
 
 
+LONGEST_OFFSET = 100  # characters; it becomes a part of the next request
+
+
 def next_offset(page: ItemsPage | OffersPage) -> str | None:
     """The offset of the next page; None if this is the last. Only the offset is taken from eBay's `next`, so that an
     answer cannot send us to another host. Raises AnswerNotUnderstood."""
@@ -63,6 +66,6 @@ def next_offset(page: ItemsPage | OffersPage) -> str | None:
     except ValueError:
         raise AnswerNotUnderstood("`next` of a page of the inventory is no address") from None
     offset: str | None = parse_qs(query).get("offset", [None])[0]
-    if offset is None:
+    if offset is None or len(offset) > LONGEST_OFFSET:
         raise AnswerNotUnderstood("`next` of a page of the inventory has no offset")
     return offset

@@ -46,6 +46,7 @@ P = TypeVar("P", bound="ListPage")
 INVALID_TOKEN = (1001, 1002)
 INSUFFICIENT_PERMISSIONS = 1100
 TOO_MANY_REQUESTS = 2001
+SHOWN = 80  # characters of a header that an error quotes; a header may have 100,000
 SIGNATURE_ERRORS = range(215000, 215200)  # 215001 header missing, 215114 stale, 215120 does not verify
 STALE = 215114
 
@@ -309,7 +310,7 @@ def check(answer: Answer, kind: type[T], transport: Transport) -> T:
 
 
 def wrong_type(answer: Answer, expected: str) -> AnswerNotUnderstood:
-    content_type = answer.headers.get("content-type", "no content type")
+    content_type = answer.headers.get("content-type", "no content type")[:SHOWN]
     return AnswerNotUnderstood(
         f"{answer.request}: {expected} was expected, the answer is {content_type}", status=answer.status
     )

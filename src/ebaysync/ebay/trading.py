@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Union
 
 from lxml import etree
@@ -239,9 +240,13 @@ def _judged(name: str, document: Document) -> Reply:
     raise error
 
 
+MOST_WARNINGS = 20  # codes in one line of the log
+
+
 def _warn(name: str, errors: Sequence[dict[str, Any]]) -> None:
     """Log the codes of warnings. Not their texts, which quote the request and may quote people."""
-    codes = [_code(error) or 0 for error in errors if text_of(error.get("SeverityCode")) == "Warning"]
+    warnings = (error for error in errors if text_of(error.get("SeverityCode")) == "Warning")
+    codes = [_code(error) or 0 for error in islice(warnings, MOST_WARNINGS)]
     if codes:
         log.warning("%s: eBay warns with %s", name, ", ".join(map(str, codes)))
 
