@@ -47,14 +47,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 from typing import ClassVar
 
 from ebaysync.log import redact
-
-# Control characters but the line feed, and lone surrogates.
-_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+from ebaysync.shown import escaped, word
 
 
 class EbaysyncError(Exception):
@@ -64,7 +61,7 @@ class EbaysyncError(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         # A message may echo what was sent, and contain characters that no terminal and no database accepts.
-        super().__init__(_UNPRINTABLE.sub("\ufffd", redact(message)))
+        super().__init__(escaped(redact(message)))
         if hint is not None:
             self.hint = hint
 
@@ -74,7 +71,7 @@ class EbaysyncError(Exception):
 
     def about(self, name: str, environment: str) -> None:
         """Write an account's name and environment into the hint, in place of NAME and ENVIRONMENT."""
-        words = {"NAME": shlex.quote(name), "ENVIRONMENT": environment}
+        words = {"NAME": word(name), "ENVIRONMENT": environment}
         filled = re.sub(r"\b(NAME|ENVIRONMENT)\b", lambda found: words[found[0]], self.hint or "")
         if filled != (self.hint or ""):  # else it stays the hint of the class
             self.hint = filled

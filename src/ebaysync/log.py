@@ -17,6 +17,8 @@ from functools import cache
 from typing import Any, ClassVar, TextIO
 from urllib.parse import quote
 
+from ebaysync.shown import escaped, json_escaped
+
 MASK = "***"
 _known: set[str] = set()
 
@@ -88,10 +90,14 @@ class _Formatter(logging.Formatter):
         if not record.name.startswith("ebaysync"):
             # PostgreSQL quotes rows in DETAIL and CONTEXT, which stand on the lines after the first.
             message = message.partition("\n")[0]
+        message = self.shown(message)
         if record.exc_info and record.exc_info[0]:
             kind, _, place = record.exc_info
             message = f"{message}\n{''.join(traceback.format_tb(place))}{kind.__name__}"
         return message
+
+    def shown(self, message: str) -> str:
+        return escaped(message)
 
 
 class _JsonFormatter(_Formatter):
@@ -102,7 +108,11 @@ class _JsonFormatter(_Formatter):
             "logger": record.name,
             "message": self.text(record),
         }
-        return json.dumps(entry, ensure_ascii=False)
+        return json_escaped(json.dumps(entry, ensure_ascii=False))
+
+    def shown(self, message: str) -> str:
+        """Whole: JSON has escapes of its own."""
+        return message
 
 
 def set_up(*, verbose: bool = False, quiet: bool = False, form: str = "text", stream: TextIO | None = None) -> None:
@@ -130,5 +140,5 @@ def notify(message: str, hint: str | None = None) -> None:
     if handlers and isinstance(handlers[0].formatter, _JsonFormatter):
         logging.getLogger("ebaysync").error("%s%s", message, f" ({hint})" if hint else "")
         return
-    indented = f"\n  {hint}" if hint else ""
-    print(redact(f"ebaysync: {message}{indented}"), file=sys.stderr, flush=True)
+    indented = f"\n  {escaped(redact(hint))}" if hint else ""
+    print(f"ebaysync: {escaped(redact(message))}{indented}", file=sys.stderr, flush=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, fields
 from uuid import UUID
 
 from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, select
 
 from ebaysync.errors import UsageError
+from ebaysync.shown import word
 from ebaysync.store.database import CONTROL, Database
 
 
@@ -75,4 +75,4 @@ async def by_id(db: Database, account_id: UUID) -> Account:
 
 def connect_command(name: str, environment: str) -> str:
     """The command that renews a consent."""
-    return f"ebaysync accounts connect {shlex.quote(name)} --environment {environment}"
+    return f"ebaysync accounts connect {word(name)} --environment {environment}"

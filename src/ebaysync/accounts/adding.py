@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import uuid4
@@ -20,6 +19,7 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
+from ebaysync.shown import word
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
@@ -99,7 +99,7 @@ async def store(
     """Store a seller's tokens, encrypted, under this name. Raises UsageError if the name or the seller is taken."""
 
     async def work(connection: Connection) -> Account:
-        account = await _upsert(connection, context.keyset.environment, name, owner, stated)
+        account = await _upsert(connection, context.keyset.environment, name, owner, stated, trigger)
 
         # Only now: a blob is bound to the account's id, and an account that exists keeps its own.
         def seal(secret: Secret, column: str) -> bytes:
@@ -170,7 +170,7 @@ async def owner_of(transport: Transport, grant: oauth.Grant, stated: Consent) ->
 
 
 async def _upsert(
-    connection: Connection, environment: str, name: str, owner: identity.User, stated: Consent
+    connection: Connection, environment: str, name: str, owner: identity.User, stated: Consent, trigger: str
 ) -> Account:
     own = ACCOUNTS.c
     marketplace = stated.marketplace_id or owner.registration_marketplace_id
@@ -187,7 +187,8 @@ async def _upsert(
         if row.name != name:
             raise UsageError(
                 f"this eBay user is already here as {row.name!r}",
-                hint=f"use: ebaysync accounts add {shlex.quote(row.name)} …",
+                hint=f"use: ebaysync {trigger} {word(row.name)} --environment {environment}"
+                + (" --refresh-token-stdin" if trigger == "accounts add" else ""),
             )
         if (row.environment, row.ebay_user_id) != (environment, owner.user_id):
             raise UsageError(

@@ -6,7 +6,6 @@ scope is missing: it concerns one family, and is asked again (rechecks).
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from sqlalchemy import ARRAY, Column, Table, Text, Uuid
 
 from ebaysync.accounts.accounts import Account, connect_command
 from ebaysync.errors import AccessDenied, ScopeMissing
+from ebaysync.shown import account_word
 from ebaysync.store.database import CONTROL, Database
 
 AUTHORIZATIONS = Table("ebay_authorizations", CONTROL, Column("ebay_account_id", Uuid), Column("scopes", ARRAY(Text)))
@@ -44,7 +44,7 @@ async def denied(
     db: Database, account: Account, family: str, needed: Sequence[str], error: AccessDenied
 ) -> AccessDenied:
     """The error to report after eBay has denied a family's call: which account, which family, what to do."""
-    name = shlex.quote(account.name)
+    name = account_word(account.name, account.id)
     message = f"{account.name}: eBay refuses {family} ({error.message})"
     if isinstance(error, ScopeMissing):
         known = await _consented(db, account.id) is not None
@@ -63,5 +63,6 @@ def not_consented(account: Account, family: str, scopes: Sequence[str]) -> Scope
     hint = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: the seller has not consented to {short(scopes)}",
-        hint=f"{hint}; or without the family: ebaysync families disable {family} -a {shlex.quote(account.name)}",
+        hint=f"{hint}; or without the family: ebaysync families disable {family} "
+        f"-a {account_word(account.name, account.id)}",
     )

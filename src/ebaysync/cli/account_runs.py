@@ -11,7 +11,7 @@ from ebaysync import log as logs
 from ebaysync.accounts import accounts, expiry
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.format import line_of, prefixed
-from ebaysync.cli.session import Session, answer_json, progress
+from ebaysync.cli.session import Session, answer_json, progress, say
 from ebaysync.ops import pool
 from ebaysync.ops.job import AccountJob
 from ebaysync.ops.pool import AccountResult, Pool
@@ -55,15 +55,15 @@ def answer(results: list[AccountResult], code: int, *, as_json: bool) -> None:
     else:
         for result in results:
             for one in result.runs:
-                typer.echo(line_of(one))
+                say(line_of(one))
             if result.error:
-                typer.echo(f"{result.account}: {result.status}")
+                say(f"{result.account}: {result.status}")
             elif result.reason:
-                typer.echo(f"{result.account}: skipped, {result.reason}")
+                say(f"{result.account}: skipped, {result.reason}")
             elif not result.runs:
-                typer.echo(f"{result.account}: nothing is due")
+                say(f"{result.account}: nothing is due")
         if not results:
-            typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
+            say("there are no active accounts; connect one with: ebaysync accounts connect")
     for result in results:
         for message, hint in dict.fromkeys((error["message"], error.get("hint")) for error in result.errors):
             logs.notify(prefixed(result.account, message), hint)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from rich.table import Column, Table
+from rich.table import Column
 
 from ebaysync import log as logs
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.tokens import open_api
-from ebaysync.cli.format import display, prefixed, short
+from ebaysync.cli.format import Grid, display, prefixed, short
 from ebaysync.cli.options import AccountArgument, AsJson, Reason, reason_in
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import ConsentNeeded, EbaysyncError, Interrupted
 from ebaysync.ops import control
 from ebaysync.store.database import Database
@@ -40,7 +40,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         answer_json({"accounts": found})
         return
-    table = Table("account", "environment", "eBay user", "user name", "marketplace", "state", box=None, pad_edge=False)
+    table = Grid("account", "environment", "eBay user", "user name", "marketplace", "state")
     for account in found:
         state = "needs consent" if account.needs_consent else "active" if account.is_active else "disabled"
         table.add_row(
@@ -79,11 +79,11 @@ def show(context: typer.Context, name: AccountArgument, as_json: AsJson = False)
         display(_changes(found["changes"]))
 
 
-def _facts(found: dict[str, Any]) -> Table:
+def _facts(found: dict[str, Any]) -> Grid:
     account, token = found["account"], found["token"]
     state = "needs consent" if account.needs_consent else "active" if account.is_active else "disabled"
     scopes = token["scopes"]
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Grid(show_header=False)
     for label, value in (
         ("account", account.name),
         ("id", str(account.id)),
@@ -102,16 +102,16 @@ def _facts(found: dict[str, Any]) -> Table:
     return table
 
 
-def _refreshes(rows: list[dict[str, Any]]) -> Table:
-    table = Table(Column("at", no_wrap=True), "triggered by", "outcome", box=None, pad_edge=False)
+def _refreshes(rows: list[dict[str, Any]]) -> Grid:
+    table = Grid(Column("at", no_wrap=True), "triggered by", "outcome")
     for row in rows:
         failure = f"{row['error_code']}: {row['error_message']}"
         table.add_row(short(row["attempted_at"]), row["triggered_by"], "done" if row["success"] else failure)
     return table
 
 
-def _changes(rows: list[dict[str, Any]]) -> Table:
-    table = Table(Column("at", no_wrap=True), "what", "by", "why", box=None, pad_edge=False)
+def _changes(rows: list[dict[str, Any]]) -> Grid:
+    table = Grid(Column("at", no_wrap=True), "what", "by", "why")
     for row in rows:
         what = " ".join(word for word in (row["action"], row["api_family"], row["value"]) if word)
         table.add_row(short(row["at"]), what, row["changed_by"], row["reason"] or "–")
@@ -150,12 +150,12 @@ def _enable_account(context: typer.Context, name: str, *, enabled: bool, reason:
             return found, None if works else await _try_consent(session, db, found, stop)
 
     found, failure = session.go(work)
-    typer.echo(f"{found.name}: {'enabled' if enabled else 'disabled'}")
+    say(f"{found.name}: {'enabled' if enabled else 'disabled'}")
     if failure:
-        typer.echo("note: the seller must consent again before anything is read")
+        say("note: the seller must consent again before anything is read")
         logs.notify(prefixed(found.name, failure.message), failure.hint)
     elif enabled and found.needs_consent:
-        typer.echo("note: eBay accepts the seller's consent again")
+        say("note: eBay accepts the seller's consent again")
 
 
 async def _try_consent(session: Session, db: Database, account: Account, stop: Stop) -> EbaysyncError | None:

@@ -14,11 +14,12 @@ from ebaysync.accounts.adding import Consent
 from ebaysync.cli.accounts import group
 from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS, Environment
+from ebaysync.shown import account_word
 from ebaysync.sync.stop import Stop
 
 LONGEST_TOKEN = 20_000
@@ -83,8 +84,8 @@ def add(
     if as_json:
         answer_json(account)
     else:
-        typer.echo(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
-        typer.echo(f"next: ebaysync run orders --account {account.name}")
+        say(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
+        say(f"next: ebaysync run orders --account {account_word(account.name, account.id)}")
 
 
 def check_name(name: str, environment: str) -> None:
@@ -106,7 +107,7 @@ def scopes_in(text: str) -> tuple[str, ...]:
 def _token() -> Secret:
     """Read a token file: one line. More lines mean that another file was meant."""
     if sys.stdin.isatty():
-        typer.echo("paste the refresh token, then press Enter:", err=True)
+        say("paste the refresh token, then press Enter:", err=True)
         text = sys.stdin.readline(LONGEST_TOKEN)
     else:
         text = sys.stdin.buffer.read(LONGEST_TOKEN).decode(errors="replace")

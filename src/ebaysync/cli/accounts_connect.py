@@ -17,12 +17,13 @@ from ebaysync.cli.accounts import group
 from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
 from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
+from ebaysync.shown import account_word
 from ebaysync.sync.state.sync_state import iso
 from ebaysync.sync.stop import Stop
 
@@ -87,7 +88,7 @@ def connect(
         return
     state = Secret(secrets.token_urlsafe(24))
     # --json promises one object on standard output. Without it, the URL goes there for a person or a script.
-    typer.echo(oauth.consent_page(addresses.auth, keyset, wanted_scopes, state.reveal()), err=as_json)
+    say(oauth.consent_page(addresses.auth, keyset, wanted_scopes, state.reveal()), err=as_json)
     # Between two event loops: waiting for a person would block one, and its signal handlers.
     code = _code(state)
     _answer(name, *session.go(work), wanted_scopes, as_json=as_json)
@@ -116,13 +117,14 @@ def _code(state: Secret) -> Secret:
         except UsageError as error:
             if not line or not sys.stdin.isatty():
                 raise
-            typer.echo(f"{error.message}\n", err=True)
+            say(error.message, err=True)
+            say("", err=True)
 
 
 def _pasted() -> str:
     """Read one line; empty at the end of input. Prompts only at a terminal."""
     if sys.stdin.isatty():
-        typer.echo(
+        typer.echo(  # noqa: TID251
             "Open this address in the seller's browser (any machine's) and agree.\n"
             "Then paste the address of the page that eBay opens next, or the code in it,\n"
             "within five minutes, and press Enter:",
@@ -140,7 +142,7 @@ def _answer(name: str, account: Account, ends_at: datetime, wanted_scopes: tuple
         answer_json(asdict(account) | {"scopes": wanted_scopes, "refresh_expires_at": iso(ends_at)})
         return
     if account.name != name:
-        typer.echo(f"{name}: this eBay user is already here as {account.name!r}, whose consent is renewed")
-    typer.echo(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
-    typer.echo(f"the consent lasts until {ends_at:%Y-%m-%d}")
-    typer.echo(f"next: ebaysync run-all --account {account.name}")
+        say(f"{name}: this eBay user is already here as {account.name!r}, whose consent is renewed")
+    say(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
+    say(f"the consent lasts until {ends_at:%Y-%m-%d}")
+    say(f"next: ebaysync run-all --account {account_word(account.name, account.id)}")

@@ -11,7 +11,7 @@ from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.accounts import group
 from ebaysync.cli.options import AccountArgument, Reason, reason_in
-from ebaysync.cli.session import Session, progress
+from ebaysync.cli.session import Session, progress, say
 from ebaysync.errors import UsageError
 from ebaysync.ops import control
 from ebaysync.sync.stop import Stop
@@ -42,11 +42,9 @@ def remove(
             return found, await control.owned(db, found)
 
     found, rows = session.go(look)
-    typer.echo(
-        f"{found.name} (eBay user {found.ebay_user_id}, {found.environment}) and what is stored of it:", err=True
-    )
+    say(f"{found.name} (eBay user {found.ebay_user_id}, {found.environment}) and what is stored of it:", err=True)
     for table, number in rows.items():
-        typer.echo(f"  {number:>10,}  {table}", err=True)
+        say(f"  {number:>10,}  {table}", err=True)
     if not yes and typer.prompt("To delete all of it, write the account's name again", err=True) != found.name:
         raise UsageError("that is not its name", hint="nothing was deleted")
 
@@ -56,4 +54,4 @@ def remove(
                 return await control.remove(db, found, why, stop, lambda number: update(number, f"{number:,} rows"))
 
     deleted = session.go(work)
-    typer.echo(f"{found.name} is removed, with {sum(deleted.values()):,} rows of {len(deleted)} tables")
+    say(f"{found.name} is removed, with {sum(deleted.values()):,} rows of {len(deleted)} tables")

@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import sys
-import traceback
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -126,8 +125,31 @@ def _log_options(
     """Not a command: Typer turns these two parameters into options."""
 
 
+class TextOnly:
+    """Refuses arguments that are no text, before a command runs. A path may be any bytes."""
+
+    def __init__(self, command: Any) -> None:
+        self.parameters, self.invoke = command.params, command.invoke
+
+    def __call__(self, context: Any) -> Any:
+        for parameter in self.parameters:
+            value = context.params.get(parameter.name)
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, str) and not _is_text(each):
+                    is_option = parameter.param_type_name == "option"
+                    name = max(parameter.opts, key=len) if is_option else parameter.human_readable_name
+                    raise UsageError(f"{name}: '{each}' is not UTF-8 text")
+        return self.invoke(context)
+
+
+def _is_text(word: str) -> bool:
+    """Python gives bytes that are not UTF-8 as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in word)
+
+
 def _with_log_options(command: Any) -> Any:
     """Give a command its own -v and -q, so that they may stand before or after its name."""
+    command.invoke = TextOnly(command)
     part = typer.Typer(add_completion=False)
     part.command()(_log_options)
     for parameter in command.params:
@@ -156,7 +178,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"ebaysync {version('ebaysync')}")
+        typer.echo(f"ebaysync {version('ebaysync')}")  # noqa: TID251
         raise typer.Exit
 
 
@@ -201,8 +223,8 @@ def main() -> None:
         _tell(EbaysyncError(f"the answer could not be written: {error.strerror}"))
         sys.exit(1)
     except Exception as bug:
-        # Not the error's text: it may quote a record or a URL.
-        logging.getLogger("ebaysync").error("%s", "".join(traceback.format_tb(bug.__traceback__)))
+        # The log shows the error's place and not its text, which may quote a record or a URL.
+        logging.getLogger("ebaysync").error("unexpected", exc_info=bug)
         _tell(EbaysyncError(f"unexpected {type(bug).__name__}", hint="a bug of ebaysync; the lines above say where"))
         sys.exit(1)
 
@@ -226,7 +248,7 @@ def _settle_in() -> None:
 def _usage(error: Any) -> UsageError:
     """Print a wrong option or argument in one line, like every other error; the help if no command was given."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(error.format_message(), err=True)
+        typer.echo(error.format_message(), err=True)  # noqa: TID251 - our own help
         sys.exit(UsageError.exit_code)
     command = error.ctx.command_path if error.ctx else "ebaysync"
     return UsageError(error.format_message(), hint=f"see: {command} --help")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ebaysync.cli.format import table
+from ebaysync.cli.format import styled, table
 
 UNITS = {"min": (1, 180), "h": (60, 4320), "d": (1440, math.inf)}
 """Minutes, and the longest time that is shown in them."""
@@ -25,14 +25,14 @@ def rendered(found: dict[str, Any]) -> RenderableType:
         if shown:
             shown.append(Text())
         shown += [
-            Text(f"{found['accounts']:,} accounts with the keyset {keyset['keyset']}", style="bold"),
-            Text(f"like {model}, in a whole quota day"),
+            styled(f"{found['accounts']:,} accounts with the keyset {keyset['keyset']}", style="bold"),
+            styled(f"like {model}, in a whole quota day"),
             Text(),
             _families(keyset["families"]),
             Text(),
             _quotas(keyset["quotas"]),
             Text(),
-            *(Text(line) for line in _verdict(keyset)),
+            *(styled(line) for line in _verdict(keyset)),
         ]
     return Group(*shown)
 

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import display
+from ebaysync.cli.format import Grid, display, styled
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json, progress
 from ebaysync.errors import DatabaseError
@@ -65,15 +63,17 @@ def doctor(
 
 def _show(found: Sequence[Finding]) -> None:
     """Print each warning and failure with its hint, and one line per check that is fine."""
-    table = Table("state", "check", "of", "finding", box=None, pad_edge=False, show_header=False)
+    table = Grid("state", "check", "of", "finding", show_header=False)
     for check in dict.fromkeys(finding.check for finding in found):
         well = [one for one in found if one.check == check and one.status == "ok"]
         if len(well) > 3:
             table.add_row(
-                Text("ok", "green"), check, f"{len(well)} times", f"such as {well[0].subject}: {well[0].message}"
+                styled("ok", "green"), check, f"{len(well)} times", f"such as {well[0].subject}: {well[0].message}"
             )
         for one in found:
             if one.check == check and (one.status != "ok" or len(well) <= 3):
-                hint = f"\n→ {one.hint}" if one.hint else ""
-                table.add_row(Text(one.status, _STYLES[one.status]), check, one.subject, one.message + hint)
+                finding = styled(one.message)
+                if one.hint:
+                    finding = finding.append("\n").append(styled(f"→ {one.hint}"))
+                table.add_row(styled(one.status, _STYLES[one.status]), check, one.subject, finding)
     display(table)

@@ -10,13 +10,14 @@ import msgspec
 import typer
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import clean, short
+from ebaysync.cli.format import short
 from ebaysync.cli.options import AccountNames, AsJson, Limit, OneFamily
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
 from ebaysync.ops.history import EventFilter
+from ebaysync.shown import escaped
 from ebaysync.sync.stop import Stop
 
 LONGEST_VALUE = 60
@@ -60,9 +61,10 @@ def events(
     if as_json:
         answer_json({"events": found})
     elif found:
-        typer.echo(_events(found))
+        for each in _events(found):
+            say(each)
     else:
-        typer.echo("no such events")
+        say("no such events")
 
 
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
@@ -81,18 +83,18 @@ def _since(word: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _events(found: list[dict[str, Any]]) -> str:
-    """Print each event as a line with its changes below: keys and values are too long for columns."""
+def _events(found: list[dict[str, Any]]) -> list[str]:
+    """Each event as a line with its changes below: keys and values are too long for columns."""
     lines = []
     for event in found:
-        record = f"{event['table']} {clean(event['key'])}"
+        record = f"{event['table']} {event['key']}"
         lines.append(f"{short(event['observed_at'])}  {event['account']}  {record}  {event['event']}")
-        lines += [f"    {clean(name)}: {_value(old)} → {_value(new)}" for name, (old, new) in event["changes"].items()]
-    return "\n".join(lines)
+        lines += [f"    {name}: {_value(old)} → {_value(new)}" for name, (old, new) in event["changes"].items()]
+    return lines
 
 
 def _value(value: Any) -> str:
     if value is None:
         return "–"
-    text = clean(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    text = escaped(value if isinstance(value, str) else msgspec.json.encode(value).decode())
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ebaysync.accounts import accounts
 from ebaysync.accounts.accounts import Account
 from ebaysync.cli.completion import complete_account
-from ebaysync.cli.format import display
+from ebaysync.cli.format import Grid, display
 from ebaysync.cli.options import AsJson, FamilyName, Reason, reason_in
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import control
@@ -64,8 +63,8 @@ def families(context: typer.Context, account: OneAccount = None, as_json: AsJson
         display("\neverything is paused; continue with: ebaysync resume")
 
 
-def _overview(found: dict[str, Any]) -> Table:
-    table = Table("family", "runs", "every", "exceptions", box=None, pad_edge=False)
+def _overview(found: dict[str, Any]) -> Grid:
+    table = Grid("family", "runs", "every", "exceptions")
     for family in found["families"]:
         otherwise = [
             f"{one['account']} {'' if one['enabled'] else 'disabled'}"
@@ -81,8 +80,8 @@ def _overview(found: dict[str, Any]) -> Table:
     return table
 
 
-def _of_account(found: dict[str, Any]) -> Table:
-    table = Table("family", "runs", "every", "set for", box=None, pad_edge=False)
+def _of_account(found: dict[str, Any]) -> Grid:
+    table = Grid("family", "runs", "every", "set for")
     for family in found["families"]:
         table.add_row(
             family["family"],
@@ -134,9 +133,9 @@ def _enable(context: typer.Context, name: str, account: str | None, *, enabled: 
             return found, await control.enable_family(db, family, found, enabled=enabled, reason=reason)
 
     found, everywhere = session.go(work)
-    typer.echo(f"{family.name} of {found.name if found else 'all accounts'}: {'enabled' if enabled else 'disabled'}")
+    say(f"{family.name} of {found.name if found else 'all accounts'}: {'enabled' if enabled else 'disabled'}")
     if enabled and found and not everywhere:
-        typer.echo(f"note: still disabled for all accounts; see: ebaysync families enable {family.name}")
+        say(f"note: still disabled for all accounts; see: ebaysync families enable {family.name}")
 
 
 @group.command(epilog="\b\nExample: ebaysync families every orders 10 --account alice")
@@ -161,7 +160,7 @@ def every(
             return found, next(one["every_minutes"] for one in now["families"] if one["family"] == wanted.name)
 
     found, now = session.go(work)
-    typer.echo(f"{wanted.name} of {found.name if found else 'all accounts'}: every {_every(now)}")
+    say(f"{wanted.name} of {found.name if found else 'all accounts'}: every {_every(now)}")
 
 
 def _minutes(word: str) -> int | None:

@@ -10,7 +10,7 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.cli.options import AsJson
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
 from ebaysync.sync.stop import Stop
@@ -63,8 +63,8 @@ def forget(
         answer_json({"people": len(people) - len(refused), "refused": len(refused), "erased": found})
     else:
         for table, count in found.items():
-            typer.echo(f"{table}: {count} rows")
-        typer.echo(
+            say(f"{table}: {count} rows")
+        say(
             f"{len(people) - len(refused)} erased"
             if from_file
             else "erased"

@@ -10,7 +10,9 @@ from typing import Any
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
+from ebaysync.shown import line
 from ebaysync.sync.summary import SHARED_CALLS
 
 _SHARED_CALLS = re.compile(re.escape(SHARED_CALLS).replace(re.escape("{}"), "(.+)"))
@@ -25,12 +27,31 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+def styled(text: str, style: str = "") -> Text:
+    """One line of a rendered answer. The text of others in it is escaped."""
+    return Text(line(text), style)
+
+
+def cell(content: RenderableType) -> RenderableType:
+    return styled(content) if isinstance(content, str) else content
+
+
+class Grid(Table):
+    """A table without lines, whose cells are escaped. A cell that is a `Text` was made by `styled`."""
+
+    def __init__(self, *heads: Column | str, show_header: bool = True) -> None:
+        super().__init__(*heads, box=None, pad_edge=False, show_header=show_header)
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(content and cell(content) for content in cells), **options)
+
+
 def display(content: RenderableType) -> None:
     """Print a table or text, without the blanks that fill up a table's last column."""
     screen = console()
     with screen.capture() as captured:
         screen.print(content)
-    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)  # noqa: TID251 - its cells are escaped
 
 
 def short(moment: str | None) -> str:
@@ -56,11 +77,6 @@ def lasting(seconds: float | None) -> str:
 def ago(moment: str | None) -> str:
     """How long ago a time from JSON is."""
     return f"{lasting((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else "–"
-
-
-def clean(text: str) -> str:
-    """Text from eBay or a buyer, without control characters that a terminal would obey."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def prefixed(account: str, message: str) -> str:
@@ -96,7 +112,7 @@ def line_of(run: dict[str, Any], *, dry_run: bool = False) -> str:
     return f"{head}, {facts}{extra}{behind}; {calls}{run['seconds']:.1f} s; cursor {exact(run['cursor'])}"
 
 
-def table(*heads: str) -> Table:
+def table(*heads: str) -> Grid:
     """A heading that ends with > is for numbers."""
     columns = [
         Column(
@@ -106,4 +122,4 @@ def table(*heads: str) -> Table:
         )
         for head in heads
     ]
-    return Table(*columns, box=None, pad_edge=False)
+    return Grid(*columns)

@@ -6,15 +6,15 @@ from dataclasses import asdict
 from typing import Annotated, get_args
 
 import typer
-from rich.table import Column, Table
+from rich.table import Column
 
 from ebaysync.accounts import rotate, signing, vault
 from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
-from ebaysync.cli.format import display
+from ebaysync.cli.format import Grid, display
 from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.settings import ENVIRONMENTS, Environment
@@ -60,7 +60,7 @@ def rotate_(
     else:
         for count in done.counts:
             update = f"{count.rotated} encrypted anew, {count.current} already were, {count.unreadable} not readable"
-            typer.echo(f"{count.table}: {update}" + (f", {count.dropped} dropped" if count.dropped else ""))
+            say(f"{count.table}: {update}" + (f", {count.dropped} dropped" if count.dropped else ""))
     # After the answer was printed: the rows that could be read are rotated.
     if done.first_error:
         unreadable = sum(count.unreadable for count in done.counts)
@@ -95,7 +95,7 @@ def create(
     if as_json:
         answer_json(made)
     else:
-        typer.echo(f"{made.environment}: signing key {made.signing_key_id}, until {made.expires_at:%Y-%m-%d}")
+        say(f"{made.environment}: signing key {made.signing_key_id}, until {made.expires_at:%Y-%m-%d}")
 
 
 @signing_group.command("list", epilog="\b\nExample: ebaysync keys signing list --json")
@@ -111,13 +111,11 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         answer_json({"keys": found})
         return
-    table = Table(
+    table = Grid(
         Column("environment", no_wrap=True),
         Column("client id", overflow="fold"),  # on more lines in a narrow terminal, never cut
         Column("signing key", overflow="fold"),
         *(Column(name, no_wrap=True) for name in ("cipher", "until", "state")),
-        box=None,
-        pad_edge=False,
     )
     for key in found:
         table.add_row(*_cells(key))
@@ -125,7 +123,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     in_use = {(key.environment, key.client_id): key for key in reversed(found)}
     for key in reversed(in_use.values()):
         if key.state in ("renew", "expired"):
-            typer.echo(f"make a new one: ebaysync keys signing create --environment {key.environment}", err=True)
+            say(f"make a new one: ebaysync keys signing create --environment {key.environment}", err=True)
 
 
 def _cells(key: Key) -> tuple[str, ...]:

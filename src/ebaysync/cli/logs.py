@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ebaysync.cli.format import clean, exact, reason_of, short
+from ebaysync.cli.format import exact, reason_of, short
 from ebaysync.cli.options import AsJson
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ops import history
 from ebaysync.sync.stop import Stop
 
@@ -37,16 +37,14 @@ def logs(
     if as_json:
         answer_json(found)
         return
-    typer.echo(
+    say(
         f"{found['run_id']}: {found['family']} of {found['account']}, {found['trigger']}, "
         f"{short(found['started_at'])}, {found['status']}"
     )
     for line in found["lines"]:
-        typer.echo(f"{line['at'][11:23]}  {line['kind']:5}  {clean(_line_text(line['kind'], line['details']))}")
+        say(f"{line['at'][11:23]}  {line['kind']:5}  {_line_text(line['kind'], line['details'])}")
     if not found["lines"]:
-        typer.echo(
-            "its lines are no longer there (EBAYSYNC_KEEP_LOGS_DAYS)" if found["finished_at"] else "no lines yet"
-        )
+        say("its lines are no longer there (EBAYSYNC_KEEP_LOGS_DAYS)" if found["finished_at"] else "no lines yet")
 
 
 def _line_text(kind: str, facts: dict[str, Any]) -> str:

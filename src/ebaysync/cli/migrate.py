@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ebaysync.cli.options import AsJson
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import SchemaBehind, UsageError
 from ebaysync.store import migrate as migrations
 from ebaysync.store.migrate import Migration
@@ -53,8 +53,8 @@ def migrate(
         answer_json({"applied": [migration.name for migration in applied]})
     else:
         for migration in applied:
-            typer.echo(f"applied {migration.name}")
+            say(f"applied {migration.name}")
         if not applied:
-            typer.echo("the schema is up to date")
+            say("the schema is up to date")
         if grants:
-            typer.echo("the roles ebaysync_owner, ebaysync_writer and ebaysync_reader have their rights")
+            say("the roles ebaysync_owner, ebaysync_writer and ebaysync_reader have their rights")

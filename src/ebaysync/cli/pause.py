@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ebaysync.cli.options import Reason, reason_in
-from ebaysync.cli.session import Session
+from ebaysync.cli.session import Session, say
 from ebaysync.ops import control, schedule
 from ebaysync.ops.budget import Plan
 from ebaysync.sync.stop import Stop
@@ -24,7 +24,7 @@ def pause(context: typer.Context, reason: Reason = None) -> None:
     Nothing new starts, and running work stops after its batch. eBay is not called at all.
     """
     changed = _switch(context, on=False, reason=reason_in(reason))
-    typer.echo("paused" if changed else "already paused; the reason is updated")
+    say("paused" if changed else "already paused; the reason is updated")
 
 
 def resume(
@@ -43,7 +43,7 @@ def resume(
         _lift(context, api, reason_in(reason))
         return
     changed = _switch(context, on=True, reason=reason_in(reason))
-    typer.echo("resumed; due families run with the next run-all" if changed else "nothing was paused")
+    say("resumed; due families run with the next run-all" if changed else "nothing was paused")
 
 
 def _lift(context: typer.Context, api: str, reason: str | None) -> None:
@@ -57,10 +57,10 @@ def _lift(context: typer.Context, api: str, reason: str | None) -> None:
     lifted, plan = session.go(work)
     for keyset, name in lifted:
         held = plan.budget(keyset, name).cool_down(1.0, plan.now)
-        typer.echo(f"{name} is called again with {keyset}" if held is None else f"{name}: lifted, but {held[1]}")
+        say(f"{name} is called again with {keyset}" if held is None else f"{name}: lifted, but {held[1]}")
     if not lifted:
         cooling = ", ".join(each.api for each in schedule.cool_downs(plan))
-        typer.echo(f"{api} does not cool down" + (f"; these do: {cooling}" if cooling else ""))
+        say(f"{api} does not cool down" + (f"; these do: {cooling}" if cooling else ""))
 
 
 def _switch(context: typer.Context, *, on: bool, reason: str | None) -> bool:

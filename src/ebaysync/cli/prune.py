@@ -8,7 +8,7 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.cli.options import AsJson
-from ebaysync.cli.session import Session, answer_json, progress
+from ebaysync.cli.session import Session, answer_json, progress, say
 from ebaysync.ops import prune as pruning
 from ebaysync.ops.prune import Keep
 from ebaysync.sync.stop import Stop
@@ -79,6 +79,6 @@ def prune(
     for name, number in found.items():
         if number:
             did = "emptied" if name == "payloads" else "erased" if name in ("addresses", "gift_details") else "deleted"
-            typer.echo(f"{number:>12,}  {_SAID[name]} {would}{did}")
+            say(f"{number:>12,}  {_SAID[name]} {would}{did}")
     if not any(found.values()):
-        typer.echo("nothing is older than the settings allow")
+        say("nothing is older than the settings allow")

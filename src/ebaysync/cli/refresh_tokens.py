@@ -12,7 +12,7 @@ from ebaysync.accounts.tokens import open_api, states
 from ebaysync.cli.account_runs import chosen_accounts, warn_of_ends
 from ebaysync.cli.format import exact, prefixed
 from ebaysync.cli.options import AccountNames, AsJson
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import ConfigError, EbaysyncError, Interrupted
 from ebaysync.store.database import Database
 from ebaysync.sync.state.sync_state import iso, paused
@@ -56,7 +56,7 @@ def refresh_tokens(
     if as_json:
         answer_json({"accounts": [{k: v for k, v in result.items() if k != "failure"} for result in results]})
     if not results and not as_json:
-        typer.echo("there are no active accounts; connect one with: ebaysync accounts connect")
+        say("there are no active accounts; connect one with: ebaysync accounts connect")
     failures: list[EbaysyncError] = [result["failure"] for result in results if result["failure"]]
     for result in results:
         if not as_json:
@@ -64,7 +64,7 @@ def refresh_tokens(
             if result["reason"]:
                 done = f"skipped, {result['reason']}"
             until = f", until {exact(result['access_expires_at'])}" if result["access_expires_at"] else ""
-            typer.echo(f"{result['account']}: {done}{until}")
+            say(f"{result['account']}: {done}{until}")
     for result in results:
         if error := result["failure"]:
             logs.notify(prefixed(result["account"], error.message), error.hint)

@@ -15,7 +15,7 @@ from ebaysync.accounts import accounts
 from ebaysync.cli.completion import complete_family
 from ebaysync.cli.format import line_of
 from ebaysync.cli.options import AccountName, AsJson
-from ebaysync.cli.session import Session, answer_json, progress
+from ebaysync.cli.session import Session, answer_json, progress, say
 from ebaysync.errors import Interrupted, UsageError
 from ebaysync.families import named
 from ebaysync.ops.account import run_families
@@ -88,7 +88,7 @@ def run(
     if as_json:
         answer_json(summary.as_dict())
     else:
-        typer.echo(line_of(summary.as_dict(), dry_run=dry_run))
+        say(line_of(summary.as_dict(), dry_run=dry_run))
     if summary.quarantined:
         logs.notify(f"{summary.quarantined} records are in ebay_quarantine, with the reason")
     if summary.failure:

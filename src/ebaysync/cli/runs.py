@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import clean, console, reason_of, short
+from ebaysync.cli.format import console, reason_of, short
 from ebaysync.cli.options import AccountNames, AsJson, Limit, OneFamily
-from ebaysync.cli.session import Session, answer_json
+from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
 from ebaysync.families import named
 from ebaysync.ops import history
+from ebaysync.shown import escaped
 from ebaysync.sync.state.field_notes import shown
 from ebaysync.sync.stop import Stop
 
@@ -53,18 +54,20 @@ def runs(
     if as_json:
         answer_json({"runs": found})
     elif found:
-        typer.echo(_runs(found))
+        for each in _runs(found):
+            say(each)
     else:
-        typer.echo("no such runs")
+        say("no such runs")
 
 
-def _runs(found: list[dict[str, Any]]) -> str:
-    """Print a line per run. On a terminal a long note is cut at the edge; in a file or pipe it is complete."""
+def _runs(found: list[dict[str, Any]]) -> list[str]:
+    """A line per run. On a terminal a long note is cut at the edge; in a file or pipe it is complete."""
     rows = [("run", "started", "account", "family", "status", "note")]
     for run in found:
-        account = run["account"] if len(run["account"]) <= LONGEST_NAME else f"{run['account'][: LONGEST_NAME - 1]}…"
+        account = escaped(run["account"])
+        account = account if len(account) <= LONGEST_NAME else f"{account[: LONGEST_NAME - 1]}…"
         start = short(run["started_at"])[5:]
-        rows.append((run["run_id"][:8], start, account, run["family"], run["status"], clean(_note(run))))
+        rows.append((run["run_id"][:8], start, account, run["family"], run["status"], escaped(_note(run))))
     widths = [max(len(row[index]) for row in rows) for index in range(5)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
@@ -72,7 +75,7 @@ def _runs(found: list[dict[str, Any]]) -> str:
     if sys.stdout.isatty():
         edge = console().width
         lines = [line if len(line) <= edge else f"{line[: edge - 1]}…" for line in lines]
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 def _note(run: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ebaysync.accounts import accounts as stored_accounts
 from ebaysync.cli import capacity
-from ebaysync.cli.format import display, table
+from ebaysync.cli.format import display, styled, table
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -67,7 +67,7 @@ def schedule(
 
 def _rendered(found: dict[str, Any]) -> RenderableType:
     if not found["accounts"]:
-        return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
+        return styled("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     now = datetime.fromisoformat(found["now"])
     return Group(_dues(found["accounts"], now), *_quotas(found["quotas"], now))
 
@@ -139,5 +139,5 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
                 f"{quota['forecast'] / whole:.0%}" if whole else "–",
                 f"cools down, {_when(cools_down_until, now)}" if cools_down_until else _when(quota["resets_at"], now),
             )
-        shown += [Text(), Text(f"calls today with the keyset {keyset}", style="bold"), shown_quotas]
+        shown += [Text(), styled(f"calls today with the keyset {keyset}", style="bold"), shown_quotas]
     return shown

@@ -13,6 +13,7 @@ import typer
 
 from ebaysync import log as logs
 from ebaysync.proc import set_dumpable
+from ebaysync.shown import escaped, json_escaped, line
 
 # Modules that only some commands need are imported where they are used: `--help` takes a third of the time.
 if TYPE_CHECKING:
@@ -78,7 +79,12 @@ class Session:
 def answer_json(value: Any) -> None:
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    typer.echo(json_escaped(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))  # noqa: TID251
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line. The text of others in it is escaped."""
+    typer.echo(line(text), err=err)  # noqa: TID251
 
 
 @contextmanager
@@ -100,4 +106,4 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
         transient=True,
     ) as bar:
         task = bar.add_task(what, total=total, note="")
-        yield lambda completed, note: bar.update(task, completed=completed, note=note)
+        yield lambda completed, note: bar.update(task, completed=completed, note=escaped(note))

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from ebaysync.accounts import accounts, expiry
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.format import ago, console, display, lasting, short
+from ebaysync.cli.format import Grid, ago, console, display, lasting, short, styled
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -85,10 +85,8 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
         return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
     columns = (Column(name, no_wrap=name not in ("account", "state"), overflow="fold") for name in head)
-    table = Table(*columns, box=None, pad_edge=False)
-    tokens = Table(
-        Column("account", overflow="fold"), "environment", "access token", "consent", box=None, pad_edge=False
-    )
+    table = Grid(*columns)
+    tokens = Grid(Column("account", overflow="fold"), "environment", "access token", "consent")
     notes = list(aside.notes)
     for account in found["accounts"]:
         notes += _notes(account)
@@ -116,7 +114,7 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
         for error, families in errors.items():
             which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
             notes.append(f"{account['account']} {which}: {error}")
-    return Group(table, Text(), tokens, *(Text(note) for note in notes))
+    return Group(table, Text(), tokens, *(styled(note) for note in notes))
 
 
 def _lacks(family: dict[str, Any]) -> list[str]:
@@ -173,7 +171,7 @@ def _state(account: dict[str, Any], family: dict[str, Any], *, unreachable: bool
         "unreachable": "yellow",
         "running": "cyan",
     }
-    return Text(state, style=styles.get(state, ""))
+    return styled(state, style=styles.get(state, ""))
 
 
 def _due(family: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from ebaysync.ops import schedule, status
 from ebaysync.ops.account import CONNECTIONS
 from ebaysync.ops.budget import Plan
 from ebaysync.settings import ENVIRONMENTS, Environment, Settings, variable
+from ebaysync.shown import account_word
 from ebaysync.store.database import Database
 from ebaysync.sync.stop import Stop
 
@@ -271,7 +272,7 @@ async def _environment(
 
 async def _account(context: CheckContext, account: Account, *, ask: bool) -> list[Finding]:
     if not account.is_active:
-        hint = f"ebaysync accounts enable {account.name}"
+        hint = f"ebaysync accounts enable {account_word(account.name, account.id)}"
         return [Finding("account", account.name, "ok", f"disabled; enable it with: {hint}")]
     if account.needs_consent:
         return [failure("token", account.name, consent_needed(account))]

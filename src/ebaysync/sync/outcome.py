@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shlex
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ from ebaysync.errors import (
     TokenRefused,
     is_denied,
 )
+from ebaysync.shown import account_word
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.store.merge import analyze
@@ -228,7 +228,7 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     own = vars(error).get("hint")  # such as the proxy's
     # A copy: the same error may stand in the summaries of other families, which wait for another time.
     told = copy.copy(error)
-    now = f"ebaysync run-all --now --account {shlex.quote(account.name)}"
+    now = f"ebaysync run-all --now --account {account_word(account.name, account.id)}"
     told.hint = f"{own}; " if own else ""
     told.hint += f"run-all tries again after {at.astimezone(UTC):%Y-%m-%d %H:%MZ}; to try now: {now}"
     return told

@@ -1,0 +1,158 @@
+"""A database that somebody has filled with text which a terminal would obey: no command passes it on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from ebaysync.cli.simulator import make_world
+from ebaysync.shown import escaped
+from ebaysync.sim import control
+from ebaysync.sim.server import Simulator
+
+POISON = "x\x1b[31mred\x1b[0m\r\nnext: rm\u202egpj\u2028<3>\x9b2J\x07[bold]y[/bold]"
+SHOWN = "\\x1b[31mred\\x1b[0m\\r\\nnext: rm\\u202egpj"
+
+Program = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator(make_world(3, 1, 5, 0)) as found:
+        yield found
+
+
+@pytest.fixture
+def account_id(program: Any, sim: Simulator, database_url: str) -> str:
+    """An account with a run, an event and errors; each text in the control tables that others could write is poison."""
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    token = f"{control.sellers(sim.world)[0]['refreshToken']}\n"
+    assert (
+        program("accounts", "add", "alice", "--environment", "simulator", "--refresh-token-stdin", given=token).code
+        == 0
+    )
+    assert program("run", "orders", "--account", "alice").code == 0
+    error = json.dumps({"code": "ebay", "message": POISON, "hint": POISON})
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for statement, values in (
+            ("UPDATE ebay_accounts SET name = %s, username = %s, marketplace_id = %s", [POISON] * 3),
+            ("UPDATE ebay_sync_state SET last_error = %s, last_status = 'error'", [POISON]),
+            ("UPDATE ebay_token_refresh_log SET success = false, error_code = %s, error_message = %s", [POISON] * 2),
+            (
+                "UPDATE ebay_worker_run SET status = 'error', "
+                "summary_json = jsonb_set(summary_json, '{error}', %s::jsonb)",
+                [error],
+            ),
+            ("UPDATE ebay_api_worker_log SET details = jsonb_set(details, '{error}', %s::jsonb)", [error]),
+            ("UPDATE ebay_api_worker_log SET kind = 'error' WHERE kind = 'done'", []),
+            (
+                "INSERT INTO ebay_events"
+                " (ebay_account_id, api_family, table_name, entity_key, event, changes, observed_at)"
+                " SELECT id, 'orders', %s, %s, 'changed', jsonb_build_object(%s::text, jsonb_build_array(%s::text, 1)),"
+                " clock_timestamp() FROM ebay_accounts",
+                [POISON] * 4,
+            ),
+            ("UPDATE ebay_authorizations SET missing_scopes = ARRAY[%s]", [POISON]),
+        ):
+            connection.execute(statement, values)  # type: ignore[arg-type]
+        assert program("pause", "--reason", "for a test").code == 0
+        connection.execute("UPDATE ebay_worker_global_config SET reason = %s, changed_by = %s", [POISON] * 2)
+        connection.execute("UPDATE ebay_control_log SET reason = %s, changed_by = %s", [POISON] * 2)
+        return str(connection.execute("SELECT id FROM ebay_accounts").fetchone()[0])  # type: ignore[index]
+
+
+def clean(said: str) -> bool:
+    return said.replace("\n", "").isprintable()
+
+
+def test_no_command_passes_on_what_a_terminal_would_obey(program: Any, account_id: str, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        [run_id] = connection.execute("SELECT id FROM ebay_worker_run").fetchone()  # type: ignore[misc]
+    shown = [
+        ("accounts", "list"),
+        ("accounts", "show", account_id),
+        ("accounts", "disable", account_id),
+        ("accounts", "enable", account_id),
+        ("status",),
+        ("status", "--account", account_id),
+        ("runs",),
+        ("logs", str(run_id)),
+        ("events",),
+        ("schedule",),
+        ("schedule", "--accounts", "20"),
+        ("families", "--account", account_id),
+        ("families", "disable", "buyer", "--account", account_id),
+        ("families", "every", "orders", "9", "--account", account_id),
+        ("doctor",),
+        ("refresh-tokens", "--force"),
+        ("run", "orders", "--account", account_id),
+        ("run", "orders", "--account", POISON),
+        ("run-all", "--now"),
+        ("backfill", "--days", "1"),
+        ("resume",),
+        ("run-all", "--now", "--family", "orders"),
+        ("run", "orders", "--account", account_id),
+        ("accounts", "show", "no such account"),
+        ("accounts", "remove", account_id, "--yes"),
+    ]
+    with_poison = 0
+    for command in shown:
+        ended = program(*command)
+        assert ended.code in (0, 2, 3, 12, 13), (command, ended.err)
+        assert clean(ended.out), (command, ended.out)
+        assert clean(ended.err), (command, ended.err)
+        with_poison += SHOWN in ended.out + ended.err
+    assert with_poison > 15, "the names were there to be seen"
+
+
+def test_json_is_exact_and_just_as_harmless(program: Any, account_id: str) -> None:
+    for command in (("accounts", "list"), ("accounts", "show", account_id), ("status",), ("runs",), ("events",)):
+        ended = program(*command, "--json")
+        assert ended.code == 0, ended.err
+        assert clean(ended.out), command
+        assert POISON in strings(json.loads(ended.out)), command
+        assert escaped(POISON) not in ended.out
+
+
+def strings(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {each for item in value.items() for part in item for each in strings(part)}
+    if isinstance(value, list):
+        return {each for part in value for each in strings(part)}
+    return {value} if isinstance(value, str) else set()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("USERNAME_OR_ID", ("forget", b"\xff")),
+        ("--key", ("events", "--key", b"\xff")),
+        (
+            "--scopes",
+            ("accounts", "add", "x", "--environment", "simulator", "--refresh-token-stdin", "--scopes", b"a\xff"),
+        ),
+        ("NAME", ("accounts", "connect", b"a\xe4", "--environment", "simulator")),
+        ("--account", ("run", "orders", "--account", b"\xff")),
+        ("--account", ("run-all", "--account", "a", "--account", b"\xff")),
+        ("FAMILY", ("run", b"\xff", "--account", "a")),
+        ("--reason", ("pause", "--reason", b"\xff")),
+    ],
+)
+def test_an_argument_that_is_no_text_is_a_usage_error(program: Any, complains: Any, name: str, arguments: Any) -> None:
+    ended = program(*(each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in arguments))
+    complains(ended, 2, f"{name}: '", "is not UTF-8 text", "\\x")
+    assert "bug" not in ended.err
+
+
+def test_a_name_with_signs_of_the_shell_is_quoted_in_each_command_to_copy(program: Any, sim: Simulator) -> None:
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    token = f"{control.sellers(sim.world)[0]['refreshToken']}\n"
+    name = "al;touch /tmp/x"
+    added = program("accounts", "add", name, "--environment", "simulator", "--refresh-token-stdin", given=token)
+    assert "next: ebaysync run orders --account 'al;touch /tmp/x'" in added.out
+    again = program("accounts", "add", "other", "--environment", "simulator", "--refresh-token-stdin", given=token)
+    assert "ebaysync accounts add 'al;touch /tmp/x' --environment simulator --refresh-token-stdin" in again.err
