@@ -99,25 +99,6 @@ def terminal(program: Any) -> Callable[..., tuple[list[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def content() -> Callable[..., dict[str, str]]:
-    """What each table of a database holds, as a digest: to see whether anything was written."""
-
-    def read(url: str, *without: str) -> dict[str, str]:
-        with psycopg.connect(url) as connection:
-            names = [
-                row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            ]
-            digest = "SELECT md5(coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '')) FROM {} t"
-            return {
-                name: connection.execute(digest.format(name)).fetchone()[0]  # type: ignore[index]
-                for name in sorted(names)
-                if name not in without
-            }
-
-    return read
-
-
-@pytest.fixture(scope="session")
 def descendants() -> Callable[[int], list[int]]:
     """The pids of a process's children and their children, as /proc shows them."""
 

@@ -48,6 +48,43 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     complains(program("forget", "two words"), 2, "user name")
 
 
+def test_who_was_erased_is_listed_and_can_be_taken_off_the_list(
+    program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=6)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    [account] = program.add_sellers(sim)
+    assert program("run", "orders", "--account", account).code == 0
+    first, second, *_ = [name for (name,) in query("SELECT DISTINCT buyer_username FROM ebay_orders ORDER BY 1")]
+    assert program("forget", "--list").out == "nobody was erased\n"
+    complains(program("forget", first, "--reason", f"{first} asked"), 2, "--reason", "without the name")
+    assert program("forget", first, "--reason", "a letter").code == 0
+    assert program("forget", second).code == 0
+    assert program("forget", second, "--reason", "told by phone").code == 0
+
+    listed = program("forget", "--list", "--json").json["forgotten"]
+    assert [note["reason"] for note in listed] == ["a letter", "told by phone"]
+    assert all(note["forgotten_at"] and len(note["digest"]) == 64 for note in listed)
+    shown = program("forget", "--list").out
+    assert all(note["digest"][:16] in shown for note in listed)
+    assert first not in shown
+
+    complains(program("forget", "--undo", "no-such-person"), 2, "is not on the list", "forget --list")
+    complains(program("forget", "--undo", first, "--reason", "x"), 2, "--reason")
+    complains(program("forget", "--undo", first, "--list"), 2, "one of")
+    assert "stays erased" in program("forget", "--undo", first.upper()).out
+    removed = program("forget", "--undo", listed[1]["digest"][:16], "--json").json["removed"]
+    assert removed == [listed[1]]
+    assert program("forget", "--list", "--json").json == {"forgotten": []}
+
+    [seller] = sim.world.sellers
+    for order_id in seller.orders:
+        sim.world.touch(seller, order_id)
+    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", first) == [(0,)], "nothing comes back"
+    assert program("run", "orders", "--account", account).code == 0
+    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", first) != [(0,)], "but the next version"
+
+
 def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
     program: Any,
     simulator: Any,

@@ -15,6 +15,7 @@ import pytest
 
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
+from ebaysync.families.personal_data import is_place, words
 from ebaysync.ops.forget import FEW, forget, names_of_notices
 from ebaysync.store.embedded import binaries
 
@@ -74,7 +75,7 @@ async def test_whoever_is_erased_is_nowhere_and_does_not_come_back(
     query(
         "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'orders', 'x', %s)",
         account.id,
-        f"<a>{min(people)}</a>".encode(),
+        f"<UserID>{min(people)}</UserID>".encode(),
     )
     before = everything(database_url)
     assert [trace for trace in people | told if trace.lower() not in before] == []
@@ -201,7 +202,7 @@ async def test_of_many_names_in_one_go_those_that_are_there_are_erased(
     gone, stay = names[:3], names[3:]
     query(
         "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'orders', 'x', %s)",
-        *(account.id, b"<a>only-here</a>"),
+        *(account.id, b"<UserID>only-here</UserID>"),
     )
     strangers = [f"stranger-{number}" for number in range(2000)]
     done = await forget(b.db, [*strangers, *(name.upper() for name in gone), "only-here"], b.sleep)
@@ -246,10 +247,82 @@ def test_notices_are_taken_as_they_come(shared: Path) -> None:
     sample = (shared / "ebay/samples/rest/marketplace_account_deletion_notification.json").read_bytes()
     data = json.loads(sample)["notification"]["data"]
     assert names_of_notices(sample) == [[data["username"], data["userId"]]]
-    for wrong, words in (
+    for wrong, said in (
         (b"nonsense", "no JSON"),
         (b"[{}]", "notice 1"),
         (json.dumps([one, notice()]).encode(), "notice 2"),
     ):
-        with pytest.raises(UsageError, match=words):
+        with pytest.raises(UsageError, match=said):
             names_of_notices(wrong)
+
+
+def strings(node: Any, field: str = "") -> list[tuple[str, str]]:
+    """Each string of a document with the name of its field."""
+    if isinstance(node, dict):
+        return [each for name, value in node.items() for each in strings(value, name if name != "#text" else field)]
+    if isinstance(node, list):
+        return [each for value in node for each in strings(value, field)]
+    return [(field, node)] if isinstance(node, str) else []
+
+
+async def test_a_word_that_stands_where_no_person_can_changes_nothing(
+    bench: Callable[..., Any], query: Query, content: Callable[..., Any], database_url: str
+) -> None:
+    """A user may be called `true`, `PAID`, `USD` or as a SKU."""
+    b = bench(seed=3, sellers=1, orders_per_seller=30, things=20)
+    account = await b.add()
+    await read_all(b, account)
+    tables = [family.table.name for family in discover().values()]
+    leaves = [leaf for table in tables for (raw,) in query(f"SELECT raw_payload FROM {table}") for leaf in strings(raw)]
+    of_people = {word for field, value in leaves if is_place(field) for word in words(value.encode())}
+    own = {account.username.lower(), account.ebay_user_id.lower()}
+    of_things = {word for field, value in leaves if not is_place(field) for word in words(value.encode())}
+    names = sorted(of_things - of_people - own)
+    assert {"true", "paid", "usd", "ebay_us"} <= set(names)
+    skus = query("SELECT lower(sku) FROM ebay_inventory_items WHERE sku ~ '^[A-Za-z0-9_*-]{3,64}$'")
+    assert {sku for (sku,) in skus} & set(names)
+    before = content(database_url, "ebay_forgotten", "ebay_forgotten_salt")
+    comments = everything(database_url).count("[erased]")
+    assert await forget(b.db, names, b.sleep) == {}
+    assert await forget(b.db, ["true", "PAID", "USD"], b.sleep) == {}
+    assert content(database_url, "ebay_forgotten", "ebay_forgotten_salt") == before
+
+    [seller] = b.sim.world.sellers
+    for order_id in list(seller.orders)[:10]:
+        b.sim.world.touch(seller, order_id)
+    await read_all(b, account, sweep=True)
+    assert everything(database_url).count("[erased]") == comments
+    assert query("SELECT count(*) FROM ebay_quarantine") == [(0,)]
+
+
+async def test_quarantine_keeps_ebays_bytes_unless_the_person_stands_there(
+    bench: Callable[..., Any], query: Query
+) -> None:
+    b = bench(seed=5, sellers=1, orders_per_seller=1)
+    account = await b.add()
+    kept = [
+        b'{"ReserveMet":"true",  "n": 1.50, "title": "alice in wonderland", "alice": "x"}',
+        b"<Item><ReserveMet>true</ReserveMet><Title>alice</Title></Item",
+        b'{"sku": "alice", "reserve": "true", "amount": {"currency"',
+        b'{"emailFlag": "true", "NewUser": "true", "newBuyer": "true"}',
+    ]
+    gone = [
+        b'{"buyer": {"username": "ALICE"}}',
+        b'{"buyer": {"username": "alice"}, "amount": {"currency"',
+        b'{"buyer": {"username": "\\u0061lice"}, "amount": {"currency"',
+        b"<Message><Sender>alice</Sender><Text>hi</Text",
+        b"<Message><ns:Text>Dear &#97;lice, ...</ns:Text",
+        b"<Message><Text><![CDATA[<p>Dear alice</p>]]></Text",
+        b"a text that alice wrote",
+    ]
+    for payload in (*kept, *gone):
+        query(
+            "INSERT INTO ebay_quarantine (ebay_account_id, api_family, reason, payload) VALUES (%s, 'x', 'y', %s)",
+            *(account.id, payload),
+        )
+    assert await forget(b.db, ["alice", "true"], b.sleep) == {"ebay_quarantine": len(gone)}
+    assert [bytes(payload) for (payload,) in query("SELECT payload FROM ebay_quarantine ORDER BY id")] == kept
+
+
+def test_every_column_with_a_user_is_a_place() -> None:
+    assert [column for column in PEOPLE.values() if not is_place(column)] == []

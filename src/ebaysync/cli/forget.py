@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ebaysync import log as logs
-from ebaysync.cli.options import AsJson
+from ebaysync.cli.options import AsJson, reason_in
 from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
+from ebaysync.sync import erased_people
+from ebaysync.sync.erased_people import Note
 from ebaysync.sync.stop import Stop
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="\b\nExample: ebaysync forget some_buyer\n\nExample: ebaysync forget --from-file notices.jsonl")(
-        forget
+    examples = (
+        "some_buyer --reason 'letter of 2026-11-02'",
+        "--from-file notices.jsonl",
+        "--list",
+        "--undo some_buyer",
     )
+    app.command(epilog="\n\n".join(f"\b\nExample: ebaysync forget {each}" for each in examples))(forget)
 
 
 def forget(
@@ -34,6 +41,16 @@ def forget(
             help="eBay's deletion notices: JSON, or one per line. - reads standard input.",
         ),
     ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for --list. Never the name itself.")] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Show who was erased: digests of names, when, and why.")
+    ] = False,
+    undo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_DIGEST", help="Store this person's later records whole again. Brings nothing back."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Erase a person's data.
@@ -41,8 +58,16 @@ def forget(
     Erases a buyer or seller from every table. Later reads do not bring the person back.
     """
     session: Session = context.obj
-    if (person is None) == (from_file is None):
-        raise UsageError("name the person, or a file with --from-file", hint="see: ebaysync forget --help")
+    if sum((person is not None, from_file is not None, listed, undo is not None)) != 1:
+        raise UsageError(
+            "name the person, or give one of --from-file, --list and --undo", hint="see: ebaysync forget --help"
+        )
+    if listed or undo is not None:
+        if reason is not None:
+            raise UsageError("--reason goes with an erasure")
+        _notes(session, undo, as_json=as_json)
+        return
+    reason = reason_in(reason)
     people = [[person]] if person is not None else forgetting.names_of_notices(_content(from_file))
 
     async def work(stop: Stop) -> tuple[dict[str, int], list[UsageError]]:
@@ -56,7 +81,7 @@ def forget(
                     if person is not None:
                         raise
                     refused.append(UsageError(f"notice {number}: {error.message}", hint=error.hint))
-            return await forgetting.forget(db, names, stop.sleep) if names else {}, refused
+            return await forgetting.forget(db, names, stop.sleep, reason) if names else {}, refused
 
     found, refused = session.go(work)
     if as_json:
@@ -75,6 +100,27 @@ def forget(
         logs.notify(error.message, error.hint)
     if refused:
         raise typer.Exit(3)
+
+
+def _notes(session: Session, undo: str | None, *, as_json: bool) -> None:
+    """List who was erased, or take one off the list."""
+
+    async def work(stop: Stop) -> list[Note]:
+        async with session.database(admin=True) as db:
+            return await (erased_people.noted(db) if undo is None else erased_people.undo(db, undo))
+
+    found = session.go(work)
+    if undo is not None and not found:
+        raise UsageError(f"{undo!r} is not on the list", hint="see: ebaysync forget --list")
+    if as_json:
+        answer_json({"forgotten" if undo is None else "removed": [asdict(note) for note in found]})
+        return
+    for note in found:
+        say(f"{note.digest[:16]}  {note.forgotten_at:%Y-%m-%d %H:%M}Z  {note.reason or '–'}")
+    if undo is not None:
+        say("later records are stored whole again; what was erased stays erased")
+    elif not found:
+        say("nobody was erased")
 
 
 def _content(path: Path | None) -> bytes:

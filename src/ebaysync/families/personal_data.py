@@ -1,18 +1,22 @@
 """Finds personal data in a record and removes it. Pure: a record in, a record out.
 
-eBay names people in many places: as the buyer of an order, as the sender of a message, within a text. So a user name or
-id is searched as a whole word in every string. If the person is a party to the record, the fields that describe a
-person are erased completely, whatever they hold.
+eBay names people as the buyer of an order, as the sender of a message, or within a text. A user name may be any word,
+such as `true` or the name of a product. So it is searched only where a person can stand (`is_place`): in fields with a
+user's name or id, and as a whole word in free text. It is not searched in enums, booleans, numbers, times, ids of
+records, SKUs, titles and names of fields. If the person is a party to the record, the fields that describe a person are
+erased completely, whatever they hold.
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -42,7 +46,31 @@ _PERSONAL = {
     # Trading: messages, purchases
     *("SendToName", "Subject", "Text", "Content", "ShippingAddress", "BuyerInfo", "Email", "ResponseURL"),
 }
-_PLACES = {"countryCode", "country", "stateOrProvince", "Country", "StateOrProvince", "CountryCode"}
+_REGIONS = {"countryCode", "country", "stateOrProvince", "Country", "StateOrProvince", "CountryCode"}
+
+# Beside the names of parties: fields with a person's name or free text, in lower case and without underscores, so that
+# eBay's names and the columns' are the same.
+NAMES = {name.lower() for name in _PARTY} | {
+    *("buyerid", "buyeruser", "selleruser", "loginname", "fullname", "firstname", "lastname", "sendername"),
+    *("recipientname", "email", "recipientemail", "toemailaddress", "nickname"),
+}
+TEXTS = {
+    *("subject", "text", "content", "body", "message", "longmessage", "note", "notes", "comment", "comments", "memo"),
+    *("privatenotes", "buyercheckoutnotes", "responseurl"),
+}
+# Fields that eBay may add. In these a value that is no name (below) is left alone.
+_LOOKS_LIKE_PLACE = re.compile(
+    r".*(?:username|userid|login|loginname|buyer|seller|sender|recipient|bidder|customer"
+    r"|(?:buyer|seller|sender|recipient|bidder|customer|full|first|last|given|family|nick|contact)(?:name|id)"
+    r"|e?mailaddress|email|notes?|comments?|remarks?|message(?:text|body)?)"
+)
+_NO_NAME = re.compile(r"true|false|[-+0-9.,:TZ ]+", re.IGNORECASE)
+
+# Documents that cannot be decoded: an XML element with text, and a member of a JSON object that is a string.
+_ELEMENT = re.compile(
+    r"<([A-Za-z_][\w.:-]*)(?:\s[^<>]*)?>(?:\s*<!\[CDATA\[(?P<data>.*?)(?:\]\]>|\Z)|(?P<text>[^<]+))", re.DOTALL
+)
+_MEMBER = re.compile(r'"([^"\\]{1,100})"\s*:\s*"(?P<text>(?:[^"\\]|\\.)*)', re.DOTALL)
 
 # Decimal in both directions: erasing a name must not change the digits of an amount.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -52,7 +80,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def words(document: bytes) -> set[str]:
     """All words of a JSON document that could be a user name or id, in lower case."""
     text = document.decode(errors="replace")
-    return _words(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text))
+    return _words(_ESCAPE.sub(_unescaped, text))
 
 
 def _words(text: str) -> set[str]:
@@ -77,15 +105,56 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w*-])(?<![\w*-]\.)(?:{inner})(?![\w*-]|\.[\w*-])", re.IGNORECASE)
 
 
+@lru_cache(10_000)
+def is_place(name: str) -> bool:
+    """Whether a field or column with this name can name a person."""
+    plain = name.replace("_", "").lower()
+    return plain in NAMES or plain in TEXTS or _LOOKS_LIKE_PLACE.fullmatch(plain) is not None
+
+
+def _is_declared(name: str) -> bool:
+    plain = name.replace("_", "").lower()
+    return plain in NAMES or plain in TEXTS
+
+
 def erase(document: bytes, names: Collection[str]) -> bytes:
-    """The JSON document without these people. If it is not JSON, only the names are replaced."""
+    """The JSON document without these people; the same bytes if none of them stands in it. If it is not JSON, the names
+    are replaced in what looks like a field that can name a person, or everywhere if nothing looks like a field."""
     named = pattern(names)
     try:
         tree = _decode(document)
-        return _encode(_without(tree, named, whole=False, party=_is_party(tree, named)))
+        # A document that is one string is a text.
+        cleaned = _without(tree, named, "text", whole=False, party=_is_party(tree, named))
+        return document if cleaned == tree else _encode(cleaned)
     except (ValueError, RecursionError):
         # surrogateescape: bytes that are not UTF-8 come out as they went in.
-        return named.sub(ERASED, document.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        text = document.decode(errors="surrogateescape")
+        return _without_names(text, named).encode(errors="surrogateescape")
+
+
+def _without_names(text: str, named: re.Pattern[str]) -> str:
+    """A text that cannot be decoded, without the names in the fields that can be recognised."""
+    fields = _ELEMENT if _ELEMENT.search(text) else _MEMBER if _MEMBER.search(text) else None
+    if fields is None:
+        return named.sub(ERASED, text)
+
+    def one(found: re.Match[str]) -> str:
+        name, content = found[1].rpartition(":")[2], found["text"] or found.groupdict().get("data")
+        if not content or not is_place(name):
+            return found[0]
+        read = html.unescape(content) if fields is _ELEMENT else _ESCAPE.sub(_unescaped, content)
+        if not named.search(read) or (not _is_declared(name) and _NO_NAME.fullmatch(read)):
+            return found[0]
+        cleaned = named.sub(ERASED, content)
+        if named.search(html.unescape(_ESCAPE.sub(_unescaped, cleaned))):
+            cleaned = ERASED  # the name is spelled with escapes
+        return found[0].replace(content, cleaned)
+
+    return fields.sub(one, text)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16)) if found[1] else " "
 
 
 def is_party(document: bytes, names: Collection[str]) -> bool:
@@ -107,21 +176,28 @@ def _is_party(node: Any, named: re.Pattern[str]) -> bool:
     return isinstance(node, list) and any(_is_party(each, named) for each in node)
 
 
-def _without(node: Any, named: re.Pattern[str], *, whole: bool, party: bool) -> Any:
-    """The tree without the names. `whole`: every string in it is erased. `party`: fields that describe a person are
-    erased."""
+def _without(node: Any, named: re.Pattern[str], field: str, *, whole: bool, party: bool) -> Any:
+    """The tree without the names. `field`: the name of the field that holds it. `whole`: every string in it is erased.
+    `party`: fields that describe a person are erased."""
     if isinstance(node, dict):
         return {
             name: _without(
-                value, named, whole=name not in _PLACES and (whole or _is_erased_whole(name, value, party)), party=party
+                value,
+                named,
+                field if name == "#text" else name,
+                whole=name not in _REGIONS and (whole or _is_erased_whole(name, value, party)),
+                party=party,
             )
             for name, value in node.items()
         }
     if isinstance(node, list):
-        return [_without(each, named, whole=whole, party=party) for each in node]
+        return [_without(each, named, field, whole=whole, party=party) for each in node]
     if isinstance(node, str):
-        # An empty string tells nothing, and stays: erased, it would look as if something had been there.
-        return ERASED if whole and node else named.sub(ERASED, node)
+        if whole:
+            # An empty string tells nothing, and stays: erased, it would look as if something had been there.
+            return ERASED if node else node
+        if is_place(field) and (_is_declared(field) or not _NO_NAME.fullmatch(node)):
+            return named.sub(ERASED, node)
     return node
 
 

@@ -2,7 +2,7 @@
 
     note     store digests of the person's names, so that no later read stores the person again
     records  that mention the person: clean them (families/personal_data) and write them back with their typed columns
-    others   events, logs, errors: erase the name wherever it occurs; delete quarantined records with it
+    others   events, logs, errors: erase the name in their texts; delete quarantined records with it
     repeat   while a run goes on that began before the note, because it may still store the person
 
 It writes no event and logs no name. It can be repeated.
@@ -11,6 +11,7 @@ It writes no event and logs no name. It can be repeated.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
@@ -22,7 +23,17 @@ from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.decoder import Unusable
 from ebaysync.families.family import Family, Rows
-from ebaysync.families.personal_data import ERASED, LONGEST, SHORTEST, erase, is_party, mentioned, pattern, words
+from ebaysync.families.personal_data import (
+    ERASED,
+    LONGEST,
+    SHORTEST,
+    erase,
+    is_party,
+    is_place,
+    mentioned,
+    pattern,
+    words,
+)
 from ebaysync.store import erase as stored
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
@@ -35,14 +46,18 @@ FEW = 8  # with more names, one pass over everything first finds those that occu
 WAITS = 240  # of two seconds each, for runs that began before
 
 
-async def forget(db: Database, names: Collection[str], sleep: Callable[[float], Awaitable[None]]) -> dict[str, int]:
+async def forget(
+    db: Database, names: Collection[str], sleep: Callable[[float], Awaitable[None]], reason: str | None = None
+) -> dict[str, int]:
     """Erase everybody with one of these user names or ids; return the number of changed rows by table.
 
-    Raises UsageError as `checked` does.
+    Raises UsageError as `checked` does, and if the reason holds a name.
     """
     names = sorted(await checked(db, names))
+    if reason and pattern(names).search(reason):
+        raise UsageError("--reason holds the name that is to be erased", hint="say it without the name")
     # First the note, so that runs which begin from now on do not store the person again.
-    began = await erased_people.note(db, names)
+    began = await erased_people.note(db, names, reason)
     found: Counter[str] = Counter()
     for _ in range(WAITS):
         # Asked before the pass: a run that ends during it may have stored the person behind it, so another pass
@@ -106,21 +121,25 @@ async def _once(db: Database, names: Collection[str]) -> Mapping[str, int]:
         found.update(await _clean_emptied(db, family, names, private))
         for each in family.tables:
             columns = sorted(column for name, column in private if name == each.name)
-            found[each.name] += await stored.erase_columns(db, each, columns, names, ERASED)
+            naming = [column for column in columns if is_place(column)]
+            found[each.name] += await stored.erase_columns(db, each, columns, naming, names, ERASED)
     named = pattern(names)
+    records = {table.name for family in discover().values() for table in family.tables}
     for table, column, kind in await stored.columns_of_text(db):
+        can_name = (table, column) in private and is_place(column) if table in records else _FREE_TEXT.search(column)
+        if kind != "jsonb" and not can_name:
+            continue
 
         def changed(value: str, kind: str = kind) -> str:
-            if kind != "jsonb":
-                return named.sub(ERASED, value)
-            found = mentioned(value.encode(), names, json=True)
-            return erase(value.encode(), found).decode() if found else value
+            return erase(value.encode(), names).decode() if kind == "jsonb" else named.sub(ERASED, value)
 
         found[table] += await stored.replace(db, table, column, kind, names, changed)
-    found["ebay_quarantine"] += await stored.drop_quarantined(
-        db, lambda payload: bool(mentioned(payload, names, json=False))
-    )
+    found["ebay_quarantine"] += await stored.drop_quarantined(db, lambda payload: erase(payload, names) != payload)
     return found
+
+
+# The text columns of control tables in which a sentence stands, not a word of a list.
+_FREE_TEXT = re.compile(r"(?:error|message|reason)$")
 
 
 _PRIVATE = "SELECT table_name, column_name FROM ebay_private_columns"
@@ -135,18 +154,19 @@ async def _clean(
 ) -> Mapping[str, int]:
     """Write a record back without the person, and clean its events."""
     account_id, raw, kept = mention.account_id, mention.raw, mention.kept
-    others = (str(value).encode() for value in kept.values())
-    if not mentioned(raw, names, json=True) and not any(mentioned(each, names, json=False) for each in others):
-        return {}  # the name is only part of another word
+    named, cleaned = pattern(names), erase(raw, names)
+    kept = {column: value for column, value in kept.items() if (family.table.name, column) in private}
+    if cleaned == raw and not any(isinstance(value, str) and named.search(value) for value in kept.values()):
+        return {}  # the name is part of another word, or stands where no person can
     party = is_party(raw, names)
     try:
-        rows = family.renamed(family.rows(erase(raw, names)), mention.key)  # a twin's key is not in its payload
+        rows = family.renamed(family.rows(cleaned), mention.key)  # a twin's key is not in its payload
     except Unusable:  # it can no longer be decoded; the search for the name in all texts still finds it
         return {}
     record = dict(rows[family.table.name][0])
     for column, value in kept.items():
         if record[column] is None and isinstance(value, str):
-            record[column] = ERASED if party else pattern(names).sub(ERASED, value)
+            record[column] = ERASED if party else named.sub(ERASED, value)
     whole: Rows = {**rows, family.table.name: [record]}
 
     async def work(connection: Connection) -> dict[str, int]:
@@ -170,9 +190,10 @@ async def _clean_emptied(
     """Clean records whose payload was pruned. Only their columns show who the person is."""
     name = family.table.name
     columns = [column for table, column in private if table == name]
-    if not columns:
+    naming = [column for column in columns if is_place(column)]
+    if not naming:
         return {}
-    rows = await stored.erase_emptied(db, family.table, names, columns, ERASED)
+    rows = await stored.erase_emptied(db, family.table, names, columns, naming, ERASED)
     events = 0
     for account_id, key in rows:
         events += await db.transact(lambda c, a=account_id, k=key: _clean_events(c, a, name, k, columns))  # type: ignore[misc]

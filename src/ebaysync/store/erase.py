@@ -66,11 +66,16 @@ async def rewrite(connection: Connection, table: Table, account_id: UUID, rows: 
 
 
 async def erase_emptied(
-    db: Database, table: Table, names: Collection[str], columns: Sequence[str], erased: str
+    db: Database,
+    table: Table,
+    names: Collection[str],
+    columns: Sequence[str],
+    naming: Sequence[str],
+    erased: str,
 ) -> list[tuple[UUID, str]]:
-    """In rows without a payload (store/age) with a name in one of these columns, put `erased` into all of them, except
-    those of a seller of ours. Returns account and key of each."""
-    query = statements.erase_emptied(table, columns)
+    """In rows without a payload (store/age) with a name in one of the columns `naming`, put `erased` into all `columns`
+    that do not hold a seller of ours. Returns account and key of each."""
+    query = statements.erase_emptied(table, columns, naming)
     values = {"names": [name.lower() for name in names], "erased": erased}
 
     async def work(connection: Connection) -> list[tuple[UUID, str]]:
@@ -79,13 +84,21 @@ async def erase_emptied(
     return await db.transact(work)
 
 
-async def erase_columns(db: Database, table: Table, columns: Sequence[str], names: Collection[str], erased: str) -> int:
-    """In rows whose raw_payload was pruned, erase personal data if one of these columns is one of the names."""
+async def erase_columns(
+    db: Database,
+    table: Table,
+    columns: Sequence[str],
+    naming: Sequence[str],
+    names: Collection[str],
+    erased: str,
+) -> int:
+    """In rows whose raw_payload was pruned, erase personal data if one of the columns `naming` is one of the names."""
     own = {column.name for column in table.columns if column.type == TEXT and column.name not in table.key}
     some = [name for name in columns if name in own]
-    if not some:
+    naming = [name for name in some if name in naming]
+    if not naming:
         return 0
-    query = statements.erase_columns(table, some, erased)
+    query = statements.erase_columns(table, some, naming, erased)
 
     async def work(connection: Connection) -> int:
         return (await connection.execute(query, {"names": [name.lower() for name in names]})).rowcount

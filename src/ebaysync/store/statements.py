@@ -344,7 +344,7 @@ def rewrite(table: Table) -> Composed:
     )
 
 
-def erase_emptied(table: Table, columns: Sequence[str]) -> Composed:
+def erase_emptied(table: Table, columns: Sequence[str], naming: Sequence[str]) -> Composed:
     return SQL(
         """
         WITH ours AS (
@@ -358,19 +358,19 @@ def erase_emptied(table: Table, columns: Sequence[str]) -> Composed:
             columns,
             "{0} = CASE WHEN lower({0}) IN (SELECT name FROM ours) THEN {0} WHEN {0} IS NOT NULL THEN %(erased)s END",
         ),
-        named=_each(columns, "lower({}) = ANY(%(names)s)", " OR "),
+        named=_each(naming, "lower({}) = ANY(%(names)s)", " OR "),
         key=_each(table.key),
     )
 
 
-def erase_columns(table: Table, columns: Sequence[str], erased: str) -> Composed:
+def erase_columns(table: Table, columns: Sequence[str], naming: Sequence[str], erased: str) -> Composed:
     return SQL("UPDATE {table} SET {set} WHERE raw_payload = 'null' AND ({named})").format(
         table=Identifier(table.name),
         set=_list(
             SQL("{0} = CASE WHEN {0} IS NOT NULL THEN {1} END").format(Identifier(name), Literal(erased))
             for name in columns
         ),
-        named=_each(columns, "lower({}) = ANY(%(names)s)", " OR "),
+        named=_each(naming, "lower({}) = ANY(%(names)s)", " OR "),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from weakref import WeakKeyDictionary
 
@@ -41,18 +43,64 @@ FROM ebay_forgotten_salt
 """
 
 
-async def note(db: Database, names: Collection[str]) -> datetime:
-    """Add people to the list. Returns the time by the database's clock: runs that begin later know of them."""
+async def note(db: Database, names: Collection[str], reason: str | None = None) -> datetime:
+    """Add people to the list. Returns the time by the database's clock: runs that begin later know of them. Who is on
+    the list keeps the reason unless another is given."""
     known = await load(db)
     digests = [known.digest(name) for name in names]
 
     async def work(connection: Connection) -> None:
         await connection.execute("UPDATE ebay_forgotten_salt SET version = version + 1")
         await connection.execute(
-            text("INSERT INTO ebay_forgotten (digest) SELECT unnest(CAST(:digests AS bytea[])) ON CONFLICT DO NOTHING"),
-            {"digests": digests},
+            text(_NOTE),
+            {"digests": digests, "reason": reason},
         )
 
     await db.transact(work)
     [row] = await db.rows("SELECT clock_timestamp() AS now")
     return row.now  # type: ignore[no-any-return]
+
+
+_NOTE = """
+INSERT INTO ebay_forgotten (digest, reason) SELECT unnest(CAST(:digests AS bytea[])), CAST(:reason AS text)
+ON CONFLICT (digest) DO UPDATE SET reason = coalesce(excluded.reason, ebay_forgotten.reason)
+"""
+
+
+@dataclass(frozen=True)
+class Note:
+    """An entry of the list: the salted SHA-256 digest of a name in lower case, as hex."""
+
+    digest: str
+    forgotten_at: datetime
+    reason: str | None
+
+
+async def noted(db: Database) -> list[Note]:
+    """The whole list, the newest last."""
+    rows = await db.rows("SELECT encode(digest, 'hex'), forgotten_at, reason FROM ebay_forgotten ORDER BY 2, 1")
+    return [Note(*row) for row in rows]
+
+
+async def undo(db: Database, name_or_digest: str) -> list[Note]:
+    """Remove from the list whoever has this name, or a digest that begins with it (at least eight digits). Returns what
+    was removed."""
+    known = await load(db)
+    wanted = name_or_digest.strip().lower()
+
+    async def work(connection: Connection) -> list[Note]:
+        rows = await connection.execute(
+            text(_UNDO), {"digest": known.digest(wanted), "prefix": wanted if _DIGEST.fullmatch(wanted) else None}
+        )
+        if rows.rowcount:
+            await connection.execute("UPDATE ebay_forgotten_salt SET version = version + 1")
+        return [Note(*row) for row in rows]
+
+    return await db.transact(work)
+
+
+_DIGEST = re.compile("[0-9a-f]{8,64}")
+_UNDO = """
+DELETE FROM ebay_forgotten WHERE digest = :digest OR starts_with(encode(digest, 'hex'), :prefix)
+RETURNING encode(digest, 'hex'), forgotten_at, reason
+"""
