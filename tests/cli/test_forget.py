@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA1
+
+from ebaysync.sim.apis import notification
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "personal-data.md"
 
@@ -35,7 +40,7 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
         return {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": {"username": name}}}
 
     notices = "\n".join(json.dumps(notice(name)) for name in (second, account))
-    ended = program("forget", "--from-file", "-", "--json", given=notices)
+    ended = program("forget", "--from-file", "-", "--unsigned", "--json", given=notices)
     assert (ended.code, ended.json["people"], ended.json["refused"]) == (3, 1, 1), ended.err
     assert f"ebaysync: notice 2: this is the seller of the account {account}" in ended.err
     assert f"ebaysync accounts remove {account}" in ended.err
@@ -44,7 +49,9 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     complains(program("forget"), 2, "--from-file")
     complains(program("forget", first, "--from-file", "x"), 2, "--from-file")
     complains(program("forget", "--from-file", "nowhere.json"), 2, "nowhere.json")
-    complains(program("forget", "--from-file", "-", given="nonsense"), 2, "no JSON")
+    complains(program("forget", "--from-file", "-", "--unsigned", given="nonsense"), 2, "no JSON")
+    complains(program("forget", "--from-file", "-", given=notices), 2, "entry 1", "--unsigned")
+    complains(program("forget", first, "--unsigned"), 2, "--from-file")
     complains(program("forget", "two words"), 2, "user name")
 
 
@@ -72,17 +79,75 @@ def test_who_was_erased_is_listed_and_can_be_taken_off_the_list(
     complains(program("forget", "--undo", "no-such-person"), 2, "is not on the list", "forget --list")
     complains(program("forget", "--undo", first, "--reason", "x"), 2, "--reason")
     complains(program("forget", "--undo", first, "--list"), 2, "one of")
-    assert "stays erased" in program("forget", "--undo", first.upper()).out
+    assert "the next read" in program("forget", "--undo", first.upper()).out
     removed = program("forget", "--undo", listed[1]["digest"][:16], "--json").json["removed"]
     assert removed == [listed[1]]
     assert program("forget", "--list", "--json").json == {"forgotten": []}
 
-    [seller] = sim.world.sellers
-    for order_id in seller.orders:
-        sim.world.touch(seller, order_id)
     assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", first) == [(0,)], "nothing comes back"
+    assert program("backfill", "orders", "--account", account, "--days", "90").code == 0
+    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", first) != [(0,)], (
+        "but with the next read"
+    )
+
+
+def deletion(name: str) -> bytes:
+    """A notice as eBay formats it, with white space that matters."""
+    data = {"username": name, "userId": "id-of-nobody", "eiasToken": "x"}
+    return json.dumps(
+        {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": data}}, indent=2
+    ).encode()
+
+
+def entry(signature: str, body: bytes) -> str:
+    return json.dumps({"signature": signature, "body": body.decode()}) + "\n"
+
+
+def altered(header: str, **changes: Any) -> str:
+    said = json.loads(base64.b64decode(header)) | changes
+    return base64.b64encode(json.dumps(said).encode()).decode()
+
+
+def test_only_notices_that_ebay_has_signed_erase_somebody(
+    program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
+) -> None:
+    sim = simulator(sellers=1, orders_per_seller=12)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    [account] = program.add_sellers(sim)
     assert program("run", "orders", "--account", account).code == 0
-    assert query("SELECT count(*) FROM ebay_orders WHERE buyer_username = %s", first) != [(0,)], "but the next version"
+    people = "SELECT DISTINCT buyer_username FROM ebay_orders WHERE buyer_username <> '[erased]' ORDER BY 1"
+    first, second, third, *_ = [name for (name,) in query(people)]
+    take = ("forget", "--from-file", "-", "--environment", "simulator")
+    good = notification.sign(sim.world, deletion(first))
+    other = ec.generate_private_key(ec.SECP256R1()).sign(deletion(first), ec.ECDSA(SHA1()))
+    for signature, body, said in (
+        (good, deletion(second), "eBay has not signed it"),
+        (good, json.dumps(json.loads(deletion(first))).encode(), "eBay has not signed it"),
+        (good, deletion(first) + b" ", "eBay has not signed it"),
+        (altered(good, signature=base64.b64encode(other).decode()), deletion(first), "eBay has not signed it"),
+        (altered(good, kid="no-such-key"), deletion(first), "eBay knows no key with the id no-such-key"),
+        (altered(good, kid="../../identity"), deletion(first), "cannot be an id"),
+        (altered(good, alg="none"), deletion(first), "none/SHA1"),
+        (altered(good, digest="MD5"), deletion(first), "ecdsa/MD5"),
+        ("nonsense", deletion(first), "X-EBAY-SIGNATURE"),
+        ("", deletion(first), "X-EBAY-SIGNATURE"),
+        (notification.sign(sim.world, b"[]"), b"[]", "MARKETPLACE_ACCOUNT_DELETION"),
+    ):
+        complains(program(*take, given=entry(signature, body)), 3, "notice 1: ", said, out=True)
+    assert {name for (name,) in query(people)} >= {first, second, third}
+
+    asked = len(sim.journal.of("/commerce/notification/"))
+    signed = [entry(notification.sign(sim.world, deletion(name)), deletion(name)) for name in (first, third, "x-y-z")]
+    ended = program(*take, "--json", given="".join([*signed, entry("", deletion(second))]))
+    assert (ended.code, ended.json["people"], ended.json["refused"]) == (3, 3, 1), ended.err
+    assert len(sim.journal.of("/commerce/notification/")) == asked + 1, "one call for a key"
+    left = {name for (name,) in query(people)}
+    assert second in left
+    assert not {first, third} & left
+
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = "http://127.0.0.1:1"
+    complains(program(*take, given=signed[2]), 13, out=False)
+    complains(program("forget", "--from-file", "-", given=signed[2]), 2, "EBAY_CLIENT_ID")
 
 
 def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
@@ -121,10 +186,17 @@ def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
             {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": {"username": name}}},
             indent=1,
         ).encode()
-        call(REQUEST_METHOD="POST", CONTENT_LENGTH=str(len(notice)), **{"wsgi.input": io.BytesIO(notice)})
-    assert len(list(notices.glob("*.json"))) == 2
+        signature = notification.sign(sim.world, notice)
+        call(
+            REQUEST_METHOD="POST",
+            CONTENT_LENGTH=str(len(notice)),
+            HTTP_X_EBAY_SIGNATURE=signature,
+            **{"wsgi.input": io.BytesIO(notice)},
+        )
+    call(REQUEST_METHOD="POST", CONTENT_LENGTH="2", **{"wsgi.input": io.BytesIO(b"{}")})  # somebody else's
+    assert len(list(notices.glob("*.json"))) == 3
     shell = timer.replace("/var/lib/ebaysync/notices", str(notices)).replace(
-        "ebaysync forget", " ".join(program.command("forget"))
+        "ebaysync forget", " ".join(program.command("forget", "--environment", "simulator"))
     )
     environ = program.environ | {"PATH": os.defpath}
     for _ in range(2):  # and once with nothing to do

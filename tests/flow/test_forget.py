@@ -16,7 +16,8 @@ import pytest
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.personal_data import is_place, words
-from ebaysync.ops.forget import FEW, forget, names_of_notices
+from ebaysync.ops.forget import FEW, forget
+from ebaysync.ops.notices import names_of_notices
 from ebaysync.store.embedded import binaries
 
 Query = Callable[..., list[Any]]

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ebaysync import log as logs
-from ebaysync.cli.options import AsJson, reason_in
+from ebaysync.accounts import application
+from ebaysync.cli.keyset import opened
+from ebaysync.cli.options import AsJson, EnvironmentName, reason_in
 from ebaysync.cli.session import Session, answer_json, say
+from ebaysync.ebay import notification
+from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
+from ebaysync.ops import notices
+from ebaysync.ops.notices import SignedNotice
+from ebaysync.settings import ENVIRONMENTS
 from ebaysync.sync import erased_people
 from ebaysync.sync.erased_people import Note
 from ebaysync.sync.stop import Stop
@@ -38,7 +47,7 @@ def forget(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="eBay's deletion notices: JSON, or one per line. - reads standard input.",
+            help="eBay's deletion notices with their signatures. - reads standard input.",
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for --list. Never the name itself.")] = None,
@@ -51,6 +60,10 @@ def forget(
             metavar="NAME_OR_DIGEST", help="Store this person's later records whole again. Brings nothing back."
         ),
     ] = None,
+    environment: EnvironmentName = "production",
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Believe notices without eBay's signature: whoever sends one erases.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase a person's data.
@@ -68,11 +81,20 @@ def forget(
         _notes(session, undo, as_json=as_json)
         return
     reason = reason_in(reason)
-    people = [[person]] if person is not None else forgetting.names_of_notices(_content(from_file))
+    if unsigned and from_file is None:
+        raise UsageError("--unsigned goes with --from-file")
+    people: list[list[str]] = [[person]] if person is not None else []
+    forged: list[UsageError] = []
+    if person is None:
+        document = _content(from_file)
+        if unsigned:
+            people = notices.names_of_notices(document)
+        else:
+            people, forged = _believed(session, environment, notices.signed_notices(document))
 
     async def work(stop: Stop) -> tuple[dict[str, int], list[UsageError]]:
         names: set[str] = set()
-        refused: list[UsageError] = []
+        refused = list(forged)
         async with session.database(admin=True) as db:
             for number, each in enumerate(people, 1):
                 try:
@@ -84,22 +106,38 @@ def forget(
             return await forgetting.forget(db, names, stop.sleep, reason) if names else {}, refused
 
     found, refused = session.go(work)
+    erased = len(people) + len(forged) - len(refused)
     if as_json:
-        answer_json({"people": len(people) - len(refused), "refused": len(refused), "erased": found})
+        answer_json({"people": erased, "refused": len(refused), "erased": found})
     else:
         for table, count in found.items():
             say(f"{table}: {count} rows")
-        say(
-            f"{len(people) - len(refused)} erased"
-            if from_file
-            else "erased"
-            if found
-            else "nothing is stored of this person"
-        )
+        say(f"{erased} erased" if from_file else "erased" if found else "nothing is stored of this person")
     for error in refused:
         logs.notify(error.message, error.hint)
     if refused:
         raise typer.Exit(3)
+
+
+def _believed(
+    session: Session, environment: str, found: Sequence[SignedNotice]
+) -> tuple[list[list[str]], list[UsageError]]:
+    """The people of the notices that eBay has signed, and the other notices' errors."""
+    if environment not in ENVIRONMENTS:
+        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    configured = session.settings
+    keyset, addresses = configured.keyset(environment), hosts(configured, environment)
+
+    async def work(stop: Stop) -> tuple[list[list[str]], list[UsageError]]:
+        async with opened(session, keyset, addresses, stop) as opening:
+
+            async def key_of(kid: str) -> str:
+                call = partial(notification.public_key, opening.transport, kid)
+                return await application.ask(opening.db, opening.vault, opening.transport, keyset, call)
+
+            return await notices.believed(found, key_of)
+
+    return session.go(work)
 
 
 def _notes(session: Session, undo: str | None, *, as_json: bool) -> None:
@@ -118,7 +156,7 @@ def _notes(session: Session, undo: str | None, *, as_json: bool) -> None:
     for note in found:
         say(f"{note.digest[:16]}  {note.forgotten_at:%Y-%m-%d %H:%M}Z  {note.reason or '–'}")
     if undo is not None:
-        say("later records are stored whole again; what was erased stays erased")
+        say("the next read stores this person's records whole again")
     elif not found:
         say("nobody was erased")
 

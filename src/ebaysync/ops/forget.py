@@ -14,7 +14,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -226,34 +225,3 @@ _EVENTS = """
 SELECT id, changes FROM ebay_events
 WHERE ebay_account_id = :account AND table_name = :table AND entity_key = :key AND changes <> '{}'
 """
-
-
-def names_of_notices(document: bytes) -> list[list[str]]:
-    """The names in eBay's deletion notices: one JSON object, a list, or one object per line.
-
-    User name and id of a notice belong to one person. Raises UsageError, which says which notice is wrong.
-    """
-    try:
-        notices = _decode(document)
-    except ValueError:
-        raise UsageError("this is no JSON", hint="one notice, a list of notices, or one notice on each line") from None
-    return [_of_notice(number, notice) for number, notice in enumerate(notices, 1)]
-
-
-def _decode(document: bytes) -> list[Any]:
-    try:
-        found = msgspec.json.decode(document)
-        return found if isinstance(found, list) else [found]
-    except ValueError:
-        return [msgspec.json.decode(line) for line in document.splitlines() if line.strip()]
-
-
-def _of_notice(number: int, notice: Any) -> list[str]:
-    try:
-        topic, data = notice["metadata"]["topic"], notice["notification"]["data"]
-        names = [data.get(name) for name in ("username", "userId")]
-    except (KeyError, TypeError, AttributeError):
-        topic, names = None, []
-    if topic != "MARKETPLACE_ACCOUNT_DELETION" or not any(names):
-        raise UsageError(f"notice {number} is no MARKETPLACE_ACCOUNT_DELETION with a username or userId")
-    return [name for name in names if name]

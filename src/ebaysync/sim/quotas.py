@@ -58,6 +58,7 @@ RESOURCES = (
     Resource("postorder.case", "sell", "postorder", "v2", r"/post-order/v2/casemanagement\b", 5_000),
     Resource("postorder.inquiry", "sell", "postorder", "v2", r"/post-order/v2/inquiry\b", 5_000),
     Resource("postorder.return", "sell", "postorder", "v2", r"/post-order/v2/return\b", 5_000),
+    Resource("commerce.notification", "commerce", "notification", "v1", r"/commerce/notification/", 10_000),
     Resource("developer.analytics", "developer", "analytics", "v1_beta", r"/developer/analytics/", 5_000),
 )
 

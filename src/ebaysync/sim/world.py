@@ -14,6 +14,8 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from ebaysync.sim.changes import NEXT, Change
 from ebaysync.sim.clock import Clock, SystemClock, whole
 from ebaysync.sim.model import Body, Order, Seller, Thing, Version
@@ -79,6 +81,7 @@ class World:
         self.undeclared: list[str] = []  # what Trading calls sent that eBay's types do not know
         self.asked = 0  # how many Trading calls were answered: some values differ at each
         self.signing_keys: dict[str, SigningKey] = {}  # by JWE
+        self.notice_keys: dict[str, EllipticCurvePrivateKey] = {}  # by id: eBay's own, for its notices
         self.clock = clock or SystemClock()
         self.lock = threading.RLock()
         self.began = whole(self.clock.now())
