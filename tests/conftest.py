@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -46,7 +46,21 @@ from ebaysync.store.migrate import migrate
 MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 TEMPLATE = "ebaysync_template"
-FOLDER = "EBAYSYNC_TEST_FOLDER"
+FOLDER, BOUNCER = "EBAYSYNC_TEST_FOLDER", "EBAYSYNC_TEST_PGBOUNCER"
+MODE = os.environ.get("EBAYSYNC_TEST_DATABASE", "")
+"""odd: databases with settings that nobody expects. pgbouncer: behind PgBouncer in transaction mode."""
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
+SOMEBODY = "ebaysync_test_somebody"
+ODD = {
+    "DateStyle": "German, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kolkata",
+    "bytea_output": "escape",
+    "standard_conforming_strings": "off",
+    "client_encoding": "LATIN1",
+    "extra_float_digits": "-3",
+    "search_path": "pg_temp, somebody, public, pg_catalog",
+}
 USUAL = ("EBAY", "COLUMNS", "HOME", "PATH", "LANG", "TMPDIR")  # Python does not read these at its start
 
 
@@ -61,6 +75,14 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="ebaysync-tests-", dir=MEMORY if roomy else None)
     os.environ[FOLDER] = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+if MODE == "odd":
+    # What tests ask themselves is not what is tested.
+    _connect, _usual = psycopg.connect, {"search_path": "public", "DateStyle": "ISO", "IntervalStyle": "postgres"}
+    _usual |= {"standard_conforming_strings": "on", "bytea_output": "hex"}
+    _options = {"options": " ".join(f"-c {name}={value}" for name, value in _usual.items()), "client_encoding": "UTF8"}
+    psycopg.connect = lambda url="", **given: _connect(url, **(_options | given))  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +142,12 @@ def server() -> Iterator[str]:
         yield url
         return
     with embedded.attached(Path(os.environ[FOLDER]) / "server") as url:
-        yield url
+        if MODE != "pgbouncer":
+            yield url
+            return
+        with start_pgbouncer(url, Path(os.environ[FOLDER]) / f"pgbouncer-{os.getpid()}") as process:
+            yield url
+            process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +163,8 @@ def template(server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: s
         db = Database(Secret(at(server, name)))
         await migrate(db)
         await db.close()
+        if MODE == "odd":
+            make_odd(at(server, name))
 
     with (folder / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -149,15 +178,79 @@ def template(server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: s
     return name
 
 
+def make_odd(url: str) -> None:
+    """Give a database settings that nobody expects, and a schema with other people's tables of our names, which is
+    searched first."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        database = admin.info.dbname
+        with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+            admin.execute(f"CREATE ROLE {SOMEBODY}")
+            if admin.info.server_version >= 160_000:  # to give tables to it, but not to count as its member
+                admin.execute(f"GRANT {SOMEBODY} TO CURRENT_USER WITH INHERIT FALSE, SET TRUE")
+        admin.execute(f"CREATE SCHEMA IF NOT EXISTS somebody; GRANT ALL ON SCHEMA somebody TO {SOMEBODY}")
+        names = {"ebaysync_schema", "ebay_accounts", "ebay_orders"}
+        names |= {name for (name,) in admin.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        for name in names:
+            if admin.execute("SELECT to_regclass(%s)", [f"somebody.{name}"]).fetchone() != (None,):
+                continue
+            admin.execute(f"CREATE TABLE somebody.{name} (theirs int); GRANT ALL ON somebody.{name} TO PUBLIC")
+            admin.execute(f"ALTER TABLE somebody.{name} OWNER TO {SOMEBODY}")
+        admin.execute(
+            "CREATE OR REPLACE FUNCTION somebody.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
+            " AS 'SELECT CAST(NULL AS timestamptz)'"
+        )
+        admin.execute("GRANT USAGE ON SCHEMA somebody TO PUBLIC")
+        for setting, value in ODD.items():
+            wanted = value if setting == "search_path" else f"'{value}'"
+            admin.execute(f'ALTER DATABASE "{database}" SET {setting} = {wanted}')
+        # No superuser, or no such locale: then the texts of the server stay English.
+        with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue):
+            admin.execute(f"ALTER DATABASE \"{database}\" SET lc_messages = 'de_DE.UTF-8'")
+
+
 @contextmanager
 def own_database(server: str, clause: str = "") -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
+        if MODE == "pgbouncer" and (template := clause.partition('"')[2].rstrip('"')):
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
         if clause and admin.info.server_version >= 150_000:
             clause += " STRATEGY FILE_COPY"  # less than half the time of the default, which logs each page
         admin.execute(f'CREATE DATABASE "{name}" {clause}')
-        yield at(server, name)
-        admin.execute(f'DROP DATABASE "{name}"')
+        url = at(server, name)
+        if MODE == "odd":
+            make_odd(url)
+        yield at(os.environ[BOUNCER], name) if MODE == "pgbouncer" else url
+        admin.execute(f'DROP DATABASE "{name}" {"(FORCE)" if MODE == "pgbouncer" else ""}')
+
+
+def start_pgbouncer(server: str, folder: Path) -> subprocess.Popen[bytes]:
+    """PgBouncer in transaction mode before all databases of the embedded server, on a socket in `folder`."""
+    parts = urlsplit(server)
+    host = dict(parse_qsl(parts.query))["host"]
+    own = Path(host).stat().st_uid
+    folder.mkdir()
+    folder.chmod(0o777)
+    folder.parent.chmod(0o711)  # PgBouncer does not run as root
+    users, configuration = folder / "users", folder / "pgbouncer.ini"
+    users.write_text(f'"{parts.username}" ""\n')
+    configuration.write_text(
+        f"[databases]\n* = host={host} port=5432\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n"
+        f"unix_socket_dir = {folder}\nauth_type = trust\nauth_file = {users}\nauth_user = {parts.username}\n"
+        "auth_query = SELECT rolname, '' FROM pg_roles WHERE rolname = $1\n"
+        "pool_mode = transaction\ndefault_pool_size = 8\nmax_client_conn = 2000\nserver_idle_timeout = 5\n"
+    )
+    process = subprocess.Popen(
+        [PGBOUNCER, "-q", configuration], user=own if os.geteuid() == 0 else None, stdin=subprocess.DEVNULL
+    )
+    url = f"postgresql://{parts.username}@/postgres?host={folder}&port=6432"
+    while True:
+        assert process.poll() is None, "PgBouncer did not start"
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(url).close()
+            break
+    os.environ[BOUNCER] = url
+    return process
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +290,12 @@ def empty_database_url(server: str) -> Iterator[str]:
     """A database without a schema."""
     with own_database(server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def odd() -> Callable[[str], None]:
+    """`odd(url)`: give that database settings that nobody expects, and other people's tables of our names."""
+    return make_odd
 
 
 @pytest.fixture

@@ -84,6 +84,17 @@ def test_it_works_with_debians_postgresql_15(program: Any, simulator: Callable[.
     use(program, simulator, server.create("ebaysync"))
 
 
+def test_it_works_with_a_database_of_odd_settings_beside_other_peoples_tables_of_our_names(
+    program: Any, simulator: Callable[..., Any], empty_database_url: str, odd: Callable[[str], None]
+) -> None:
+    odd(empty_database_url)
+    use(program, simulator, empty_database_url)
+    assert program("doctor", "--offline").code == 0
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM somebody.ebay_orders").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM public.ebay_orders").fetchone() == (40,)
+
+
 def test_it_works_behind_pgbouncer_in_transaction_mode(
     program: Any, simulator: Callable[..., Any], servers: Any, own_server: Any, until: Callable[..., Any]
 ) -> None:

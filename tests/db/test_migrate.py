@@ -77,7 +77,11 @@ def test_every_declared_column_is_there_with_its_type(query: Callable[..., list[
     for family in discover().values():
         for table in family.tables:
             found = dict(
-                query("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", table.name)
+                query(
+                    "SELECT column_name, data_type FROM information_schema.columns"
+                    " WHERE table_schema = 'public' AND table_name = %s",
+                    table.name,
+                )
             )
             declared = {column.name: types.get(column.type, column.type) for column in table.columns}
             extra = {

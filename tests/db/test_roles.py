@@ -3,6 +3,7 @@ the writer's rights."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,12 +218,14 @@ async def test_a_login_that_may_not_grant_is_told_so_in_one_line(granted: str, l
 async def test_a_login_that_may_not_look_into_the_schema_is_told_that_and_not_to_migrate(
     granted: str, db: Database, login: Callable[[str], str]
 ) -> None:
+    if os.environ.get("EBAYSYNC_TEST_DATABASE") == "odd":
+        pytest.skip("the login sees another schema there")
     await db.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC, ebaysync_writer")
     writer = Database(Secret(login(WRITER)))
     for work in (migrate.require_current, migrate.migrate):
         with pytest.raises(PermissionRefused, match="no USAGE on any schema of its search_path") as caught:
             await work(writer)
-        assert "ebaysync migrate --grants; then GRANT ebaysync_writer TO this login" in str(caught.value.hint)
+        assert str(caught.value.hint).endswith("the owner runs: ebaysync migrate --grants (schema public)")
     await migrate.grant(db)
     await migrate.require_current(writer)
     await writer.close()

@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 from ebaysync.sim.clock import ManualClock
+from ebaysync.store import database
 
-# Functions of the same name in the schema `public`, which the test's database then searches before PostgreSQL's own.
+# Functions of the same name in the schema `public`, which is then searched before PostgreSQL's own.
 # Defaults of columns name their function by its number, so they are set again.
 _SHADOWS = """
 CREATE OR REPLACE FUNCTION public.{name}() RETURNS timestamptz LANGUAGE sql
@@ -45,11 +46,11 @@ class Clocks:
     def __enter__(self) -> Clocks:
         connection = psycopg.connect(self._database_url, autocommit=True)
         self._connection = self._stack.enter_context(connection)
-        database = connection.info.dbname
-        connection.execute(f'ALTER DATABASE "{database}" SET search_path = public, pg_catalog')
         self._set()
         connection.execute(_DEFAULTS)
         monkeypatch = self._stack.enter_context(pytest.MonkeyPatch.context())
+        shadowed = database._FIND.replace("', pg_temp'", "', pg_catalog, pg_temp'")
+        monkeypatch.setattr(database, "_FIND", shadowed)
         host = _moved(lambda: self.ahead)
         for name, module in list(sys.modules.items()):
             if _reads_the_clock(name, module):

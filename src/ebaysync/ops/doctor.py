@@ -30,7 +30,7 @@ from ebaysync.ops.account import CONNECTIONS
 from ebaysync.ops.budget import Plan
 from ebaysync.settings import ENVIRONMENTS, Environment, Settings, variable
 from ebaysync.shown import account_word
-from ebaysync.store.database import Database
+from ebaysync.store.database import REFUSED, Database
 from ebaysync.sync.stop import Stop
 
 State = Literal["ok", "warning", "failed"]
@@ -128,15 +128,14 @@ LEFT JOIN ebay_authorizations z ON z.ebay_account_id = a.id WHERE a.id = ANY(:id
 async def _database(context: CheckContext) -> list[Finding]:
     db = context.db
     [row] = await db.rows(_SERVER)
-    found = [Finding("database", "server", "ok", f"{db.where} is version {row.version}, the schema fits")]
-    if row.encoding != "UTF8":
-        message = f"{db.where} keeps text as {row.encoding}; what eBay sends needs UTF8"
-        found.append(
-            Finding("database", "encoding", "failed", message, "create the database again: createdb --encoding UTF8")
-        )
+    way, is_open = await db.way()
+    found = [
+        Finding("database", "server", "ok", f"{db.where} is version {row.version}, the schema {row.schema} fits"),
+        Finding("database", "connection", "warning" if is_open else "ok", f"the connection is {way}", _OPEN[is_open]),
+    ]
     if row.refused:
         message = f"the login {row.login} may not write {row.refused}"
-        hint = "the owner runs: ebaysync migrate --grants; then GRANT ebaysync_writer TO this login"
+        hint = await db.missing_grant()
         found.append(Finding("database", "rights", "failed", message, hint))
     needed = CONNECTIONS * context.settings.jobs + CONNECTIONS
     if row.connections < needed:
@@ -148,15 +147,12 @@ async def _database(context: CheckContext) -> list[Finding]:
     return found
 
 
-_SERVER = """
-SELECT current_user AS login, current_setting('server_version') AS version,
-    current_setting('server_encoding') AS encoding, CAST(current_setting('max_connections') AS int) AS connections,
-    (SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-            AND (relname LIKE 'ebay\\_%' OR relname = 'order_line_items') AND relname <> 'ebay_private_columns'
-            AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
-                AND has_table_privilege(oid, 'UPDATE'))) AS refused
-"""
+_OPEN = {False: None, True: "remove sslmode from EBAYSYNC_DATABASE_URL where the server offers TLS"}
+_SERVER = f"""
+SELECT current_user AS login, current_setting('server_version') AS version, n.nspname AS schema,
+    CAST(current_setting('max_connections') AS int) AS connections, {REFUSED} AS refused
+FROM pg_namespace n WHERE n.nspname = current_schema()
+"""  # noqa: S608 - our own text
 
 
 async def _owner(context: CheckContext) -> list[Finding]:

@@ -11,17 +11,17 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from functools import cache
 from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.rows import namedtuple_row, tuple_row
-from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.datetime import DateLoader, IntervalLoader, TimestampLoader, TimestamptzLoader
 from psycopg.types.json import JsonbDumper
 from sqlalchemy import Executable, text
 from sqlalchemy.dialects.postgresql import psycopg as dialects
@@ -191,32 +191,61 @@ class _DocumentsDumper(Dumper):
         return b"".join(parts)
 
 
-class _Utc(TimestamptzLoader):
-    """Times in UTC, whatever the server's own time zone is."""
+class _Pinned:
+    """Reads what a session sends whose DateStyle, IntervalStyle and TimeZone are ours (PINNED in store/database).
 
-    def load(self, data: Any) -> datetime:
-        return super().load(data).astimezone(UTC)
+    psycopg's loaders ask the connection for them. It knows only those that hold between two transactions, and they are
+    the server's.
+    """
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, None)  # type: ignore[call-arg]
 
 
-async def connect(conninfo: str) -> psycopg.AsyncConnection[Any]:
-    """Open a connection. Raises psycopg.Error."""
-    pg = await psycopg.AsyncConnection.connect(
-        conninfo,
-        autocommit=True,
-        prepare_threshold=None,
-        connect_timeout=10,
-        application_name="ebaysync",
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=8000,
-    )
+class _Timestamptz(_Pinned, TimestamptzLoader):
+    pass
+
+
+class _Timestamp(_Pinned, TimestampLoader):
+    pass
+
+
+class _Date(_Pinned, DateLoader):
+    pass
+
+
+class _Interval(_Pinned, IntervalLoader):
+    def load(self, data: Buffer) -> timedelta:
+        return self._load_postgres(self, data)
+
+
+_LOADERS: dict[str, Any] = {"timestamptz": _Timestamptz, "timestamp": _Timestamp, "date": _Date, "interval": _Interval}
+
+
+async def connect(conninfo: str, seconds: float) -> psycopg.AsyncConnection[Any]:
+    """Open a connection, to whichever of its addresses answers. Raises psycopg.Error, and TimeoutError if none does
+    within `seconds`."""
+    async with asyncio.timeout(seconds):
+        pg = await psycopg.AsyncConnection.connect(
+            conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=6,  # for each address
+            application_name="ebaysync",
+            # A text that does not ask for anything is decoded before the first statement can pin the encoding.
+            client_encoding="UTF8",
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=8000,
+        )
     adapt(pg)
     return pg
 
 
 def adapt(pg: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
     """Let a connection take and give the values of our statements."""
-    pg.adapters.register_loader("timestamptz", _Utc)
+    for name, loader in _LOADERS.items():
+        pg.adapters.register_loader(name, loader)
     pg.adapters.register_dumper(dict, JsonbDumper)
     pg.adapters.register_dumper(Documents, _DocumentsDumper)

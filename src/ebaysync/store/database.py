@@ -4,30 +4,30 @@ PostgreSQL's own texts are not passed on: DETAIL and CONTEXT quote rows, and a c
 URL. Messages have SQLSTATE, table, column, constraint and host instead. The one exception is the primary message of a
 missing table or column, which quotes only its name.
 
-It works behind PgBouncer in transaction mode: no prepared statements, no session state; timeouts are set with SET LOCAL
-in each transaction.
+It works behind PgBouncer in transaction mode and whatever the server's settings: no prepared statements, no session
+state; the first statement of each transaction sets what the others depend on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import ARRAY, MetaData, TableValuedAlias, cast, func
 from sqlalchemy.types import TypeEngine
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from ebaysync.errors import ConfigError, DatabaseError
+from ebaysync.errors import DatabaseError
 from ebaysync.log import Secret
-from ebaysync.store.connection import Connection, Result, Statement, connect
+from ebaysync.store.connection import Connection, Result, Sent, Statement, connect
+from ebaysync.store.conninfo import conninfo, is_here, place
 
 OLDEST = 14
 CONTROL = MetaData()
@@ -35,19 +35,72 @@ CONTROL = MetaData()
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# For the transaction alone, because behind PgBouncer the connection is not ours afterwards.
-_LIMITS = """
-SELECT set_config('lock_timeout', '10s', true) || set_config('statement_timeout', '5min', true)
-    || set_config('TimeZone', 'UTC', true)
+# Who may own our tables (`c.relowner` is `r`): a superuser, the database's owner, the role of roles.sql, this login, or
+# a group that it is in.
+TRUSTED = """
+(r.rolsuper OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY[current_user, 'ebaysync_owner'::pg_catalog.name])
+    OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba OPERATOR(pg_catalog.=) r.oid
+        AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+    OR (pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'off'  -- a superuser is in every group
+        AND pg_catalog.pg_has_role(r.oid, 'USAGE')))"""
+
+# The tables of the schema `n` that this login cannot write as ebaysync_writer can. History is only added to.
+HISTORY = ("ebay_control_log", "ebay_events", "ebay_token_refresh_log", "ebay_api_worker_log")
+REFUSED = f"""
+(SELECT string_agg(t.relname, ', ' ORDER BY t.relname) FROM pg_class t
+    WHERE t.relnamespace = n.oid AND t.relkind IN ('r', 'p')
+        AND (t.relname LIKE 'ebay\\_%' OR t.relname = 'order_line_items') AND t.relname <> 'ebay_private_columns'
+        AND NOT (has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
+            AND (t.relname = ANY ('{{{", ".join(HISTORY)}}}') OR has_table_privilege(t.oid, 'UPDATE'))))
+"""  # noqa: S608 - our own text
+
+# The first statement of each transaction, and for the transaction alone, because behind PgBouncer the connection is not
+# ours afterwards. It costs no round trip. Until it has run, the login's search_path holds, so all names are qualified.
+_PINNED = """
+SELECT pg_catalog.concat(pg_catalog.set_config('search_path', {path}, true),
+    pg_catalog.set_config('client_encoding', 'UTF8', true),
+    pg_catalog.set_config('standard_conforming_strings', 'on', true),
+    pg_catalog.set_config('DateStyle', 'ISO, YMD', true),
+    pg_catalog.set_config('IntervalStyle', 'postgres', true),
+    pg_catalog.set_config('TimeZone', 'UTC', true),
+    pg_catalog.set_config('bytea_output', 'hex', true),
+    pg_catalog.set_config('extra_float_digits', '1', true),
+    pg_catalog.set_config('lock_timeout', '10s', true),
+    pg_catalog.set_config('statement_timeout', '5min', true),
     -- longer than the deadline of a token request
-    || set_config('idle_in_transaction_session_timeout', '90s', true)
+    pg_catalog.set_config('idle_in_transaction_session_timeout', '90s', true),
     -- otherwise the server's log may quote rows and tokens
-    || set_config('log_parameter_max_length_on_error', '0', true)
+    pg_catalog.set_config('log_parameter_max_length_on_error', '0', true)) AS pinned
 """
+_PIN = _PINNED.format(path=":path")
+# The schema is the first one in the login's search_path that holds our tables, else the first one without
+# other people's tables of our names. Temporary tables come last, or anything could be hidden behind them.
+_FIND = f"""
+WITH listed AS MATERIALIZED (
+    SELECT n.nspname, s.rank, CASE WHEN c.oid IS NULL THEN 1 WHEN {TRUSTED} THEN 0 ELSE 2 END AS rating
+    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY s (name, rank)
+    JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) s.name
+    LEFT JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+        AND c.relname OPERATOR(pg_catalog.=) 'ebaysync_schema'
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner
+    WHERE NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')),
+chosen AS MATERIALIZED (
+    SELECT (SELECT nspname FROM listed ORDER BY rating, rank LIMIT 1)::pg_catalog.text AS name),
+found AS MATERIALIZED (
+    SELECT CASE WHEN name IS NULL THEN '' ELSE pg_catalog.concat(pg_catalog.quote_ident(name), ', pg_temp') END AS path
+    FROM chosen)
+{_PINNED.format(path="path")}, path FROM found
+"""  # noqa: S608 - our own text
 
 # A retry can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection, too many
 # connections, a full disk.
 _RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08", "53")
+
+
+ATTEMPTS, SHORTEST_WAIT = 5, 0.2
+# Seconds that all attempts of a transaction may spend on connecting, so that a server that accepts and never answers
+# costs at most 15 s with the waits between them, which double: 0.2 + 0.4 + 0.8 + 1.6.
+PATIENCE = 12.0
 
 
 class TransientDatabaseError(DatabaseError):
@@ -73,14 +126,35 @@ class RowRefused(DatabaseError):
     hint = "was the account removed meanwhile?"
 
 
+class Waiting:
+    """How many seconds the attempts of a transaction may still spend on connecting."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+    def is_over(self, state: RetryCallState) -> bool:
+        return state.attempt_number >= ATTEMPTS or self.left <= 0
+
+    async def connected(self, conninfo: str) -> psycopg.AsyncConnection[Any]:
+        """Open a connection. Raises psycopg.Error, TimeoutError."""
+        began = time.monotonic()
+        try:
+            return await connect(conninfo, self.left)
+        finally:
+            self.left -= time.monotonic() - began
+
+
 class Database:
     """Connections to one database. `transact` runs a unit of work that may be repeated as a whole."""
 
-    def __init__(self, url: Secret, *, embedded: bool = False, pool_size: int = 5) -> None:
+    def __init__(self, url: Secret, *, embedded: bool = False, pool_size: int = 5, patience: float = PATIENCE) -> None:
         self.url = url
+        self._patience = patience
         self.embedded = embedded
-        self.where = "the embedded PostgreSQL" if embedded else _place(url.reveal())
-        self._conninfo = _conninfo(url.reveal())
+        self.where = "the embedded PostgreSQL" if embedded else place(url.reveal())
+        self._conninfo = conninfo(url.reveal())
+        self._path = ""
+        """the search_path, once it was found"""
         self._slots = asyncio.Semaphore(pool_size)
         self._idle: list[psycopg.AsyncConnection[Any]] = []
 
@@ -103,26 +177,63 @@ class Database:
         return await self._attempts(whole, begin=True)
 
     async def _attempts(self, work: Callable[[Connection], Awaitable[T]], *, begin: bool) -> T:
+        waiting = Waiting(self._patience)
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientDatabaseError),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            stop=stop_after_attempt(5),
+            wait=wait_random_exponential(multiplier=SHORTEST_WAIT, max=5),
+            stop=waiting.is_over,
             reraise=True,
         ):
             with attempt:
-                async with self.translated(), self._connected() as connection:
+                async with self._explained(), self.translated(), self._connected(waiting) as connection:
                     if begin:
                         await connection.send("BEGIN")
-                    await connection.send(_LIMITS)
+                    pinned = await self._pin(connection)
                     found = await work(connection)
-                return found  # noqa: RET504 - only when the end of the block has committed it
+                if not self._path:
+                    self._path = (await pinned.result()).one().path
+                return found  # only when the end of the block has committed it
         raise AssertionError("tenacity re-raises")
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
+    async def _explained(self) -> AsyncIterator[None]:
+        """Name the grant that is missing, when a right is."""
+        try:
+            yield
+        except PermissionRefused as error:
+            with suppress(DatabaseError):
+                if grant := await self.missing_grant():
+                    error.hint = grant
+            raise
+
+    async def missing_grant(self) -> str | None:
+        """The command that gives this login the rights of the daily commands; None if it has them, or if nothing is
+        migrated. Raises DatabaseError."""
+        [row] = await self.rows(_LACKS) or [None]
+        if row is None or row.owns:
+            return None
+        if row.dormant:
+            if row.version >= 160_000:  # where each grant says whether it is inherited
+                return f"the owner runs: GRANT {row.dormant} TO {row.login} WITH INHERIT TRUE"
+            return f"a superuser runs: ALTER ROLE {row.login} INHERIT"
+        if row.member is None:
+            return f"the owner runs: ebaysync migrate --grants; then: GRANT ebaysync_writer TO {row.login}"
+        if not row.member:
+            return f"the owner runs: GRANT ebaysync_writer TO {row.login}"
+        if row.refused:
+            return f"the role ebaysync_writer lacks rights; the owner runs: ebaysync migrate --grants ({row.refused})"
+        if row.unlisted:
+            return f"a superuser runs: ALTER ROLE {row.login} SET search_path = {row.schema}"
+        return None
+
+    async def _pin(self, connection: Connection) -> Sent:
+        return await (connection.send(_PIN, {"path": self._path}) if self._path else connection.send(_FIND))
+
+    @asynccontextmanager
+    async def _connected(self, waiting: Waiting) -> AsyncIterator[Connection]:
         """A connection of the pool. At the end of the block everything has been sent and answered."""
         async with self._slots:
-            pg = await self._open()
+            pg = await self._open(waiting)
             try:
                 async with Connection(pg) as connection:
                     yield connection
@@ -131,7 +242,7 @@ class Database:
                 raise
             self._idle.append(pg)
 
-    async def _open(self) -> psycopg.AsyncConnection[Any]:
+    async def _open(self, waiting: Waiting) -> psycopg.AsyncConnection[Any]:
         while self._idle:
             pg = self._idle.pop()
             with suppress(psycopg.Error):
@@ -141,7 +252,7 @@ class Database:
                 return pg
             await pg.close()
         # A connection that opens after its waiter was cancelled would stay open until the next garbage collection.
-        connecting = asyncio.ensure_future(connect(self._conninfo))
+        connecting = asyncio.ensure_future(waiting.connected(self._conninfo))
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
@@ -168,6 +279,18 @@ class Database:
         async with self.translated():
             return await sent.result()
 
+    async def way(self) -> tuple[str, bool]:
+        """How the connection runs, for people, and whether others in the network can read it. Raises DatabaseError."""
+        sent = await self._attempts(lambda connection: connection.send(_TLS), begin=False)
+        server = (await sent.result()).one()
+        pg = self._idle[-1].pgconn
+        if pg.ssl_in_use:  # the server's end may be PgBouncer's own connection
+            return f"encrypted ({server.version or 'TLS'})", False
+        if pg.host.startswith((b"/", b"@")):
+            return "a local socket", False
+        here = is_here(pg.hostaddr.decode())
+        return f"plain, {'on loopback' if here else 'over the network'}", not here
+
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
         """Translates the driver's errors into ours. Raises DatabaseError, TransientDatabaseError."""
@@ -192,7 +315,9 @@ class Database:
         if isinstance(error, UnicodeEncodeError | psycopg.DataError):
             return RowRefused(kind)
         if not state and isinstance(error, psycopg.OperationalError):
-            state = _state_of_refusal(str(error))
+            state, refused = _state_of_refusal(str(error)), _without_tls(self.where, str(error))
+            if refused:
+                return refused
         if not state and isinstance(error, psycopg.OperationalError):
             hint = "it went down; run the command again" if self.embedded else _REACH
             return TransientDatabaseError(f"{self.where} cannot be reached", hint=hint)
@@ -212,6 +337,22 @@ class Database:
         if state == "42501":
             return PermissionRefused(f"{self.where}: permission denied ({state})")
         return DatabaseError(message, hint="see the server's log")
+
+
+_TLS = "SELECT (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS version"
+_LACKS = f"""
+SELECT quote_ident(current_user) AS login, CAST(current_setting('server_version_num') AS integer) AS version,
+    quote_ident(n.nspname) AS schema, n.nspname IS DISTINCT FROM current_schema() AS unlisted,
+    pg_has_role(c.relowner, 'USAGE') AS owns,
+    (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = 'ebaysync_writer') AS member,
+    (SELECT min(rolname) FROM pg_roles WHERE rolname IN ('ebaysync_owner', 'ebaysync_writer')
+        AND pg_has_role(oid, 'MEMBER') AND NOT pg_has_role(oid, 'USAGE')) AS dormant,
+    (SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN {REFUSED} ELSE 'schema ' || quote_ident(n.nspname) END)
+        AS refused
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+WHERE c.relname = 'ebaysync_schema' AND c.relkind = 'r' AND {TRUSTED}
+ORDER BY unlisted LIMIT 1
+"""  # noqa: S608 - our own text
 
 
 def each(name: str, kind: type[TypeEngine[Any]], values: Sequence[Any]) -> TableValuedAlias:
@@ -239,36 +380,34 @@ _REFUSALS = (
     ("3D000", "does not exist"),
     ("53300", "too many clients"),
     ("53300", "connection slots"),
+    # German servers; what others say in their language is retried like an unknown error
+    ("28P01", "-Authentifizierung "),
+    ("28000", "Rolle »"),
+    ("3D000", "Datenbank »"),
+    ("53300", "zu viele Verbindungen"),
+    ("53300", "Verbindungen sind"),
+    ("57P03", "Datenbanksystem"),
 )
+
+
+def _without_tls(where: str, said: str) -> DatabaseError | None:
+    """The error of a connection that was given up because TLS is missing or its certificate is wrong. These are libpq's
+    own texts, which no server translates."""
+    if "does not support SSL" in said:
+        hint = "turn on ssl there; if the network between is trusted, add ?sslmode=disable to EBAYSYNC_DATABASE_URL"
+        return DatabaseError(f"{where}: the server offers no TLS, which would protect the password", hint=hint)
+    if "certificate" in said and "pg_hba.conf" not in said:
+        hint = (
+            "name its root certificate with sslrootcert in EBAYSYNC_DATABASE_URL, and the host as the certificate does"
+        )
+        return DatabaseError(f"{where}: the server's TLS certificate is not accepted", hint=hint)
+    return None
 
 
 def _state_of_refusal(said: str) -> str:
     """The SQLSTATE of a connection that was refused for good; empty if unknown, so that a retry may help."""
     lines = [line for line in said.splitlines() if "FATAL" in line or "no password supplied" in line]
     return next((state for state, words in _REFUSALS if any(words in line for line in lines)), "")
-
-
-def _conninfo(url: str) -> str:
-    """The URL as libpq takes it. Raises ConfigError."""
-    conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    try:
-        conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:  # its text quotes the URL
-        raise ConfigError(
-            "EBAYSYNC_DATABASE_URL: its value is not a URL that libpq accepts",
-            hint="in user and password write % as %25, @ as %40, / as %2F, : as %3A",
-        ) from None
-    return conninfo
-
-
-def _place(url: str) -> str:
-    """Host, port and database of a URL, without user and password."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or "local socket"
-        return f"PostgreSQL at {host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-    except ValueError:
-        return "PostgreSQL"
 
 
 @asynccontextmanager

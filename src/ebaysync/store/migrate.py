@@ -18,7 +18,7 @@ from typing import Any
 
 from ebaysync.errors import DatabaseError, SchemaBehind
 from ebaysync.store.connection import Connection, Sent
-from ebaysync.store.database import OLDEST, Database, PermissionRefused, SchemaDiffers
+from ebaysync.store.database import OLDEST, TRUSTED, Database, PermissionRefused, SchemaDiffers
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,13 @@ async def pending(db: Database) -> list[Migration]:
         server, applied = [(await sent.result()).rows for sent in await db.read(ask)]
     except SchemaDiffers:  # nothing was ever applied
         server, applied = await db.rows(_SERVER), ()
-    _check_server(db, server[0])
+    try:
+        _check_server(db, server[0])
+        if not applied and (grant := await db.missing_grant()):
+            raise PermissionRefused(f"{db.where}: this login does not see the tables", hint=grant)
+    except PermissionRefused as error:
+        error.hint = await db.missing_grant() or error.hint
+        raise
     return _missing(db, applied)
 
 
@@ -167,15 +173,28 @@ def _missing(db: Database, applied: Sequence[Any]) -> list[Migration]:
 
 
 def _check_server(db: Database, server: Any) -> None:
-    number, path, is_closed = server
-    if number < OLDEST * 10_000:
-        raise DatabaseError(f"{db.where} is version {number // 10_000}", hint=f"PostgreSQL {OLDEST} or newer is needed")
-    if is_closed:  # PostgreSQL shows no table of such a schema, as if none had been created
-        raise PermissionRefused(f"{db.where}: this login has no USAGE on any schema of its search_path ({path})")
+    if server.number < OLDEST * 10_000:
+        version = server.number // 10_000
+        raise DatabaseError(f"{db.where} is version {version}", hint=f"PostgreSQL {OLDEST} or newer is needed")
+    if server.encoding != "UTF8":
+        raise DatabaseError(
+            f"{db.where} keeps text as {server.encoding}, and what eBay sends needs UTF8",
+            hint="create the database again: createdb -E UTF8 -T template0",
+        )
+    if server.path is not None:  # PostgreSQL shows no table of such a schema, as if none had been created
+        raise PermissionRefused(f"{db.where}: this login has no USAGE on any schema of its search_path ({server.path})")
+    if server.stranger:
+        raise DatabaseError(
+            f"{db.where}: the table ebaysync_schema belongs to {server.stranger}, who is neither a superuser nor the"
+            " database's owner nor ebaysync_owner nor this login",
+            hint="do not use these tables unless you trust that login; then give them to ebaysync_owner",
+        )
 
 
 _APPLIED = "SELECT version, checksum FROM ebaysync_schema"
-_SERVER = """
-SELECT CAST(current_setting('server_version_num') AS integer) AS number, current_setting('search_path') AS path,
-    current_schema() IS NULL AS is_closed
-"""
+_SERVER = f"""
+SELECT CAST(current_setting('server_version_num') AS integer) AS number, current_setting('server_encoding') AS encoding,
+    CASE WHEN current_schema() IS NULL THEN (SELECT reset_val FROM pg_settings WHERE name = 'search_path') END AS path,
+    (SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+        WHERE c.oid = to_regclass('ebaysync_schema') AND NOT {TRUSTED}) AS stranger
+"""  # noqa: S608 - our own text
