@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
@@ -190,7 +191,11 @@ def tables() -> str:
         "Every table also has `ebay_account_id`, `raw_payload` (the record as eBay sent it, as JSON), `first_seen_at`\n"
         "and `updated_at`, which moves only when the content changed. Tables of snapshots and of parts have\n"
         "`removed_at`. Columns are eBay's field names in snake_case; an amount has its currency in `NAME_currency`.\n"
-        "Comments in the database say more: `\\d+ ebay_orders` in psql. Views have the account's name in `account`.\n"
+        "Comments in the database say more: `\\d+ ebay_orders` in psql. Views have the account's name in `account`.\n\n"
+        "*reader* says whether the role `ebaysync_reader` may read a column. It reads no `raw_payload`, and of the\n"
+        f"tables and views without such a column all but {_hidden()}.\n"
+        "`SELECT *` works for it on the view that has only the columns it may read: `ebay_orders_shared` for\n"
+        "`ebay_orders`, and so on for each table and view with hidden columns. `migrate --grants` makes them.\n"
     )
     views = _table(("view", "rows"), *((f"`{name}`", meaning) for name, meaning in VIEWS.items()))
     control = _table(("table", "rows"), *((f"`{name}`", meaning) for name, meaning in CONTROL_TABLES.items()))
@@ -198,12 +203,23 @@ def tables() -> str:
     for family in discover().values():
         for table in family.tables:
             columns = _table(
-                ("column", "type", "eBay's field"), *((f"`{c.name}`", c.type, _field(c)) for c in table.columns)
+                ("column", "type", "eBay's field", "reader"),
+                *((f"`{c.name}`", c.type, _field(c), "no" if c.private else "yes") for c in table.columns),
             )
             parts.append(
                 f"## {table.name}\n\nFamily `{family.name}`, key {', '.join(f'`{k}`' for k in table.key)}.\n\n{columns}"
             )
     return "\n".join(parts)
+
+
+def _hidden() -> str:
+    """The columns of control tables and views that the reader may not read, from the files that list them."""
+    listed = "".join(
+        file.read_text().partition("INSERT INTO ebay_private_columns")[2].partition(";")[0]
+        for file in sorted((HERE.parent / "sql").glob("0*.sql"))
+    )
+    pairs = re.findall(r"\('(\w+)', '(\w+|\*)'\)", listed)
+    return ", ".join(f"`{table}.{column}`" for table, column in pairs if table in CONTROL_TABLES | VIEWS)
 
 
 def _field(column: Any) -> str:

@@ -3,8 +3,10 @@
 --
 --   ebaysync_owner   migrate, prune, forget, accounts remove:  EBAYSYNC_ADMIN_DATABASE_URL
 --   ebaysync_writer  every other command:                      EBAYSYNC_DATABASE_URL
---                    reads, inserts, updates; deletes and defines nothing
---   ebaysync_reader  people and reports: everything but tokens, keys and what tells of a person
+--                    reads, inserts, updates; deletes and defines nothing; changes no history: the control log, events,
+--                    logs of refreshed tokens and of runs, runs that have ended (a trigger of 0028)
+--   ebaysync_reader  people and reports: everything but tokens, keys and what tells of a person. For each table with
+--                    such columns there is a view without them, on which `SELECT *` works: ebay_orders_shared
 --
 -- The roles are groups without a login of their own: GRANT ebaysync_writer TO your_login.
 
@@ -13,6 +15,7 @@ DECLARE
     place text := current_schema();
     name text;
     one record;
+    history text[] := ARRAY['ebay_control_log', 'ebay_events', 'ebay_token_refresh_log', 'ebay_api_worker_log'];
 BEGIN
     FOREACH name IN ARRAY ARRAY['ebaysync_owner', 'ebaysync_writer', 'ebaysync_reader'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
@@ -35,16 +38,41 @@ BEGIN
     IF NOT pg_has_role(current_user, 'ebaysync_owner', 'USAGE') THEN
         EXECUTE format('GRANT ebaysync_owner TO %I', current_user);
     END IF;
+    -- The views of the shared columns. One whose columns are as before is left alone, because others may build on it.
+    FOR one IN
+        SELECT c.relname, c.relname || '_shared' AS shared,
+            string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) AS columns,
+            array_agg(a.attname::text ORDER BY a.attnum) AS names
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = place::regnamespace AND c.relkind IN ('r', 'p', 'v')
+            AND (c.relname LIKE 'ebay%' OR c.relname LIKE 'order\_line\_items%') AND c.relname NOT LIKE '%\_shared'
+            AND EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = c.oid AND h.attnum > 0 AND NOT h.attisdropped
+                AND (h.attname = 'raw_payload' OR EXISTS (SELECT FROM ebay_private_columns p
+                    WHERE p.table_name = c.relname AND p.column_name = h.attname)))
+            AND a.attname <> 'raw_payload'
+            AND NOT EXISTS (SELECT FROM ebay_private_columns p
+                WHERE p.table_name = c.relname AND p.column_name IN ('*', a.attname))
+        GROUP BY c.relname
+    LOOP
+        IF one.names IS DISTINCT FROM (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+                WHERE a.attrelid = to_regclass(format('%I', one.shared)) AND a.attnum > 0) THEN
+            EXECUTE format('DROP VIEW IF EXISTS %I', one.shared);
+            EXECUTE format('CREATE VIEW %I AS SELECT %s FROM %I', one.shared, one.columns, one.relname);
+        END IF;
+    END LOOP;
+
     FOR one IN
         SELECT c.relname, c.relkind FROM pg_class c
         WHERE c.relnamespace = place::regnamespace AND c.relkind IN ('r', 'p', 'v')
-            AND (c.relname LIKE 'ebay%' OR c.relname = 'order_line_items')
+            AND (c.relname LIKE 'ebay%' OR c.relname LIKE 'order\_line\_items%')
         ORDER BY c.relkind, c.relname
     LOOP
         EXECUTE format('ALTER %s %I OWNER TO ebaysync_owner',
             CASE one.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, one.relname);
         IF one.relkind = 'v' OR one.relname IN ('ebaysync_schema', 'ebay_private_columns') THEN
             EXECUTE format('GRANT SELECT ON %I TO ebaysync_writer', one.relname);
+        ELSIF one.relname = ANY (history) THEN
+            EXECUTE format('GRANT SELECT, INSERT ON %I TO ebaysync_writer', one.relname);
         ELSE
             EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %I TO ebaysync_writer', one.relname);
         END IF;
@@ -61,7 +89,7 @@ BEGIN
         SELECT c.relname, string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) AS readable
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = place::regnamespace AND c.relkind IN ('r', 'p', 'v')
-            AND (c.relname LIKE 'ebay%' OR c.relname = 'order_line_items')
+            AND (c.relname LIKE 'ebay%' OR c.relname LIKE 'order\_line\_items%')
             AND a.attname <> 'raw_payload'
             AND NOT EXISTS (SELECT FROM ebay_private_columns p
                 WHERE p.table_name = c.relname AND p.column_name IN ('*', a.attname))

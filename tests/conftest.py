@@ -231,7 +231,9 @@ def start_pgbouncer(server: str, folder: Path) -> subprocess.Popen[bytes]:
     own = Path(host).stat().st_uid
     folder.mkdir()
     folder.chmod(0o777)
-    folder.parent.chmod(0o711)  # PgBouncer does not run as root
+    for above in Path(host).parents:  # PgBouncer does not run as root
+        if above.is_relative_to(folder.parent):
+            above.chmod(0o711)
     users, configuration = folder / "users", folder / "pgbouncer.ini"
     users.write_text(f'"{parts.username}" ""\n')
     configuration.write_text(

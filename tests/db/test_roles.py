@@ -20,7 +20,7 @@ from ebaysync.log import Secret
 from ebaysync.ops.doctor import diagnose
 from ebaysync.settings import Settings
 from ebaysync.store import migrate
-from ebaysync.store.database import Database, PermissionRefused
+from ebaysync.store.database import HISTORY, Database, PermissionRefused
 from ebaysync.sync.stop import Stop
 
 WRITER, READER = "ebaysync_writer", "ebaysync_reader"
@@ -94,7 +94,9 @@ async def test_the_writer_reads_inserts_and_updates_and_nothing_else(granted: st
     found = rights(granted, WRITER)
     only_read = {"ebaysync_schema", "ebay_private_columns", *tables(granted, "v")}
     assert {name for name, kinds in found.items() if kinds == {"SELECT"}} == only_read
-    assert all(kinds == {"SELECT", "INSERT", "UPDATE"} for name, kinds in found.items() if name not in only_read)
+    assert {name for name, kinds in found.items() if kinds == {"SELECT", "INSERT"}} == set(HISTORY)
+    others = found.keys() - only_read - set(HISTORY)
+    assert all(found[name] == {"SELECT", "INSERT", "UPDATE"} for name in others)
     with psycopg.connect(login(WRITER), autocommit=True) as connection:
         for statement in (
             "DELETE FROM ebay_events",
@@ -102,10 +104,96 @@ async def test_the_writer_reads_inserts_and_updates_and_nothing_else(granted: st
             "CREATE TABLE own (x int)",
             "ALTER TABLE ebay_orders ADD COLUMN x int",
             "DROP TABLE ebay_orders",
+            "UPDATE ebay_events SET changes = '{}'",
+            "UPDATE ebay_control_log SET reason = ''",
+            "DELETE FROM ebay_control_log",
+            "DELETE FROM ebay_worker_run",
+            "ALTER TABLE ebay_worker_run DISABLE TRIGGER ALL",
             "SELECT ebay_rebuild_history()",
         ):
             with pytest.raises(errors.InsufficientPrivilege):
                 connection.execute(statement)
+
+
+RUN = """
+WITH account AS (
+    INSERT INTO ebay_accounts (name, environment, ebay_user_id) VALUES ('a', 'simulator', 'u') RETURNING id)
+INSERT INTO ebay_worker_run (ebay_account_id, ebay_user_id, api_family, trigger)
+SELECT id, 'u', 'orders', 'x' FROM account
+"""
+
+
+async def test_the_writer_ends_a_run_and_cannot_change_it_afterwards(granted: str, login: Callable[[str], str]) -> None:
+    with psycopg.connect(login(WRITER), autocommit=True) as writer:
+        writer.execute(RUN)
+        writer.execute("UPDATE ebay_worker_run SET heartbeat_at = now()")
+        writer.execute("UPDATE ebay_worker_run SET status = 'error', summary_json = '{}'")
+        for change in ("status = 'completed'", "status = 'running'", "summary_json = NULL", "started_at = now()"):
+            with pytest.raises(errors.InsufficientPrivilege, match="finished run"):
+                writer.execute(f"UPDATE ebay_worker_run SET {change}")
+    with psycopg.connect(granted) as owner:
+        assert owner.execute("UPDATE ebay_worker_run SET summary_json = NULL").rowcount == 1
+
+
+async def test_the_reader_may_select_everything_of_views_without_private_columns(
+    granted: str, db: Database, login: Callable[[str], str]
+) -> None:
+    with psycopg.connect(granted) as owner:
+        private = set(owner.execute("SELECT table_name, column_name FROM ebay_private_columns").fetchall())
+    views = [name for name in tables(granted, "v") if name.endswith("_shared")]
+    assert {f"{t}_shared" for t, c in private if c != "*"} <= set(views)
+
+    def columns(view: str) -> set[str]:
+        with psycopg.connect(login(READER)) as reader:
+            cursor = reader.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(view)))
+            assert cursor.description
+            return {column.name for column in cursor.description}
+
+    for view in views:
+        table = view.removesuffix("_shared")
+        found = columns(view)
+        assert not {(table, name) for name in found} & private
+        assert found == {name for where, name in readable(granted, READER) if where == table}
+    assert "total" in columns("ebay_orders_shared")
+    with psycopg.connect(granted) as owner:
+        owner.execute("INSERT INTO ebay_private_columns VALUES ('ebay_orders', 'total')")
+    await migrate.grant(db)
+    assert "total" not in columns("ebay_orders_shared")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("REVOKE ebaysync_writer FROM {login}", "the owner runs: GRANT ebaysync_writer TO {login}"),
+        (
+            "GRANT ebaysync_writer TO {login} WITH INHERIT FALSE",
+            "the owner runs: GRANT ebaysync_writer TO {login} WITH INHERIT TRUE",
+        ),
+    ],
+)
+async def test_a_login_without_its_rights_is_told_the_grant(
+    granted: str, login: Callable[[str], str], program: Any, change: str, expected: str
+) -> None:
+    url = login(WRITER)
+    name = str(urlsplit(url).username)
+    with psycopg.connect(granted, autocommit=True) as owner:
+        owner.execute(change.format(login=name))
+    for words in (("status",), ("doctor",)):
+        ended = program(*words, environ={"EBAYSYNC_DATABASE_URL": url})
+        assert ended.code == 10
+        said = " ".join((ended.out + ended.err).split())
+        assert expected.format(login=name) in said
+        assert "ebaysync migrate" not in said
+
+
+async def test_a_login_that_lacks_rights_on_one_table_is_told_so_by_the_command_that_needs_it(
+    granted: str, login: Callable[[str], str], program: Any
+) -> None:
+    with psycopg.connect(granted) as owner:
+        owner.execute("REVOKE INSERT ON ebay_control_log FROM ebaysync_writer")
+    ended = program("pause", environ={"EBAYSYNC_DATABASE_URL": login(WRITER)})
+    assert ended.code == 10
+    assert "the owner runs: ebaysync migrate --grants (ebay_control_log)" in ended.err
 
 
 async def test_the_reader_sees_neither_secrets_nor_persons_and_writes_nothing(
