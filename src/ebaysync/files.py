@@ -242,8 +242,9 @@ def directory(path: Path, *, make: bool = False, belongs_to: int = 0) -> Directo
         directory(path.parent, make=True).close()
     with parent(path) as (above, name):
         if make and not above.exists(name) and above.owner == 0 == os.geteuid():
-            os.mkdir(name, 0o700, dir_fd=above.fd)
-            os.chown(name, belongs_to, -1, dir_fd=above.fd, follow_symlinks=False)
+            with suppress(FileExistsError):  # another command was faster
+                os.mkdir(name, 0o700, dir_fd=above.fd)
+                os.chown(name, belongs_to, -1, dir_fd=above.fd, follow_symlinks=False)
         return above.directory(name, make=make)
 
 
