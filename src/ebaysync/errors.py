@@ -69,9 +69,9 @@ class EbaysyncError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
-    def about(self, name: str, environment: str) -> None:
-        """Write an account's name and environment into the hint, in place of NAME and ENVIRONMENT."""
-        words = {"NAME": word(name), "ENVIRONMENT": environment}
+    def about(self, account_word: str, environment: str) -> None:
+        """Write an account, as a word of a command, and its environment into the hint: for NAME and ENVIRONMENT."""
+        words = {"NAME": account_word, "ENVIRONMENT": word(environment)}
         filled = re.sub(r"\b(NAME|ENVIRONMENT)\b", lambda found: words[found[0]], self.hint or "")
         if filled != (self.hint or ""):  # else it stays the hint of the class
             self.hint = filled

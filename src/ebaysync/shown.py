@@ -63,5 +63,7 @@ def word(text: str) -> str:
 
 
 def account_word(name: str, account_id: object) -> str:
-    """An account in a command to be copied: its name, or its id if the name cannot be shown as it is."""
-    return word(name if escaped(name) == name else str(account_id))
+    """An account in a command to be copied: its name, or its id if the name is not copied as it is shown, or would be
+    taken as an option."""
+    is_copied = name.isprintable() and escaped(name) == name and name.strip() and not name.startswith("-")
+    return word(name if is_copied else str(account_id))

@@ -194,3 +194,39 @@ def test_at_a_terminal_a_wrong_line_can_be_pasted_again(program: Any, sim: Any, 
     assert "its state differs" in err
     assert sim.world.sellers[0].user_id in out
     assert exchanges(sim) == 1
+
+
+def test_whoever_is_known_already_is_told_the_command_that_renews(
+    program: Any, sim: Any, complains: Complains, query: Query
+) -> None:
+    first, second = sim.world.sellers
+    for name, seller in (("alice", first), ("bob's", second)):
+        add = ("accounts", "add", name, "-e", "simulator", "--refresh-token-stdin")
+        assert program(*add, given=f"{seller.refresh_token}\n").code == 0
+    renew = "ebaysync accounts connect alice --environment simulator"
+    asking = Asking(program, "accounts", "connect", "bob's", "-e", "simulator")
+    complains(asking.paste(asking.click(seller=first.username)), 2, "belongs to the eBay user", renew, out=True)
+    other = ("accounts", "add", "bob's", "-e", "simulator", "--refresh-token-stdin")
+    own = "ebaysync accounts add alice --environment simulator --refresh-token-stdin"
+    complains(program(*other, given=f"{first.refresh_token}\n"), 2, "belongs to the eBay user", own)
+    for known in (first.username, first.user_id):
+        complains(program("accounts", "connect", known, "-e", "simulator"), 2, "of the account 'alice'", renew)
+    query("UPDATE ebay_accounts SET environment = 'sandbox' WHERE name = 'alice'")
+    elsewhere = "ebaysync accounts connect alice --environment sandbox"
+    complains(program(*CONNECT), 2, "is of the environment sandbox", elsewhere)
+
+
+def test_an_account_is_renewed_by_its_id_as_long_as_it_is_there(
+    program: Any, sim: Any, complains: Complains, query: Query
+) -> None:
+    asking = Asking(program, *CONNECT)
+    assert asking.paste(asking.click()).code == 0
+    [(id_,)] = query("UPDATE ebay_accounts SET name = '-v', is_active = false, needs_consent = true RETURNING id::text")
+    by_id = ("accounts", "connect", id_, "-e", "simulator")
+    asking = Asking(program, *by_id)
+    ended = asking.paste(asking.click())
+    assert ended.code == 0, ended.err
+    assert f"the account is disabled; to read it: ebaysync accounts enable {id_}" in ended.out
+    assert query("SELECT name, needs_consent FROM ebay_accounts") == [("-v", False)]
+    assert program("accounts", "remove", id_, "--yes").code == 0
+    complains(program(*by_id), 2, f"no account with the id {id_}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -156,3 +158,31 @@ def test_a_name_with_signs_of_the_shell_is_quoted_in_each_command_to_copy(progra
     assert "next: ebaysync run orders --account 'al;touch /tmp/x'" in added.out
     again = program("accounts", "add", "other", "--environment", "simulator", "--refresh-token-stdin", given=token)
     assert "ebaysync accounts add 'al;touch /tmp/x' --environment simulator --refresh-token-stdin" in again.err
+
+
+@pytest.mark.parametrize("name", [POISON, "-v", "al\u00adice", "a\u200db"])
+def test_a_name_that_cannot_be_copied_gives_way_to_the_id_in_each_command(
+    program: Any, account_id: str, database_url: str, name: str
+) -> None:
+    def change(text: str, *values: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(text, values)  # type: ignore[arg-type]
+
+    assert program("resume").code == 0
+    change("UPDATE ebay_accounts SET name = %s, username = 'some_seller'", name)
+    change("UPDATE ebay_tokens SET refresh_expires_at = now() + interval '1 day'")
+    said = program("forget", "some_seller").err
+    for command in (("status",), ("doctor", "--offline"), ("run-all",), ("refresh-tokens",)):
+        ended = program(*command)
+        said += ended.out + ended.err
+    change("UPDATE ebay_accounts SET marketplace_id = 'EBAY_GB', needs_consent = true")
+    for command in (("status",), ("run", "orders", "--account", account_id), ("refresh-tokens", "--force")):
+        ended = program(*command)
+        said += ended.out + ended.err
+    change("UPDATE ebay_accounts SET is_active = false, needs_consent = false")
+    change("UPDATE ebay_tokens SET refresh_token = set_byte(refresh_token, 40, 1), access_token = NULL")
+    ended = program("doctor", "--offline")
+    said += ended.out + program("refresh-tokens", "--force", "--account", account_id).err
+    commands = re.findall(r"ebaysync (accounts (?:connect|enable|remove)|run-all[a-z -]* --account) ([^;\n]+)", said)
+    assert {verb for verb, _ in commands} >= {"accounts connect", "accounts enable", "accounts remove"}
+    assert {shlex.split(rest)[0] for _, rest in commands} == {account_id}

@@ -179,9 +179,11 @@ async def added(b: Any, name: str, index: int, **said: Any) -> Any:
 async def test_a_name_that_means_another_account_is_refused(bench: Benches, query: Query) -> None:
     b = bench(orders_per_seller=0, sellers=2)
     account = await b.add(0)
-    for name in (str(account.id), account.ebay_user_id):
-        with pytest.raises(UsageError, match="of the account"):
-            await added(b, name, 1)
+    with pytest.raises(UsageError, match="of the account"):
+        await added(b, account.ebay_user_id, 1)
+    with pytest.raises(UsageError, match="belongs to the eBay user"):
+        await added(b, str(account.id), 1)
+    assert (await added(b, str(account.id), 0)).name == account.name
     with pytest.raises(UsageError, match="already here as"):
         await added(b, "other", 0)
     with pytest.raises(UsageError, match="belongs to the eBay user"):

@@ -15,7 +15,7 @@ def kinds(kind: type[EbaysyncError] = EbaysyncError) -> Iterator[type[EbaysyncEr
 
 def test_a_hint_gets_the_account_and_its_environment() -> None:
     error = ScopeMissing("x")
-    error.about("two words", "sandbox")
+    error.about("'two words'", "sandbox")
     assert error.hint == "let the seller consent to it: ebaysync accounts connect 'two words' --environment sandbox"
     key = SigningKeyMissing("x")
     key.about("shop", "production")

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Boolean, Column, DateTime, Table, Text, Uuid, select
 
 from ebaysync.errors import UsageError
-from ebaysync.shown import word
+from ebaysync.shown import account_word, word
 from ebaysync.store.database import CONTROL, Database
 
 
@@ -22,6 +22,15 @@ class Account:
     marketplace_id: str | None
     is_active: bool
     needs_consent: bool
+
+    @property
+    def word(self) -> str:
+        """The account in a command to be copied."""
+        return account_word(self.name, self.id)
+
+    @property
+    def connect_command(self) -> str:
+        return connect_command(self.word, self.environment)
 
     @property
     def at_work(self) -> bool:
@@ -73,6 +82,6 @@ async def by_id(db: Database, account_id: UUID) -> Account:
     return Account(*rows[0])
 
 
-def connect_command(name: str, environment: str) -> str:
+def connect_command(account_word: str, environment: str) -> str:
     """The command that renews a consent."""
-    return f"ebaysync accounts connect {word(name)} --environment {environment}"
+    return f"ebaysync accounts connect {account_word} --environment {word(environment)}"

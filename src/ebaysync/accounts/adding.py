@@ -11,7 +11,7 @@ from sqlalchemy import Text, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
-from ebaysync.accounts.accounts import ACCOUNTS, FIELDS, Account
+from ebaysync.accounts.accounts import ACCOUNTS, FIELDS, Account, every
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import identity, oauth
 from ebaysync.ebay.rest import Api, Doubt
@@ -19,7 +19,6 @@ from ebaysync.ebay.transport import Transport
 from ebaysync.errors import AccessDenied, ConsentNeeded, EbayError, EbaysyncError, UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import Keyset
-from ebaysync.shown import word
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 
@@ -53,6 +52,33 @@ class _Granted:
         """No retry with another token."""
 
 
+async def named(db: Database, environment: str, wanted: str) -> str:
+    """The name of the account to add or renew. Known accounts may be called by their id, as hints do whose name cannot
+    be copied.
+
+    Raises UsageError if the name cannot become the account's name, whoever the seller is. The hint is the command for
+    the account that has it.
+    """
+    accounts = await every(db)
+    by_name = [account for account in accounts if account.name == wanted]
+    for account in by_name or [account for account in accounts if str(account.id) == wanted]:
+        if account.environment == environment:
+            return account.name
+        raise UsageError(
+            f"the account {account.name!r} is of the environment {account.environment}",
+            hint=f"to renew its consent: {account.connect_command}; for a seller of {environment}, choose another name",
+        )
+    for account in accounts:
+        if wanted in (account.ebay_user_id, account.username):
+            raise UsageError(
+                f"{wanted!r} is an id or user name of the account {account.name!r}",
+                hint=f"to renew its consent: {account.connect_command}; for another seller, choose another name",
+            )
+    if re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", wanted):
+        raise UsageError(f"there is no account with the id {wanted}", hint="was it removed? A new account needs a name")
+    return wanted
+
+
 @dataclass(frozen=True)
 class KeysetContext:
     """The tools to exchange and store a seller's consent to one keyset."""
@@ -70,6 +96,7 @@ async def add(context: KeysetContext, name: str, refresh_token: Secret, stated: 
     UsageError, EbayError.
     """
     transport, keyset = context.transport, context.keyset
+    name = await named(context.db, keyset.environment, name)
     try:
         grant = await transport.persist(lambda: oauth.refresh(transport, keyset, refresh_token))
     except ConsentNeeded as error:
@@ -176,26 +203,28 @@ async def _upsert(
     marketplace = stated.marketplace_id or owner.registration_marketplace_id
     if not re.fullmatch("[A-Za-z0-9_]{1,50}", marketplace or "EBAY_US"):
         raise UsageError(f"{marketplace!r} is no marketplace id", hint="such as EBAY_GB; nothing was stored")
-    # A name that is another account's id or user name would make commands ambiguous.
-    other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
-    taken = select(own.name).where(own.name != name, literal(name).in_(other_names))
-    if (other := await connection.scalar(taken)) is not None:
-        raise UsageError(f"{name!r} is an id or user name of the account {other!r}", hint="choose another name")
     same_seller = (own.environment == environment) & (own.ebay_user_id == owner.user_id)
-    known = select(own.name, own.environment, own.ebay_user_id).where(or_(own.name == name, same_seller))
-    for row in await connection.execute(known):
-        if row.name != name:
-            raise UsageError(
-                f"this eBay user is already here as {row.name!r}",
-                hint=f"use: ebaysync {trigger} {word(row.name)} --environment {environment}"
-                + (" --refresh-token-stdin" if trigger == "accounts add" else ""),
-            )
+    known = (await connection.execute(select(*FIELDS).where(or_(own.name == name, same_seller)))).rows
+    named_so = [row for row in known if row.name == name]
+    otherwise = [row for row in known if row.name != name]
+    use = "choose another name"
+    if otherwise:
+        use = f"this seller's command: ebaysync {trigger} {Account(*otherwise[0]).word} --environment {environment}"
+        use += " --refresh-token-stdin" if trigger == "accounts add" else ""
+    for row in named_so:
         if (row.environment, row.ebay_user_id) != (environment, owner.user_id):
             raise UsageError(
                 f"the name {name!r} belongs to the eBay user {row.ebay_user_id} ({row.environment}), "
                 f"the token to {owner.user_id} ({environment})",
-                hint="choose another name; nothing was stored",
+                hint=f"nothing was stored; {use}",
             )
+    for row in otherwise:
+        raise UsageError(f"this eBay user is already here as {row.name!r}", hint=use)
+    # A new name that is another account's id or user name would make commands ambiguous.
+    other_names = (sql_cast(own.id, Text), own.ebay_user_id, own.username)
+    taken = select(own.name).where(literal(name).in_(other_names))
+    if not named_so and (other := await connection.scalar(taken)) is not None:
+        raise UsageError(f"{name!r} is an id or user name of the account {other!r}", hint="choose another name")
     statement = insert(ACCOUNTS).values(
         id=uuid4(),
         name=name,

@@ -70,20 +70,6 @@ def _code(text: str) -> Secret:
     return Secret(text if "#" in text else unquote(text))
 
 
-async def check_name(db: Database, environment: str, name: str) -> None:
-    """Raises UsageError if this name cannot become the account's name, whoever the seller is."""
-    for account in await accounts.every(db):
-        if account.name == name:
-            if account.environment != environment:
-                raise UsageError(
-                    f"the account {name!r} is of the environment {account.environment}", hint="choose another name"
-                )
-        elif name in (str(account.id), account.ebay_user_id, account.username):
-            raise UsageError(
-                f"{name!r} is an id or user name of the account {account.name!r}", hint="choose another name"
-            )
-
-
 async def connect(context: KeysetContext, name: str, code: Secret, stated: Consent) -> tuple[Account, datetime]:
     """Exchange the code, store the result, and ask Identity who the seller is.
 
@@ -203,6 +189,6 @@ async def _name_of(db: Database, environment: str, name: str, user_id: str) -> s
     """The name of the seller's account; `name` if the seller has none."""
     everyone = await accounts.every(db)
     if any(account.name == name for account in everyone):
-        return name  # if `name` is taken, `adopt` refuses it
+        return name  # if it is another seller's, `store` refuses it
     known = [each.name for each in everyone if (each.environment, each.ebay_user_id) == (environment, user_id)]
     return known[0] if known else name

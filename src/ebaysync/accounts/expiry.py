@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ebaysync.accounts.accounts import Account, connect_command
+from ebaysync.shown import account_word
 from ebaysync.store.database import Database
 
 # before a consent ends: shown from SOON on, warned about from PRESSING on
@@ -23,12 +24,12 @@ async def ending(db: Database, chosen: Sequence[Account]) -> str | None:
     if not rows:
         return None
     named = ", ".join(f"{row.name} ({in_days(row.left) if row.left > timedelta(0) else 'ended'})" for row in rows)
-    first = connect_command(rows[0].name, rows[0].environment)
+    first = connect_command(account_word(rows[0].name, rows[0].id), rows[0].environment)
     return f"the seller's consent ends soon: {named}; renew it: {first}"
 
 
 _ENDING = """
-SELECT a.name, a.environment, t.refresh_expires_at - clock_timestamp() AS left
+SELECT a.id, a.name, a.environment, t.refresh_expires_at - clock_timestamp() AS left
 FROM ebay_tokens t JOIN ebay_accounts a ON a.id = t.ebay_account_id
 WHERE a.id = ANY(:ids) AND NOT a.needs_consent AND t.refresh_expires_at < clock_timestamp() + :pressing
 ORDER BY t.refresh_expires_at

@@ -11,9 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, Table, Text, Uuid
 
-from ebaysync.accounts.accounts import Account, connect_command
+from ebaysync.accounts.accounts import Account
 from ebaysync.errors import AccessDenied, ScopeMissing
-from ebaysync.shown import account_word
 from ebaysync.store.database import CONTROL, Database
 
 AUTHORIZATIONS = Table("ebay_authorizations", CONTROL, Column("ebay_account_id", Uuid), Column("scopes", ARRAY(Text)))
@@ -44,15 +43,14 @@ async def denied(
     db: Database, account: Account, family: str, needed: Sequence[str], error: AccessDenied
 ) -> AccessDenied:
     """The error to report after eBay has denied a family's call: which account, which family, what to do."""
-    name = account_word(account.name, account.id)
     message = f"{account.name}: eBay refuses {family} ({error.message})"
     if isinstance(error, ScopeMissing):
         known = await _consented(db, account.id) is not None
         message += f", although the consent on record has {short(needed)}" if known else f"; it needs {short(needed)}"
     return type(error)(
         message,
-        hint=f"asked again by itself; now: ebaysync run {family} -a {name}; "
-        f"a new consent: {connect_command(account.name, account.environment)}",
+        hint=f"asked again by itself; now: ebaysync run {family} -a {account.word}; "
+        f"a new consent: {account.connect_command}",
         status=error.status,
         error_id=error.error_id,
     )
@@ -60,9 +58,7 @@ async def denied(
 
 def not_consented(account: Account, family: str, scopes: Sequence[str]) -> ScopeMissing:
     """The error for a family whose scope the stored consent lacks."""
-    hint = connect_command(account.name, account.environment)
     return ScopeMissing(
         f"{account.name} {family}: the seller has not consented to {short(scopes)}",
-        hint=f"{hint}; or without the family: ebaysync families disable {family} "
-        f"-a {account_word(account.name, account.id)}",
+        hint=f"{account.connect_command}; or without the family: ebaysync families disable {family} -a {account.word}",
     )

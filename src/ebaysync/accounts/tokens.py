@@ -25,7 +25,7 @@ from uuid import UUID
 
 from ebaysync.accounts import reachability, signing
 from ebaysync.accounts import vault as vaults
-from ebaysync.accounts.accounts import Account, connect_command
+from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.usage import metered
 from ebaysync.accounts.vault import Vault
 from ebaysync.ebay import oauth
@@ -168,7 +168,7 @@ class Tokens:
     async def _ask(self, connection: Connection, row: Any, trigger: str) -> Access | EbaysyncError:
         """Ask eBay and log the attempt. An error is returned, not raised, so that the log entry is committed."""
         account = self.account
-        hint = connect_command(account.name, account.environment)
+        hint = account.connect_command
         refresh_token = self._vault.open(row.refresh_token, account.environment, account.id, "refresh_token", hint)
         try:
             grant = await oauth.refresh(self._transport, self._keyset, refresh_token)
@@ -303,7 +303,7 @@ async def _record(connection: Connection, account: Account, trigger: str, error:
 def consent_needed(account: Account) -> ConsentNeeded:
     return ConsentNeeded(
         f"{account.name}: the seller must consent again",
-        hint=connect_command(account.name, account.environment),
+        hint=account.connect_command,
     )
 
 
@@ -313,7 +313,7 @@ def other_keyset(account: Account, theirs: str, ours: str) -> ConfigError:
     return ConfigError(
         f"{account.name}: its consent belongs to the client id {theirs}, but {name} is {ours}",
         hint=f"set {name} to the keyset of the consent, or let the seller consent to this one: "
-        f"{connect_command(account.name, account.environment)}",
+        + account.connect_command,
     )
 
 

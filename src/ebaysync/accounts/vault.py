@@ -22,9 +22,11 @@ from pathlib import Path
 from uuid import UUID
 
 from ebaysync import files
+from ebaysync.accounts.accounts import connect_command
 from ebaysync.errors import SecretKeyError
 from ebaysync.log import Secret
 from ebaysync.settings import Settings
+from ebaysync.shown import word
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 
@@ -100,8 +102,8 @@ class Vault:
 
 def _replace_command(environment: str, owner: UUID | str) -> str:
     if isinstance(owner, UUID):
-        return f"ebaysync accounts connect NAME --environment {environment}"
-    return f"ebaysync keys signing create --environment {environment} --renew"
+        return connect_command(str(owner), environment)
+    return f"ebaysync keys signing create --environment {word(environment)} --renew"
 
 
 def _owner_text(owner: UUID | str) -> str:

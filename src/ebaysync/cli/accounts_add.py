@@ -19,7 +19,6 @@ from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
 from ebaysync.settings import ENVIRONMENTS, Environment
-from ebaysync.shown import account_word
 from ebaysync.sync.stop import Stop
 
 LONGEST_TOKEN = 20_000
@@ -35,7 +34,7 @@ def register(_: typer.Typer) -> None:
 
 def add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account, or a known account's id.")],
     environment: EnvironmentName,
     refresh_token_stdin: Annotated[
         bool, typer.Option("--refresh-token-stdin", help="Read the refresh token from standard input.")
@@ -85,7 +84,7 @@ def add(
         answer_json(account)
     else:
         say(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
-        say(f"next: ebaysync run orders --account {account_word(account.name, account.id)}")
+        say(next_command(account, "run orders"))
 
 
 def check_name(name: str, environment: str) -> None:
@@ -94,6 +93,13 @@ def check_name(name: str, environment: str) -> None:
         raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise UsageError("NAME must be 1 to 100 printable characters")
+
+
+def next_command(account: Account, command: str) -> str:
+    """A line with the command that follows once a seller's consent is stored."""
+    if account.is_active:
+        return f"next: ebaysync {command} --account {account.word}"
+    return f"next: the account is disabled; to read it: ebaysync accounts enable {account.word}"
 
 
 def scopes_in(text: str) -> tuple[str, ...]:

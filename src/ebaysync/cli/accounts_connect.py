@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from ebaysync.accounts import consent
+from ebaysync.accounts import adding, consent
 from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.adding import Consent
 from ebaysync.cli.accounts import group
-from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, scopes_in
+from ebaysync.cli.accounts_add import LONGEST_TOKEN, SCOPE, check_name, next_command, scopes_in
 from ebaysync.cli.keyset import opened
 from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
 from ebaysync.cli.session import Session, answer_json, say
@@ -23,7 +23,6 @@ from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.families import discover, named
 from ebaysync.log import Secret
-from ebaysync.shown import account_word
 from ebaysync.sync.state.sync_state import iso
 from ebaysync.sync.stop import Stop
 
@@ -36,7 +35,7 @@ def register(_: typer.Typer) -> None:
 
 def connect(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the account, or a known account's id.")],
     environment: EnvironmentName,
     marketplace: Marketplace = None,
     scopes: Annotated[
@@ -74,16 +73,17 @@ def connect(
     keyset, addresses = configured.consent_keyset(environment), hosts(configured, environment)
     stated = Consent(wanted_scopes, None, ebay_user_id, marketplace)
 
-    async def begin(stop: Stop) -> tuple[Account, datetime] | None:
+    async def begin(stop: Stop) -> tuple[str, tuple[Account, datetime] | None]:
         async with opened(session, keyset, addresses, stop) as opening:
-            await consent.check_name(opening.db, environment, name)
-            return await consent.resume(opening, name, stated)
+            known = await adding.named(opening.db, environment, name)
+            return known, await consent.resume(opening, known, stated)
 
     async def work(stop: Stop) -> tuple[Account, datetime]:
         async with opened(session, keyset, addresses, stop) as opening:
             return await consent.connect(opening, name, code, stated)
 
-    if resumed := session.go(begin):
+    name, resumed = session.go(begin)
+    if resumed:
         _answer(name, *resumed, wanted_scopes, as_json=as_json)
         return
     state = Secret(secrets.token_urlsafe(24))
@@ -145,4 +145,4 @@ def _answer(name: str, account: Account, ends_at: datetime, wanted_scopes: tuple
         say(f"{name}: this eBay user is already here as {account.name!r}, whose consent is renewed")
     say(f"{account.name}: eBay user {account.ebay_user_id} ({account.username or 'user name unknown'})")
     say(f"the consent lasts until {ends_at:%Y-%m-%d}")
-    say(f"next: ebaysync run-all --account {account_word(account.name, account.id)}")
+    say(next_command(account, "run-all"))

@@ -18,6 +18,7 @@ from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import SecretKeyError, UsageError
 from ebaysync.settings import ENVIRONMENTS, Environment
+from ebaysync.shown import word
 from ebaysync.sync.stop import Stop
 
 group = typer.Typer(help="Manage encryption and signing keys.", no_args_is_help=True, rich_markup_mode=None)
@@ -123,7 +124,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     in_use = {(key.environment, key.client_id): key for key in reversed(found)}
     for key in reversed(in_use.values()):
         if key.state in ("renew", "expired"):
-            say(f"make a new one: ebaysync keys signing create --environment {key.environment}", err=True)
+            say(f"make a new one: ebaysync keys signing create --environment {word(key.environment)}", err=True)
 
 
 def _cells(key: Key) -> tuple[str, ...]:

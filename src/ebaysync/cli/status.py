@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -46,7 +46,8 @@ def status(
     async def look(db: Database, chosen: Sequence[Account]) -> tuple[dict[str, Any], Aside]:
         seen = await statuses.look(session.settings, db, chosen)
         notes = [*([seen.pause] if seen.pause else ()), *statuses.cool_downs(chosen, seen.plan)]
-        return seen.found, Aside(notes, statuses.unreachable(chosen, seen.plan))
+        renewals = {each.name: each.connect_command for each in chosen}
+        return seen.found, Aside(notes, statuses.unreachable(chosen, seen.plan), renewals)
 
     async def work(stop: Stop) -> tuple[dict[str, Any], Aside]:
         async with session.database() as db:
@@ -74,10 +75,12 @@ def status(
 
 @dataclass(frozen=True)
 class Aside:
-    """Shown beside what --json has: notes, and the families (with their account) that could not reach eBay."""
+    """Shown beside what --json has: notes, the families (with their account) that could not reach eBay, and for each
+    account the command that renews its consent."""
 
     notes: Sequence[str]
     unreachable: Collection[tuple[str, str]]
+    renewals: Mapping[str, str]
 
 
 def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
@@ -89,7 +92,7 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
     tokens = Grid(Column("account", overflow="fold"), "environment", "access token", "consent")
     notes = list(aside.notes)
     for account in found["accounts"]:
-        notes += _notes(account)
+        notes += _notes(account, aside.renewals[account["account"]])
         errors: dict[str, list[str]] = {}
         token = account["token"]
         consent = "needed" if token["needs_consent"] else _left(token["refresh_expires_at"]) or "unknown end"
@@ -136,9 +139,8 @@ def _left(moment: str | None) -> str:
     return f"{lasting(seconds)} left" if seconds > 0 else "ended"
 
 
-def _notes(account: dict[str, Any]) -> list[str]:
+def _notes(account: dict[str, Any], renew_command: str) -> list[str]:
     token, name = account["token"], account["account"]
-    renew_command = accounts.connect_command(name, account["environment"])
     notes = []
     if token["needs_consent"]:
         notes.append(f"{name}: the seller must consent again: {renew_command}")

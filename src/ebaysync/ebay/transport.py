@@ -295,7 +295,8 @@ def _check_headers(request: Request) -> None:
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(
                 f"{request} is not sent: the value of {name} has characters that a header cannot carry",
-                hint="is the account's marketplace right? Replace it: ebaysync accounts add NAME --marketplace EBAY_GB",
+                hint="is the account's marketplace right? Replace it: "
+                "ebaysync accounts connect NAME --environment ENVIRONMENT --marketplace EBAY_GB",
             )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ebaysync.accounts import application, expiry, signing, tokens, vault
-from ebaysync.accounts.accounts import Account, connect_command
+from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.scopes import lacking, short
 from ebaysync.accounts.tokens import consent_needed, open_api
 from ebaysync.accounts.usage import metered
@@ -29,7 +29,6 @@ from ebaysync.ops import schedule, status
 from ebaysync.ops.account import CONNECTIONS
 from ebaysync.ops.budget import Plan
 from ebaysync.settings import ENVIRONMENTS, Environment, Settings, variable
-from ebaysync.shown import account_word
 from ebaysync.store.database import REFUSED, Database
 from ebaysync.sync.stop import Stop
 
@@ -268,7 +267,7 @@ async def _environment(
 
 async def _account(context: CheckContext, account: Account, *, ask: bool) -> list[Finding]:
     if not account.is_active:
-        hint = f"ebaysync accounts enable {account_word(account.name, account.id)}"
+        hint = f"ebaysync accounts enable {account.word}"
         return [Finding("account", account.name, "ok", f"disabled; enable it with: {hint}")]
     if account.needs_consent:
         return [failure("token", account.name, consent_needed(account))]
@@ -281,7 +280,7 @@ async def _account(context: CheckContext, account: Account, *, ask: bool) -> lis
 
 async def _token(context: CheckContext, account: Account, row: Any, *, ask: bool) -> Finding:
     """Check that the tokens decrypt and that eBay accepts them. Raises EbaysyncError, which becomes the finding."""
-    name, hint = account.name, connect_command(account.name, account.environment)
+    name, hint = account.name, account.connect_command
     if row.refresh_token is None:
         return Finding("token", name, "failed", "there are no tokens", hint)
     if context.vault is None:
@@ -307,12 +306,12 @@ async def _token(context: CheckContext, account: Account, row: Any, *, ask: bool
         )
     if user.user_id != account.ebay_user_id:
         message = f"the token belongs to the eBay user {user.user_id}, the account to {account.ebay_user_id}"
-        return Finding("token", name, "failed", message, connect_command(name, account.environment))
+        return Finding("token", name, "failed", message, account.connect_command)
     return Finding("token", name, "ok", f"eBay accepts the token, of the eBay user {user.user_id}")
 
 
 def _consent(account: Account, row: Any) -> Finding:
-    name, hint = account.name, connect_command(account.name, account.environment)
+    name, hint = account.name, account.connect_command
     if row.left is None:
         return Finding("consent", name, "ok", "its end is not known; a consent lasts 18 months")
     if row.left <= timedelta(0):
@@ -324,7 +323,7 @@ def _consent(account: Account, row: Any) -> Finding:
 
 def _scopes(context: CheckContext, account: Account, row: Any) -> Iterator[Finding]:
     """Compare the scopes with what the enabled families need, and find families that eBay refuses."""
-    name, hint = account.name, connect_command(account.name, account.environment)
+    name, hint = account.name, account.connect_command
     plans = [(f, context.plan.entries.get((account.id, f.name))) for f in discover().values()]
     enabled = [(f, entry.candidate) for f, entry in plans if entry and entry.candidate.enabled]
     without = {f.name: found for f, _ in enabled if (found := lacking(f.scopes, row.scopes))}

@@ -33,6 +33,7 @@ from ebaysync.families.personal_data import (
     pattern,
     words,
 )
+from ebaysync.shown import account_word
 from ebaysync.store import erase as stored
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
@@ -96,13 +97,13 @@ def _usable(name: str) -> str:
 
 async def _refuse_sellers(db: Database, names: Collection[str]) -> None:
     rows = await db.rows(
-        "SELECT name FROM ebay_accounts WHERE lower(username) = ANY(:names) OR lower(ebay_user_id) = ANY(:names)",
+        "SELECT id, name FROM ebay_accounts WHERE lower(username) = ANY(:names) OR lower(ebay_user_id) = ANY(:names)",
         names=list(names),
     )
     if rows:
         raise UsageError(
             f"this is the seller of the account {rows[0].name}, not a person in its data",
-            hint=f"ebaysync accounts remove {rows[0].name}",
+            hint=f"ebaysync accounts remove {account_word(rows[0].name, rows[0].id)}",
         )
 
 

@@ -19,6 +19,7 @@ from ebaysync.ops import budget, capacity, demand
 from ebaysync.ops.budget import Forecast, Plan, PlanEntry
 from ebaysync.ops.demand import Candidate
 from ebaysync.settings import ENVIRONMENTS, Settings
+from ebaysync.shown import word
 from ebaysync.store.connection import Connection, Sent
 from ebaysync.store.database import Database
 from ebaysync.sync.cadence import UNREACHABLE
@@ -202,7 +203,7 @@ def cool_downs(made: Plan) -> list[CoolDown]:
         keyset, own = forecast.keyset, forecast.budget
         if until := _cools_down_until(made, own):
             sentence = f"{own.api} cools down until {until.astimezone(UTC):%Y-%m-%d %H:%MZ} ({own.reason})"
-            found.append(CoolDown(keyset, own.api, sentence, f"ebaysync resume --api {own.api}"))
+            found.append(CoolDown(keyset, own.api, sentence, f"ebaysync resume --api {word(own.api)}"))
     return found
 
 

@@ -34,7 +34,6 @@ from ebaysync.errors import (
     TokenRefused,
     is_denied,
 )
-from ebaysync.shown import account_word
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
 from ebaysync.store.merge import analyze
@@ -78,7 +77,7 @@ async def settle(context: RunContext, family_runs: Sequence[FamilyRun], error: E
             summary.caught_up, summary.backs_off, summary.reason = False, True, error.message
         return
     failure = error if isinstance(error, EbaysyncError) else unexpected(error)
-    failure.about(context.account.name, context.account.environment)
+    failure.about(context.account.word, context.account.environment)
     for family_run in family_runs:
         if family_run.summary.failure is None and not family_run.stopped:
             fail(family_run.summary, await _remember(context, family_run, failure))
@@ -228,7 +227,7 @@ def _with_next_try(error: EbaysyncError | None, account: Account, at: datetime |
     own = vars(error).get("hint")  # such as the proxy's
     # A copy: the same error may stand in the summaries of other families, which wait for another time.
     told = copy.copy(error)
-    now = f"ebaysync run-all --now --account {account_word(account.name, account.id)}"
+    now = f"ebaysync run-all --now --account {account.word}"
     told.hint = f"{own}; " if own else ""
     told.hint += f"run-all tries again after {at.astimezone(UTC):%Y-%m-%d %H:%MZ}; to try now: {now}"
     return told
