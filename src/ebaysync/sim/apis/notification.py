@@ -36,7 +36,7 @@ def sign(world: World, body: bytes) -> str:
     if not world.notice_keys:
         world.notice_keys[str(uuid4())] = ec.generate_private_key(ec.SECP256R1())
     [(key_id, private), *_] = world.notice_keys.items()
-    signature = base64.b64encode(private.sign(body, ec.ECDSA(SHA1()))).decode()  # noqa: S303  # nosec B303 - eBay's choice
+    signature = base64.b64encode(private.sign(body, ec.ECDSA(SHA1()))).decode()  # noqa: S303  # nosec B303
     said = {"alg": "ecdsa", "kid": key_id, "signature": signature, "digest": "SHA1"}
     return base64.b64encode(json.dumps(said).encode()).decode()
 
