@@ -8,6 +8,7 @@ import fcntl
 import gc
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -234,6 +235,12 @@ def start_pgbouncer(server: str, folder: Path) -> subprocess.Popen[bytes]:
     for above in Path(host).parents:  # PgBouncer does not run as root
         if above.is_relative_to(folder.parent):
             above.chmod(0o711)
+    # The embedded server admits root alone where it runs as nobody.
+    for access in folder.parent.glob("server/**/pg_ident.conf"):
+        with access.open("a") as file:
+            file.write(f'ebaysync "{pwd.getpwuid(own).pw_name}" all\n')
+    for pid in folder.parent.glob("server/**/postmaster.pid"):
+        os.kill(int(pid.read_text().split()[0]), signal.SIGHUP)
     users, configuration = folder / "users", folder / "pgbouncer.ini"
     users.write_text(f'"{parts.username}" ""\n')
     configuration.write_text(
