@@ -161,6 +161,18 @@ async def test_the_reader_may_select_everything_of_views_without_private_columns
     assert "total" not in columns("ebay_orders_shared")
 
 
+async def test_the_readers_views_are_not_in_the_way_of_a_migration(
+    granted: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = migrate.Migration(9000, "9000_change", "ALTER TABLE ebay_buyer ALTER buyer_paid_status TYPE varchar")
+    known = [*migrate.available(), change]
+    monkeypatch.setattr(migrate, "available", lambda: known)
+    before = tables(granted, "v")
+    await migrate.migrate(db)
+    await migrate.grant(db)
+    assert tables(granted, "v") == before
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -148,6 +148,7 @@ async def _apply_next(db: Database, connection: Connection) -> Migration | None:
     if not missing:
         return None
     await connection.send("SET LOCAL statement_timeout = 0")
+    await connection.send(_UNSHARE)
     await connection.script(missing[0].sql)
     await connection.execute(
         "INSERT INTO ebaysync_schema (version, name, checksum) VALUES (:version, :name, :checksum)",
@@ -192,6 +193,23 @@ def _check_server(db: Database, server: Any) -> None:
         )
 
 
+# The views of roles.sql would keep a file from changing what they show. `grant` makes them again.
+_UNSHARE = """
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v'
+            AND (relname LIKE 'ebay%shared' OR relname = 'order_line_items_shared') LOOP
+        BEGIN
+            EXECUTE format('DROP VIEW %I', one.relname);
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            NULL;  -- somebody builds on it; it is in the way only if the file changes what it shows
+        END;
+    END LOOP;
+END
+$$
+"""
 _APPLIED = "SELECT version, checksum FROM ebaysync_schema"
 _SERVER = Template("""
 SELECT CAST(current_setting('server_version_num') AS integer) AS number, current_setting('server_encoding') AS encoding,
