@@ -45,6 +45,8 @@ async def test_values_are_exact_on_a_server_of_odd_settings(
         assert row[-2:] == ('{"2026-03-04 05:06:07.000089+00"}', "public, pg_temp")
         [row] = (await db.transact(lambda connection: connection.execute(ASKED, values))).rows
         assert row[:-2] == EXPECTED
+        asked = "SELECT unnest(CAST(:several AS bytea[])) AS bytes"
+        assert await db.rows(asked, several=[b"\x00\\x\xff"]) == [(b"\x00\\x\xff",)]
     await db.close()
 
 

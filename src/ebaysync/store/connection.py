@@ -23,6 +23,7 @@ from psycopg.pq import Format
 from psycopg.rows import namedtuple_row, tuple_row
 from psycopg.types.datetime import DateLoader, IntervalLoader, TimestampLoader, TimestamptzLoader
 from psycopg.types.json import JsonbDumper
+from psycopg.types.string import BytesBinaryDumper, BytesDumper
 from sqlalchemy import Executable, text
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine import Compiled
@@ -191,6 +192,14 @@ class _DocumentsDumper(Dumper):
         return b"".join(parts)
 
 
+class _BytesDumper(BytesDumper):
+    """For lists. libpq would double the backslash where the server's own standard_conforming_strings is off, and other
+    bytes would be stored."""
+
+    def dump(self, obj: Buffer) -> bytes:
+        return b"\\x" + bytes(obj).hex().encode()
+
+
 class _Pinned:
     """Reads what a session sends whose DateStyle, IntervalStyle and TimeZone are ours (PINNED in store/database).
 
@@ -248,4 +257,6 @@ def adapt(pg: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
     for name, loader in _LOADERS.items():
         pg.adapters.register_loader(name, loader)
     pg.adapters.register_dumper(dict, JsonbDumper)
+    pg.adapters.register_dumper(bytes, _BytesDumper)
+    pg.adapters.register_dumper(bytes, BytesBinaryDumper)
     pg.adapters.register_dumper(Documents, _DocumentsDumper)
