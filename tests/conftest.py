@@ -214,7 +214,11 @@ def own_database(server: str, clause: str = "") -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
         if MODE == "pgbouncer" and (template := clause.partition('"')[2].rstrip('"')):
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                " AND backend_type = 'client backend'",
+                [template],
+            )
         if clause and admin.info.server_version >= 150_000:
             clause += " STRATEGY FILE_COPY"  # less than half the time of the default, which logs each page
         admin.execute(f'CREATE DATABASE "{name}" {clause}')
