@@ -52,6 +52,18 @@ def test_accounts_are_completed(
     assert completed(f"ebaysync accounts show {names[0][:2]}") == [names[0]]
 
 
+def test_no_account_is_completed_whose_name_a_shell_would_read_as_more_than_a_word(
+    completed: Callable[..., list[str]], simulator: Callable[..., Any], program: Any, added: Any, query: Any
+) -> None:
+    sim = simulator(sellers=7, orders_per_seller=0)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    for name, new in zip(
+        added(program, sim), ("a;id", "a$(id)", "a\nb", "a\x1b[2J", "-a", "a'b", "añ.b-1"), strict=True
+    ):
+        query("UPDATE ebay_accounts SET name = %s WHERE name = %s", new, name)
+    assert completed("ebaysync accounts show ") == ["añ.b-1"]
+
+
 def test_without_a_database_no_account_is_offered_and_nothing_is_said(
     completed: Callable[..., list[str]], program: Any
 ) -> None:
