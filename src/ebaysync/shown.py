@@ -2,7 +2,7 @@
 
 Names, ids and error texts come from eBay, from buyers, or from a database that others may write to. A control
 character, a line break or a mark that turns the direction of writing is shown as its escape, such as `\\x1b` or
-`\\u202e`. Letters of every script, emoji and joiners stay.
+`\\u202e`. Letters of every script and emoji stay.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import shlex
 
-# C0 and C1 controls and DEL; marks and overrides of direction; invisible separators and operators; line and paragraph
-# separators; the byte order mark; annotations; tags; lone surrogates.
+# C0 and C1 controls and DEL; marks and overrides of direction; invisible hyphens, letters, separators and operators;
+# line and paragraph separators; the byte order mark; annotations; tags; lone surrogates.
 _UNSAFE = (
-    "\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff"
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff"
 )
-_ANY = re.compile(f"[{_UNSAFE}]")
+# The two joiners are invisible, too. Persian, scripts of India and emoji need them, between two of their characters.
+_JOINED = f"[^\x00-\u02ff\u2000-\u206f{_UNSAFE}]"
+_ANY = re.compile(f"[{_UNSAFE}]|(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})")
 _PRIORITY = re.compile(r"<(?=\d{1,3}>)")  # journald takes it for the line's priority
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

@@ -68,6 +68,7 @@ def litter() -> None:
 
 def chatter() -> None:
     os.write(1, b'{"run": "no", "done": true}\n')
+    os.write(2, b"<3>forged\n\x1b[2J\xe2\x80\xaegpj\n")
     os.write(3, b"")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
+from ebaysync.cli.app import COMMANDS
 from ebaysync.cli.simulator import make_world
 from ebaysync.shown import escaped
 from ebaysync.sim import control
@@ -58,6 +62,17 @@ def account_id(program: Any, sim: Simulator, database_url: str) -> str:
                 " clock_timestamp() FROM ebay_accounts",
                 [POISON] * 4,
             ),
+            (
+                "INSERT INTO ebay_field_notes (ebay_account_id, api_family, field, reason, count, first_at, last_at)"
+                " SELECT id, 'orders', %s, %s, 1, now(), now() FROM ebay_accounts",
+                [POISON] * 2,
+            ),
+            (
+                "INSERT INTO ebay_signing_keys"
+                " (environment, client_id, signing_key_id, cipher, jwe, public_key, private_key, created_at,"
+                " expires_at) VALUES ('simulator', 'simulator', %s, %s, %s, %s, 'x', now(), now())",
+                [POISON] * 4,
+            ),
             ("UPDATE ebay_authorizations SET missing_scopes = ARRAY[%s]", [POISON]),
         ):
             connection.execute(statement, values)  # type: ignore[arg-type]
@@ -86,6 +101,13 @@ def test_no_command_passes_on_what_a_terminal_would_obey(program: Any, account_i
         ("events",),
         ("schedule",),
         ("schedule", "--accounts", "20"),
+        ("families",),
+        ("keys", "signing", "list"),
+        ("keys", "rotate"),
+        ("prune",),
+        ("migrate",),
+        ("forget", "--list"),
+        ("pause", "--reason", "a test"),
         ("families", "--account", account_id),
         ("families", "disable", "buyer", "--account", account_id),
         ("families", "every", "orders", "9", "--account", account_id),
@@ -101,6 +123,8 @@ def test_no_command_passes_on_what_a_terminal_would_obey(program: Any, account_i
         ("accounts", "show", "no such account"),
         ("accounts", "remove", account_id, "--yes"),
     ]
+    without_database = {"demo", "simulator"}
+    assert {command for command, *_ in shown} == COMMANDS.keys() - without_database
     with_poison = 0
     for command in shown:
         ended = program(*command)
@@ -158,6 +182,30 @@ def test_a_name_with_signs_of_the_shell_is_quoted_in_each_command_to_copy(progra
     assert "next: ebaysync run orders --account 'al;touch /tmp/x'" in added.out
     again = program("accounts", "add", "other", "--environment", "simulator", "--refresh-token-stdin", given=token)
     assert "ebaysync accounts add 'al;touch /tmp/x' --environment simulator --refresh-token-stdin" in again.err
+
+
+def test_a_caller_whose_name_is_no_text_may_still_change_settings(program: Any, query: Any) -> None:
+    odd = b"a\xff\x1b".decode(errors="surrogateescape")
+    assert program("pause", "--reason", "a test", environ={"SUDO_USER": odd}).code == 0
+    assert query("SELECT changed_by LIKE %s FROM ebay_worker_global_config", "a\\\\xff\\\\x1b@%") == [(True,)]
+
+
+def test_an_account_whose_name_nobody_can_type_is_removed_with_its_id(
+    program: Any, account_id: str, query: Any
+) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        program.command("accounts", "remove", account_id),
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=program.environ,
+    ) as process:
+        os.write(ours, f"{account_id}\n".encode())
+        assert process.wait(60) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert query("SELECT count(*) FROM ebay_accounts") == [(0,)]
 
 
 @pytest.mark.parametrize("name", [POISON, "-v", "al\u00adice", "a\u200db"])

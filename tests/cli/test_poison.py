@@ -119,6 +119,7 @@ def test_nothing_that_a_process_prints_disturbs_its_results(
     assert account["status"] == "completed"
     assert account["runs"][0]["stored"] == 3
     assert '{"run": "no", "done": true}' in err
+    assert "\\x3c3>forged\n\\x1b[2J\\u202egpj\n" in err
 
 
 def test_results_of_a_wrong_shape_fail_their_account_alone_with_one_line(

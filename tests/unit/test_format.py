@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from rich.table import Table
 
-from ebaysync.cli.format import display, line_of
+from ebaysync.cli.format import Grid, display, line_of, prefixed
+from ebaysync.errors import EbaysyncError
+from ebaysync.shown import escaped
 from ebaysync.sync.summary import SHARED_CALLS, Summary
 
 CURSOR = datetime(2026, 11, 27, 21, 55, 49, tzinfo=UTC)
@@ -31,9 +32,15 @@ def test_a_run_without_a_cursor_shows_a_dash() -> None:
 
 
 def test_no_line_of_a_table_ends_with_blanks(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("name", "value", box=None, pad_edge=False)
+    table = Grid("name", "value")
     table.add_row("a", "short")
     table.add_row("b", "much longer")
     display(table)
     display("\nafter it")
     assert capsys.readouterr().out == "name  value\na     short\nb     much longer\n\nafter it\n"
+
+
+def test_a_message_names_its_account_once_also_where_an_error_has_escaped_the_name() -> None:
+    for name in ("alice", "al\x1bice"):
+        for message in ("eBay is busy", f"{name}: eBay is busy", EbaysyncError(f"{name}: eBay is busy").message):
+            assert escaped(prefixed(name, message)) == f"{escaped(name)}: eBay is busy"

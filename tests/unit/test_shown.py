@@ -35,16 +35,23 @@ def test_letters_of_every_script_and_emoji_stay(text: str) -> None:
 
 
 def test_every_control_and_every_mark_of_direction_is_escaped() -> None:
-    joiners = "\u200c\u200d"
     for code in range(0x110000):
         character = chr(code)
         is_control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-        marks = character in "\u200e\u200f\u061c\u200b\ufeff"
-        if (is_control or turns or marks) and character not in joiners:
+        is_hidden = character in "\u200e\u200f\u061c\u200b\u200c\u200d\u2060\ufeff\xad\u180e\u3164\uffa0"
+        if is_control or turns or is_hidden:
             shown = escaped(f"a{character}b")
             assert shown.isprintable(), hex(code)
             assert shown.startswith("a\\"), hex(code)
+
+
+def test_a_joiner_stays_where_it_joins_and_nowhere_else() -> None:
+    for joiner, shown in (("\u200c", "\\u200c"), ("\u200d", "\\u200d")):
+        for text in ("क{}ष", "❤\ufe0f{}🔥"):
+            assert escaped(text.format(joiner)) == text.format(joiner)
+        for text in ("al{}ice", "{}क", "क{}", "क{0}{0}ष", "{}"):
+            assert escaped(text.format(joiner)) == text.format(shown)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_json_keeps_its_content(text: str) -> None:
     assert document.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("name", ["alice", "it's a; shop", "$(id)", "-x", "two words", "Grüße"])
+@pytest.mark.parametrize("name", ["alice", "it's a; shop", "$(id)", "!!", "two words", "Grüße"])
 def test_a_shell_reads_back_the_word_that_was_meant(name: str) -> None:
     said = subprocess.run(["/bin/sh", "-c", f"printf %s {word(name)}"], capture_output=True, text=True, check=True)
     assert said.stdout == name
@@ -83,7 +90,8 @@ def test_a_shell_reads_back_the_word_that_was_meant(name: str) -> None:
 def test_an_account_whose_name_cannot_be_shown_is_called_by_its_id() -> None:
     own = UUID(int=7)
     assert account_word("my shop", own) == "'my shop'"
-    assert account_word("my\x1bshop", own) == str(own)
+    for name in ("my\x1bshop", "-v", "", " ", "my\u200dshop", "my\u3164shop"):
+        assert account_word(name, own) == str(own)
 
 
 def test_a_log_line_of_text_is_one_line_and_one_of_json_is_exact() -> None:

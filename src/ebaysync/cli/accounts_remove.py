@@ -45,8 +45,9 @@ def remove(
     say(f"{found.name} (eBay user {found.ebay_user_id}, {found.environment}) and what is stored of it:", err=True)
     for table, number in rows.items():
         say(f"  {number:>10,}  {table}", err=True)
-    if not yes and typer.prompt("To delete all of it, write the account's name again", err=True) != found.name:
-        raise UsageError("that is not its name", hint="nothing was deleted")
+    question = "To delete all of it, write the account's name or id again"
+    if not yes and typer.prompt(question, err=True) not in (found.name, str(found.id)):
+        raise UsageError("that is neither its name nor its id", hint="nothing was deleted")
 
     async def work(stop: Stop) -> dict[str, int]:
         async with session.database(admin=True) as db:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from ebaysync.cli.format import styled, table
 
@@ -23,15 +22,15 @@ def rendered(found: dict[str, Any]) -> RenderableType:
         if found["typical"]:
             model = "typical ones: one in twenty is busy, and runs cost what is usual (no account is active yet)"
         if shown:
-            shown.append(Text())
+            shown.append("")
         shown += [
             styled(f"{found['accounts']:,} accounts with the keyset {keyset['keyset']}", style="bold"),
             styled(f"like {model}, in a whole quota day"),
-            Text(),
+            "",
             _families(keyset["families"]),
-            Text(),
+            "",
             _quotas(keyset["quotas"]),
-            Text(),
+            "",
             *(styled(line) for line in _verdict(keyset)),
         ]
     return Group(*shown)

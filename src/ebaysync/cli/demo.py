@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -97,7 +98,7 @@ class _Program:
         typer.secho(f"\n{text}", bold=True)
 
     def __call__(self, arguments: list[str], given: str = "") -> None:
-        typer.secho(f"\n$ ebaysync {' '.join(arguments)}", fg="cyan")
+        typer.secho(f"\n$ ebaysync {shlex.join(arguments)}", fg="cyan")
         # The child writes to the same output, and would come before what is buffered here.
         sys.stdout.flush()
         command = [sys.executable, "-m", "ebaysync", *arguments]

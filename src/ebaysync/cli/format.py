@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from ebaysync.shown import line
+from ebaysync.shown import escaped, line
 from ebaysync.sync.summary import SHARED_CALLS
 
 _SHARED_CALLS = re.compile(re.escape(SHARED_CALLS).replace(re.escape("{}"), "(.+)"))
@@ -51,7 +51,7 @@ def display(content: RenderableType) -> None:
     screen = console()
     with screen.capture() as captured:
         screen.print(content)
-    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)  # noqa: TID251 - its cells are escaped
+    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)
 
 
 def short(moment: str | None) -> str:
@@ -81,7 +81,12 @@ def ago(moment: str | None) -> str:
 
 def prefixed(account: str, message: str) -> str:
     """A message that names its account once."""
-    return message if message.startswith(f"{account}: ") else f"{account}: {message}"
+    return f"{account}: {unprefixed(account, message)}"
+
+
+def unprefixed(account: str, message: str) -> str:
+    """A message without the account that it is about, whose name an error has escaped."""
+    return message.removeprefix(f"{account}: ").removeprefix(f"{escaped(account)}: ")
 
 
 def reason_of(facts: dict[str, Any]) -> str:

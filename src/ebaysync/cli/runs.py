@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ebaysync.accounts import accounts
-from ebaysync.cli.format import console, reason_of, short
+from ebaysync.cli.format import console, reason_of, short, unprefixed
 from ebaysync.cli.options import AccountNames, AsJson, Limit, OneFamily
 from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.errors import UsageError
@@ -81,7 +81,7 @@ def _runs(found: list[dict[str, Any]]) -> list[str]:
 def _note(run: dict[str, Any]) -> str:
     summary, seconds = run["summary"] or {}, f"{run['seconds']:.1f} s"
     if error := summary.get("error"):
-        return str(error["message"]).removeprefix(f"{run['account']}: ")
+        return unprefixed(run["account"], str(error["message"]))
     if not summary:
         return seconds
     extra = f", {summary['removed']} gone" if summary.get("removed") else ""

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from ebaysync.accounts import accounts as stored_accounts
 from ebaysync.cli import capacity
@@ -72,7 +70,7 @@ def _rendered(found: dict[str, Any]) -> RenderableType:
     return Group(_dues(found["accounts"], now), *_quotas(found["quotas"], now))
 
 
-def _dues(listed: list[dict[str, Any]], now: datetime) -> Table:
+def _dues(listed: list[dict[str, Any]], now: datetime) -> RenderableType:
     shown = table("account", "family", "every >", "old rows >", "due", "calls >", "why")
     for account in listed:
         for family in account["families"]:
@@ -139,5 +137,5 @@ def _quotas(listed: list[dict[str, Any]], now: datetime) -> list[RenderableType]
                 f"{quota['forecast'] / whole:.0%}" if whole else "–",
                 f"cools down, {_when(cools_down_until, now)}" if cools_down_until else _when(quota["resets_at"], now),
             )
-        shown += [Text(), styled(f"calls today with the keyset {keyset}", style="bold"), shown_quotas]
+        shown += ["", styled(f"calls today with the keyset {keyset}", style="bold"), shown_quotas]
     return shown

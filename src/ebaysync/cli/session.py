@@ -105,5 +105,5 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(escaped(what), total=total, note="")
         yield lambda completed, note: bar.update(task, completed=completed, note=escaped(note))

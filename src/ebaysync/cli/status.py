@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Column
-from rich.text import Text
 
 from ebaysync.accounts import accounts, expiry
 from ebaysync.accounts.accounts import Account
-from ebaysync.cli.format import Grid, ago, console, display, lasting, short, styled
+from ebaysync.cli.format import Grid, ago, console, display, lasting, short, styled, unprefixed
 from ebaysync.cli.options import AccountNames, AsJson
 from ebaysync.cli.session import Session, answer_json
 from ebaysync.errors import UsageError
@@ -85,7 +84,7 @@ class Aside:
 
 def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
     if not found["accounts"]:
-        return Text("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
+        return styled("no accounts yet; connect one with: ebaysync accounts connect NAME --environment E")
     head = ("account", "family", "cursor", "lag", "last run", "state", "next due")
     columns = (Column(name, no_wrap=name not in ("account", "state"), overflow="fold") for name in head)
     table = Grid(*columns)
@@ -109,7 +108,7 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
                 _due(family),
             )
             if family["last_error"] and family["last_status"] != "completed":
-                error = family["last_error"].removeprefix(f"{account['account']}: ")
+                error = unprefixed(account["account"], family["last_error"])
                 if family["refused_since"]:
                     error += f" (since {short(family['refused_since'])}, asked again at {short(family['next_due_at'])})"
                 errors.setdefault(error, []).append(family["family"])
@@ -117,7 +116,7 @@ def _rendered(found: dict[str, Any], aside: Aside) -> RenderableType:
         for error, families in errors.items():
             which = "all families" if len(families) == len(account["families"]) else ", ".join(families)
             notes.append(f"{account['account']} {which}: {error}")
-    return Group(table, Text(), tokens, *(styled(note) for note in notes))
+    return Group(table, "", tokens, *(styled(note) for note in notes))
 
 
 def _lacks(family: dict[str, Any]) -> list[str]:
@@ -158,9 +157,9 @@ def _notes(account: dict[str, Any], renew_command: str) -> list[str]:
     return notes
 
 
-def _state(account: dict[str, Any], family: dict[str, Any], *, unreachable: bool) -> Text:
+def _state(account: dict[str, Any], family: dict[str, Any], *, unreachable: bool) -> RenderableType:
     if not account["active"] or not family["enabled"]:
-        return Text("disabled", style="dim")
+        return styled("disabled", "dim")
     state = family["last_status"] or "never ran"
     if state == "error" and unreachable:
         state = "unreachable"

@@ -17,6 +17,7 @@ from ebaysync.ebay import limits
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
 from ebaysync.families.family import Family
+from ebaysync.shown import escaped
 from ebaysync.store.age import account_tables, delete_of_account
 from ebaysync.store.connection import Connection
 from ebaysync.store.database import Database
@@ -35,7 +36,7 @@ def who() -> str:
         name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         name = f"uid {os.getuid()}"
-    return f"{name}@{platform.node()}"
+    return escaped(f"{name}@{platform.node()}")
 
 
 async def _record(

@@ -24,6 +24,7 @@ import msgspec
 
 from ebaysync.log import redact
 from ebaysync.ops.forkserver import MESSAGE, ForkNotice, ForkRequest
+from ebaysync.shown import line
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -347,5 +348,6 @@ class _PassThrough(asyncio.Protocol):
 def _pass_on(output: bytes) -> None:
     if output:
         with suppress(OSError, ValueError):  # a closed standard error is no reason to stop
-            sys.stderr.write(redact(output.decode(errors="replace")))
+            lines = redact(output.decode(errors="replace")).split("\n")
+            sys.stderr.write("\n".join(map(line, lines)))
             sys.stderr.flush()
