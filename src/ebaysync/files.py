@@ -11,10 +11,12 @@ that the user puts there reaches nothing that the user itself could not reach.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import grp
 import os
 import pwd
+import secrets
 import shlex
 import stat
 from collections import deque
@@ -30,6 +32,7 @@ ACCOUNT = "ebaysync"  # the service's user and group
 LARGEST = 1_000_000  # characters that are read of a file; somebody may have named a huge one
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40  # as the kernel
+_NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 
 
 @dataclass(frozen=True)
@@ -242,10 +245,32 @@ def directory(path: Path, *, make: bool = False, belongs_to: int = 0) -> Directo
         directory(path.parent, make=True).close()
     with parent(path) as (above, name):
         if make and not above.exists(name) and above.owner == 0 == os.geteuid():
-            with suppress(FileExistsError):  # another command was faster
-                os.mkdir(name, 0o700, dir_fd=above.fd)
-                os.chown(name, belongs_to, -1, dir_fd=above.fd, follow_symlinks=False)
+            _create_for(above, name, belongs_to)
         return above.directory(name, make=make)
+
+
+def _create_for(above: Directory, name: str, owner: int) -> None:
+    """Create a directory of this user in one of root's, unless it is there. It has its owner before it has its name, so
+    that another command never sees it as root's."""
+    draft = f".{name[:200]}.{secrets.token_hex(4)}"
+    os.mkdir(draft, 0o700, dir_fd=above.fd)
+    try:
+        os.chown(draft, owner, -1, dir_fd=above.fd, follow_symlinks=False)
+        # A plain rename would replace an empty directory that another command uses already.
+        names = [above.fd, os.fsencode(draft), above.fd, os.fsencode(name)]
+        if ctypes.CDLL(None, use_errno=True).renameat2(*names, _NO_REPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code in (errno.EINVAL, errno.ENOSYS):  # a file system that cannot do that
+            os.rename(draft, name, src_dir_fd=above.fd, dst_dir_fd=above.fd)
+            return
+        if code != errno.EEXIST:
+            raise OSError(code, os.strerror(code), str(above.path / name))
+    except BaseException:
+        with suppress(OSError):
+            os.rmdir(draft, dir_fd=above.fd)
+        raise
+    os.rmdir(draft, dir_fd=above.fd)  # another command was faster
 
 
 @contextmanager

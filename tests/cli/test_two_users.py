@@ -9,8 +9,10 @@ import site
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,6 +165,23 @@ def test_a_home_that_root_creates_belongs_to_the_service_user_where_there_is_one
     assert {path.lstat().st_uid for path in (host.home, *host.home.rglob("*"))} == {SERVICE.pw_uid}
     assert host.home.stat().st_mode & 0o777 == 0o700
     assert host.run(SERVICE, "accounts", "list").code == 0
+
+
+def test_commands_that_create_a_home_at_the_same_moment_all_see_it_as_the_service_users(host: Host) -> None:
+    assert SERVICE
+    uid = SERVICE.pw_uid
+    for number in range(50):
+        path = host.place / f"home-{number}"
+        start = threading.Barrier(8)
+
+        def create(_: int, path: Path = path, start: threading.Barrier = start) -> int:
+            start.wait()
+            with closing(files.directory(path, make=True, belongs_to=uid)) as found:
+                return found.owner
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(create, range(8))) == {uid}
+    assert len(list(host.place.iterdir())) == 50, "no draft is left"
 
 
 @pytest.mark.parametrize("theirs", ["secret.key", "postgres"])
