@@ -15,7 +15,7 @@ import pytest
 
 from ebaysync.errors import UsageError
 from ebaysync.families import discover
-from ebaysync.families.personal_data import is_place, words
+from ebaysync.families.personal_data import erase, is_place, words
 from ebaysync.ops.forget import FEW, forget
 from ebaysync.ops.notices import names_of_notices
 from ebaysync.store.embedded import binaries
@@ -323,6 +323,11 @@ async def test_quarantine_keeps_ebays_bytes_unless_the_person_stands_there(
         )
     assert await forget(b.db, ["alice", "true"], b.sleep) == {"ebay_quarantine": len(gone)}
     assert [bytes(payload) for (payload,) in query("SELECT payload FROM ebay_quarantine ORDER BY id")] == kept
+
+
+def test_only_the_content_of_a_field_is_cleaned_where_nothing_can_be_decoded() -> None:
+    assert erase(b'{"sender": "sender", "sku": "sender"', ["sender"]) == b'{"sender": "[erased]", "sku": "sender"'
+    assert erase(b"<Sender>sender</Sender><SKU>sender</SKU", ["sender"]) == b"<Sender>[erased]</Sender><SKU>sender</SKU"
 
 
 def test_every_column_with_a_user_is_a_place() -> None:

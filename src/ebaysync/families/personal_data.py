@@ -148,7 +148,9 @@ def _without_names(text: str, named: re.Pattern[str]) -> str:
         cleaned = named.sub(ERASED, content)
         if named.search(html.unescape(_ESCAPE.sub(_unescaped, cleaned))):
             cleaned = ERASED  # the name is spelled with escapes
-        return found[0].replace(content, cleaned)
+        part = "text" if found["text"] else "data"
+        first, last = found.start(part) - found.start(), found.end(part) - found.start()
+        return found[0][:first] + cleaned + found[0][last:]
 
     return fields.sub(one, text)
 

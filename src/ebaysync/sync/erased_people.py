@@ -101,6 +101,9 @@ async def undo(db: Database, name_or_digest: str) -> list[Note]:
 
 _DIGEST = re.compile("[0-9a-f]{8,64}")
 _UNDO = """
-DELETE FROM ebay_forgotten WHERE digest = :digest OR starts_with(encode(digest, 'hex'), :prefix)
+DELETE FROM ebay_forgotten
+WHERE digest = :digest
+    -- a name may look like the beginning of a digest
+    OR starts_with(encode(digest, 'hex'), :prefix) AND NOT EXISTS (SELECT FROM ebay_forgotten WHERE digest = :digest)
 RETURNING encode(digest, 'hex'), forgotten_at, reason
 """
