@@ -285,7 +285,8 @@ def parent(path: Path) -> Iterator[tuple[Directory, str]]:
 
         root = keep(Directory(Path("/"), os.open("/", _DIRECTORY), 0))
         way = [root]
-        names = deque(part for part in os.path.join(os.getcwd(), path).split("/") if part not in ("", "."))
+        whole = path if path.is_absolute() else os.getcwd() / path  # which may have been deleted
+        names = deque(part for part in str(whole).split("/") if part not in ("", "."))
         links = 0
         while names:
             name, here = names.popleft(), way[-1]

@@ -39,7 +39,11 @@ def default_home() -> Path:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    """Raises ValueError."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("must be a path of a user who exists, where it begins with ~") from None
 
 
 def _whole(lowest: int, highest: int) -> Callable[[str], int]:
@@ -280,7 +284,10 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: bool = True) -> 
 
 def _read_env_file(named: str | None) -> tuple[str, dict[str, str | None]]:
     """The name of the settings file, for messages, and what is in it. Raises ConfigError."""
-    path = _path(named) if named else Path(".env")
+    try:
+        path = _path(named) if named else Path(".env")
+    except ValueError as error:
+        raise ConfigError(f"EBAYSYNC_ENV_FILE: {named!r} is not usable: {error}") from None
     try:
         if named:
             text: str | None = files.private_text(path, _holds_secret)

@@ -102,6 +102,8 @@ def test_a_wrong_argument_is_named(
         ("EBAYSYNC_SIMULATOR_URL", "http://127.0.0.1:port"),
         ("EBAYSYNC_SIMULATOR_URL", "http://[::1"),
         ("EBAYSYNC_ENV_FILE", "/nonexistent/ebaysync.env"),
+        ("EBAYSYNC_ENV_FILE", "~nobody-of-that-name/env"),
+        ("EBAYSYNC_HOME", "~nobody-of-that-name/home"),
     ],
 )
 def test_a_wrong_setting_is_named(program: Any, complains: Complains, name: str, value: str) -> None:

@@ -108,6 +108,11 @@ def altered(header: str, **changes: Any) -> str:
     return base64.b64encode(json.dumps(said).encode()).decode()
 
 
+def nested(depth: int) -> str:
+    """A header that no decoder reads to its end."""
+    return base64.b64encode(b'{"x":' + b"[" * depth + b"]" * depth + b',"alg":"ecdsa"}').decode()
+
+
 def test_only_notices_that_ebay_has_signed_erase_somebody(
     program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
 ) -> None:
@@ -130,6 +135,9 @@ def test_only_notices_that_ebay_has_signed_erase_somebody(
         (altered(good, alg="none"), deletion(first), "none/SHA1"),
         (altered(good, digest="MD5"), deletion(first), "ecdsa/MD5"),
         ("nonsense", deletion(first), "X-EBAY-SIGNATURE"),
+        (nested(300), deletion(first), "X-EBAY-SIGNATURE"),
+        (nested(1400), deletion(first), "X-EBAY-SIGNATURE"),
+        (altered(good, alg="x" * 500), deletion(first), "ebaysync: notice 1: its signature is"),
         ("", deletion(first), "X-EBAY-SIGNATURE"),
         (notification.sign(sim.world, b"[]"), b"[]", "MARKETPLACE_ACCOUNT_DELETION"),
     ):
@@ -147,6 +155,8 @@ def test_only_notices_that_ebay_has_signed_erase_somebody(
 
     program.environ["EBAYSYNC_SIMULATOR_URL"] = "http://127.0.0.1:1"
     complains(program(*take, given=signed[2]), 13, out=False)
+    complains(program(*take, given="[" * 100_000), 2, "no JSON")
+    complains(program(*take, "--unsigned", given="[" * 100_000), 2, "no JSON")
     complains(program("forget", "--from-file", "-", given=signed[2]), 2, "EBAY_CLIENT_ID")
 
 

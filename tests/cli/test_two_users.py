@@ -500,6 +500,18 @@ def test_a_file_that_somebody_else_can_change_is_refused_as_a_whole(
         assert "nonsense" in ended.err or complaint
 
 
+def test_in_a_working_directory_that_was_deleted_an_absolute_path_is_found(host: Host) -> None:
+    file = wrote(host.place / "env", None, 0o600)
+    gone = host.mkdir("gone")
+    command = f"rmdir {gone}; exec {host.python} -m ebaysync accounts list"
+    environ = {"PATH": os.defpath, "EBAYSYNC_ENV_FILE": str(file)}
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=gone, env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "'nonsense' is not usable" in ended.stderr
+
+
 def test_a_link_in_place_of_the_settings_file_is_refused(host: Host) -> None:
     host.mkdir("home", SERVICE)
     folder = host.mkdir("work", mode=0o1777)

@@ -7,7 +7,6 @@ of DER) and digest (SHA1). It signs the exact bytes of the body (eBay's Communic
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -24,7 +23,7 @@ from ebaysync.log import Secret
 QUOTAS = (Quota("notification", None, r"^/commerce/notification/", r"commerce/.*notification"),)
 
 PATH = "/commerce/notification/v1/public_key/"
-LONGEST_HEADER = 4_000  # characters; eBay's have about 300
+LONGEST_HEADER = 1_000  # characters; eBay's have about 300
 
 
 class _PublicKey(Answered, frozen=True):
@@ -55,12 +54,13 @@ def signature_in(header: str) -> NoticeSignature:
             raise ValueError
         found = msgspec.json.decode(base64.b64decode(header, validate=True), type=_SignatureHeader)
         der = base64.b64decode(found.signature, validate=True)
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):  # binascii.Error is a ValueError
         raise UsageError("its signature is not in the form of X-EBAY-SIGNATURE") from None
     if found.alg.lower() != "ecdsa" or found.digest.upper() != "SHA1":
-        raise UsageError(f"its signature is of the kind {found.alg}/{found.digest}, and eBay's are ECDSA/SHA1")
+        kind = f"{found.alg[:20]}/{found.digest[:20]}"
+        raise UsageError(f"its signature is of the kind {kind}, and eBay's are ECDSA/SHA1")
     if not re.fullmatch(r"[\w-]{1,100}", found.kid, re.ASCII):
-        raise UsageError(f"its signature names the key {found.kid!r}, which cannot be an id of eBay's")
+        raise UsageError(f"its signature names the key {found.kid[:100]!r}, which cannot be an id of eBay's")
     return NoticeSignature(found.kid, der)
 
 

@@ -27,15 +27,19 @@ class SignedNotice:
         """User name and id of the person. Raises UsageError."""
         try:
             notice = msgspec.json.decode(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UsageError("it is no JSON") from None
         return _of_notice(notice)
 
 
 def signed_notices(document: bytes) -> list[SignedNotice]:
     """Raises UsageError, which says which entry has another form."""
+    try:
+        entries = _decode(document)
+    except (ValueError, RecursionError):
+        raise UsageError("this is no JSON", hint="one entry on each line; see docs/personal-data.md") from None
     found = []
-    for number, entry in enumerate(_decode(document), 1):
+    for number, entry in enumerate(entries, 1):
         try:
             signature, body = entry["signature"], entry["body"]
             found.append(SignedNotice(number, signature + "", body.encode()))
@@ -85,7 +89,7 @@ def names_of_notices(document: bytes) -> list[list[str]]:
     """
     try:
         notices = _decode(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError("this is no JSON", hint="one notice, a list of notices, or one notice on each line") from None
     found = []
     for number, notice in enumerate(notices, 1):
@@ -100,7 +104,7 @@ def _decode(document: bytes) -> list[Any]:
     try:
         found = msgspec.json.decode(document)
         return found if isinstance(found, list) else [found]
-    except ValueError:
+    except (ValueError, RecursionError):
         return [msgspec.json.decode(line) for line in document.splitlines() if line.strip()]
 
 
