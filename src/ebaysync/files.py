@@ -64,7 +64,7 @@ class Directory:
         state, path = os.fstat(fd), self.path / name
         owner = _owner(state)
         refuse_owner(path, owner, above=self)
-        refuse_writers(path, state)
+        refuse_writers(path, state, has_acl=_has_acl(fd))
         shared = bool(state.st_mode & stat.S_ISVTX and state.st_mode & stat.S_IWOTH)
         return Directory(path, fd, owner, self.temporary or shared)
 
@@ -152,17 +152,27 @@ def refuse_owner(path: Path, owner: int, above: Directory) -> None:
         )
 
 
-def refuse_writers(path: Path, state: os.stat_result) -> None:
+def refuse_writers(path: Path, state: os.stat_result, *, has_acl: bool) -> None:
     """Raises ConfigError if somebody besides its owner and root can write there."""
     if stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_ISVTX:
         return
     if state.st_mode & stat.S_IWOTH:
         who = "every user"
+    elif state.st_mode & stat.S_IWGRP and has_acl:
+        who = "a user or group of its ACL"
     elif state.st_mode & stat.S_IWGRP and not _is_private_group(state):
         who = f"the group {group_name(state.st_gid)}"
     else:
         return
     raise ConfigError(f"{who} can write to {path}", hint=f"chmod go-w {shlex.quote(str(path))}")
+
+
+def _has_acl(fd: int) -> bool:
+    """Whether more users than the mode shows may have rights. The group's bits of the mode are the most of these."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(f"/proc/self/fd/{fd}")
+    except OSError:  # a file system without ACLs
+        return False
 
 
 def _is_private_group(state: os.stat_result) -> bool:
@@ -331,11 +341,16 @@ def _followed(here: Directory, name: str) -> str | None:
 
 
 def private_text(
-    path: Path, holds_secret: Callable[[str], bool] = lambda _: True, also_of: Collection[int] = ()
+    path: Path,
+    holds_secret: Callable[[str], bool] = lambda _: True,
+    also_of: Collection[int] = (),
+    *,
+    in_home: bool = False,
 ) -> str:
     """The text of a file that may hold secrets.
 
-    It must belong to root, to us, or to a user in `also_of`, and nobody else may write it. If it holds a secret, nobody
+    It must belong to root, to us, to a user in `also_of`, or for root to the owner of the home if it is `in_home`. Its
+    directory, too; nobody else may write it. If it holds a secret, nobody
     else may read it, except root's group, which the operators share. A credential as systemd creates it is accepted.
     Raises OSError, UnicodeDecodeError, ConfigError.
     """
@@ -343,18 +358,26 @@ def private_text(
     if credentials and path.resolve().is_relative_to(Path(credentials).resolve()):
         return _text(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)[0]
     with parent(path) as (above, name):
-        return _private(replace(above, path=path.parent), name, holds_secret, also_of)
+        shown = replace(above, path=path.parent)
+        if in_home:
+            return _private(shown, name, holds_secret, {*also_of, above.owner})
+        if os.geteuid() == 0 and above.owner not in {0, *also_of}:
+            raise ConfigError(
+                f"{shown.path} belongs to the user {user_name(above.owner)}, who could replace {name} there",
+                hint="put the file into a directory of root",
+            )
+        return _private(shown, name, holds_secret, also_of)
 
 
 def working_text(name: str, holds_secret: Callable[[str], bool]) -> str | None:
     """The same for a file in the working directory; None if it is not there."""
     here = Directory(Path(), os.open(".", _DIRECTORY), os.geteuid())
     with closing(here):
-        if not here.exists(name):
+        if not here.exists(name) or stat.S_ISDIR(here.stat(name).st_mode):  # a virtual environment, perhaps
             return None
         state = os.fstat(here.fd)
         refuse_owner(Path(os.getcwd()), _owner(state), above=here)
-        refuse_writers(Path(os.getcwd()), state)
+        refuse_writers(Path(os.getcwd()), state, has_acl=_has_acl(here.fd))
         return _private(here, name, holds_secret, ())
 
 
@@ -371,18 +394,18 @@ def _private(above: Directory, name: str, holds_secret: Callable[[str], bool], a
                 hint=f"chown {user_name(above.owner)}: {shlex.quote(str(path))}",
             ) from None
         raise
-    text, state = _text(fd, path)
+    text, state, has_acl = _text(fd, path)
     us, owner, quoted = os.geteuid(), _owner(state), shlex.quote(str(path))
-    if owner not in {0, us, *also_of} and (us != 0 or owner != above.owner):
+    if owner not in {0, us, *also_of}:
         known = account()
-        shared = f"chown root:{ACCOUNT} {quoted} && chmod 640 {quoted}"
-        alone = f"chown {user_name(us)} {quoted}, if you trust what is in it"
-        raise ConfigError(
-            f"{path} belongs to the user {user_name(owner)}, who could change it",
-            hint=shared if known and owner == known.pw_uid else alone,
-        )
-    refuse_writers(path, state)
-    readers = state.st_mode & (0o007 if owner == 0 else 0o077)
+        hint = "use a file of your own, or work in another directory"
+        if us == 0:
+            hint = f"chown root {quoted}, if you trust what is in it"
+        if known and owner == known.pw_uid:
+            hint = f"as root: chown root:{ACCOUNT} {quoted} && chmod 640 {quoted}"
+        raise ConfigError(f"{path} belongs to the user {user_name(owner)}, who could change it", hint=hint)
+    refuse_writers(path, state, has_acl=has_acl)
+    readers = state.st_mode & (0o007 if owner == 0 and not has_acl else 0o077)
     if readers and holds_secret(text):
         mode = stat.S_IMODE(state.st_mode)
         raise ConfigError(
@@ -392,10 +415,11 @@ def _private(above: Directory, name: str, holds_secret: Callable[[str], bool], a
     return text
 
 
-def _text(fd: int, path: Path) -> tuple[str, os.stat_result]:
-    state = os.fstat(fd)
+def _text(fd: int, path: Path) -> tuple[str, os.stat_result, bool]:
+    """The file's text, its state, and whether it has an ACL."""
+    state, has_acl = os.fstat(fd), _has_acl(fd)
     if not stat.S_ISREG(state.st_mode):
         os.close(fd)
         raise ConfigError(f"{path} is not a regular file")
     with os.fdopen(fd, encoding="utf-8") as file:
-        return file.read(LARGEST), state
+        return file.read(LARGEST), state, has_acl

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import site
+import struct
 import subprocess
 import sys
 import tempfile
@@ -498,6 +499,40 @@ def test_a_file_that_somebody_else_can_change_is_refused_as_a_whole(
         assert ended.code == 2, ended.err
         assert (complaint or "'nonsense' is not usable") in ended.err
         assert "nonsense" in ended.err or complaint
+
+
+@pytest.mark.parametrize("owner", [SERVICE, None])
+def test_root_reads_no_settings_in_the_directory_of_another_user(host: Host, owner: pwd.struct_passwd | None) -> None:
+    folder = host.mkdir("theirs", SERVICE)
+    wrote(folder / "env", owner, 0o600)
+    ended = host.run(None, "accounts", "list", EBAYSYNC_ENV_FILE=str(folder / "env"))
+    assert ended.code == 2
+    assert f"{folder} belongs to the user games, who could replace env there" in ended.err
+
+
+def test_rights_that_an_acl_gives_count(host: Host) -> None:
+    """A file of root with the mode 0660, whose group has root alone, and which its ACL lets another user write."""
+    assert SERVICE
+    file = wrote(host.place / "env", None, 0o600)
+    entries = ((0x01, 6, 0xFFFFFFFF), (0x02, 6, SERVICE.pw_uid), (0x04, 0, 0xFFFFFFFF), (0x10, 6, 0xFFFFFFFF))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in (*entries, (0x20, 0, 0xFFFFFFFF)))
+    try:
+        os.setxattr(file, "system.posix_acl_access", acl)
+    except OSError:
+        pytest.skip("this file system has no ACLs")
+    assert file.stat().st_mode & 0o777 == 0o660
+    ended = host.run(None, "accounts", "list", EBAYSYNC_ENV_FILE=str(file))
+    assert ended.code == 2
+    assert f"a user or group of its ACL can write to {file}" in ended.err
+    with files.acting_as(SERVICE.pw_uid):
+        file.write_text("EBAYSYNC_JOBS=3\n")
+
+
+def test_a_directory_with_the_name_of_the_settings_file_is_no_settings_file(host: Host) -> None:
+    host.mkdir("home", SERVICE)
+    host.mkdir("work", mode=0o755)
+    host.mkdir("work/.env", mode=0o755)
+    assert host.run(SERVICE, "accounts", "list", cwd=host.place / "work").code == 0
 
 
 def test_in_a_working_directory_that_was_deleted_an_absolute_path_is_found(host: Host) -> None:

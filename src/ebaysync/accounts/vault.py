@@ -164,7 +164,7 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
     legitimate = {user.pw_uid for user in [files.account()] if user and os.geteuid() == 0}
     try:
         try:
-            text = files.private_text(path, also_of=legitimate)
+            text = files.private_text(path, also_of=legitimate, in_home=settings.secret_key_file is None)
         except FileNotFoundError:
             # A new key would open nothing that is stored, and hide that the old one is missing.
             if settings.secret_key_file or not may_create:
@@ -173,7 +173,7 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
                     hint="restore it from your backup, or set EBAYSYNC_SECRET_KEY or EBAYSYNC_SECRET_KEY_FILE",
                 ) from None
             _create(path)
-            text = files.private_text(path, also_of=legitimate)
+            text = files.private_text(path, also_of=legitimate, in_home=settings.secret_key_file is None)
         return _vault(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"

@@ -14,7 +14,7 @@ import msgspec
 
 from ebaysync.ebay import notification
 from ebaysync.ebay.notification import NoticeSignature
-from ebaysync.errors import RecordNotFound, UsageError
+from ebaysync.errors import AccessDenied, EbayRejected, Unauthorized, UsageError
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ async def believed(
 async def _key(signature: NoticeSignature, key_of: Callable[[str], Awaitable[str]]) -> str | UsageError:
     try:
         return await key_of(signature.kid)
-    except RecordNotFound:
+    except (AccessDenied, Unauthorized):
+        raise
+    except EbayRejected:  # 404, or 400 for what is no id
         return UsageError(f"eBay knows no key with the id {signature.kid}, which its signature names")
 
 
