@@ -43,6 +43,7 @@ class Directory:
     fd: int
     owner: int  # uid: root, ourselves, or the user to whom root's way down led
     temporary: bool = False  # below a directory such as /tmp, where everybody may create files
+    shared: bool = False  # such a directory itself
 
     def close(self) -> None:
         os.close(self.fd)
@@ -66,7 +67,7 @@ class Directory:
         refuse_owner(path, owner, above=self)
         refuse_writers(path, state, has_acl=_has_acl(fd))
         shared = bool(state.st_mode & stat.S_ISVTX and state.st_mode & stat.S_IWOTH)
-        return Directory(path, fd, owner, self.temporary or shared)
+        return Directory(path, fd, owner, self.temporary or shared, shared)
 
     def open(self, name: str, flags: int) -> int:
         """A descriptor of a file in it, created with mode 0600; not through a link, and without waiting for the other
@@ -143,6 +144,12 @@ def refuse_owner(path: Path, owner: int, above: Directory) -> None:
         raise ConfigError(
             f"{path} belongs to the user {user_name(owner)}, who could change what ebaysync finds there",
             hint=f"run ebaysync as {user_name(owner)}, or use a directory of your own",
+        )
+    known = account()
+    if us == 0 and above.shared and owner != 0 and not (known and owner == known.pw_uid):
+        raise ConfigError(
+            f"{path} belongs to the user {user_name(owner)}, and everybody may create a directory in {above.path}",
+            hint="use a directory that root has created",
         )
     if us == 0 and above.owner not in (0, owner):
         raise ConfigError(

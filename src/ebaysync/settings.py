@@ -289,8 +289,10 @@ def _read_env_file(named: str | None) -> tuple[str, dict[str, str | None]]:
     except ValueError as error:
         raise ConfigError(f"EBAYSYNC_ENV_FILE: {named!r} is not usable: {error}") from None
     try:
-        if named:
-            text: str | None = files.private_text(path, _holds_secret)
+        if named == os.devnull:
+            text: str | None = ""
+        elif named:
+            text = files.private_text(path, _holds_secret)
         elif (text := _of_working_directory()) is None:
             path, text = SYSTEM_FILE, _of_system()
         # A secret may contain a dollar sign.

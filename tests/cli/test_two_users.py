@@ -28,6 +28,7 @@ from ebaysync.errors import ConfigError, EbaysyncError
 from ebaysync.settings import Settings
 from ebaysync.sim import control
 from ebaysync.sim.server import Simulator
+from ebaysync.store.embedded import binaries
 from ebaysync.store.embedded import server as embedded
 
 SERVICE = next((user for user in pwd.getpwall() if user.pw_name == "games"), None)  # takes the place of our account
@@ -361,6 +362,34 @@ def test_a_home_of_root_below_the_directory_of_another_is_refused(host: Host) ->
     assert ended.code == 2, ended.err
     assert f"{above} belongs to the user games, who can replace {above / 'home'} of root" in ended.err
     assert list((above / "home").iterdir()) == []
+
+
+def test_root_uses_no_home_that_somebody_prepared_where_everybody_may(host: Host) -> None:
+    host.mkdir("open", mode=0o1777)
+    home = host.mkdir("open/home", SERVICE)
+    ended = host.run(None, "accounts", "list", EBAYSYNC_HOME=str(home))
+    assert ended.code == 2
+    assert f"{home} belongs to the user games, and everybody may create a directory in {home.parent}" in ended.err
+    assert list(home.iterdir()) == []
+
+
+def test_a_program_of_the_servers_user_sees_no_secret_of_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether that user can run PostgreSQL is tried in its name."""
+    monkeypatch.setenv("EBAYSYNC_SECRET_KEY", "k" * 40)
+    told = host.place / "told"
+    (host.place / "bin").mkdir()
+    for name in ("initdb", "postgres"):
+        (host.place / "bin" / name).write_text(f"#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ >> {told}\n")
+        (host.place / "bin" / name).chmod(0o755)
+    for name in ("share/postgresql/postgres.bki", "lib/postgresql/plpgsql.so"):
+        (host.place / name).parent.mkdir(parents=True)
+        (host.place / name).touch()
+    told.touch()
+    told.chmod(0o666)
+    assert SERVICE
+    assert binaries.can_run(host.place, SERVICE)
+    assert "PATH=" in told.read_text()
+    assert "kkkk" not in told.read_text()
 
 
 def test_a_user_does_not_use_the_home_of_another(host: Host) -> None:

@@ -406,8 +406,11 @@ def test_a_place_for_copies_that_somebody_else_made_first_is_not_trusted(fresh: 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_normal_user_with_home_and_checkout_in_a_0700_home(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = pwd.getpwnam("nobody")
-    theirs = fresh.parent
+    fresh.parent.chmod(0o755)
+    theirs = fresh.parent / "theirs"  # a home that root has given them
+    theirs.mkdir(mode=0o700)
     install = hidden_wheel(theirs / "venv", nobody.pw_uid)
+    fresh = theirs / "home"
     fresh.mkdir(mode=0o700)
     for place in (theirs, fresh):
         os.chown(place, nobody.pw_uid, nobody.pw_gid)

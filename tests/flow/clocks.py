@@ -46,6 +46,9 @@ class Clocks:
     def __enter__(self) -> Clocks:
         connection = psycopg.connect(self._database_url, autocommit=True)
         self._connection = self._stack.enter_context(connection)
+        # For the tests' own questions; ebaysync pins its search_path.
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
         self._set()
         connection.execute(_DEFAULTS)
         monkeypatch = self._stack.enter_context(pytest.MonkeyPatch.context())

@@ -330,5 +330,11 @@ def test_only_the_content_of_a_field_is_cleaned_where_nothing_can_be_decoded() -
     assert erase(b"<Sender>sender</Sender><SKU>sender</SKU", ["sender"]) == b"<Sender>[erased]</Sender><SKU>sender</SKU"
 
 
+def test_what_somebody_said_in_a_history_is_erased_and_the_description_of_an_item_stays() -> None:
+    said = {"buyer": "alice", "history": [{"description": "call me"}], "description": "alice, a doll"}
+    cleaned = json.loads(erase(json.dumps(said).encode(), ["alice"]))
+    assert cleaned == {"buyer": "[erased]", "history": [{"description": "[erased]"}], "description": "alice, a doll"}
+
+
 def test_every_column_with_a_user_is_a_place() -> None:
     assert [column for column in PEOPLE.values() if not is_place(column)] == []

@@ -98,7 +98,7 @@ def forget(
         async with session.database(admin=True) as db:
             for number, each in enumerate(people, 1):
                 try:
-                    names |= await forgetting.checked(db, each)
+                    names |= await forgetting.checked(db, forgetting.usable(each))
                 except UsageError as error:
                     if person is not None:
                         raise

@@ -42,7 +42,16 @@ _PERSONAL = {
     *("buyerCheckoutNotes", "giftDetails"),
     # payment disputes, Post-Order
     *("note", "notes", "comments", "returnAddress", "sellerReturnAddress", "returnDetails", "address"),
-    *("toEmailAddress", "firstName", "lastName", "fullName", "email", "primaryPhone"),
+    *(
+        "historyDescription",
+        "translatedFromContent",
+        "toEmailAddress",
+        "firstName",
+        "lastName",
+        "fullName",
+        "email",
+        "primaryPhone",
+    ),
     # Trading: messages, purchases
     *("SendToName", "Subject", "Text", "Content", "ShippingAddress", "BuyerInfo", "Email", "ResponseURL"),
 }
@@ -56,7 +65,7 @@ NAMES = {name.lower() for name in _PARTY} | {
 }
 TEXTS = {
     *("subject", "text", "content", "body", "message", "longmessage", "note", "notes", "comment", "comments", "memo"),
-    *("privatenotes", "buyercheckoutnotes", "responseurl"),
+    *("privatenotes", "buyercheckoutnotes", "responseurl", "translatedfromcontent", "historydescription"),
 }
 # Fields that eBay may add. In these a value that is no name (below) is left alone.
 _LOOKS_LIKE_PLACE = re.compile(
@@ -182,12 +191,13 @@ def _without(node: Any, named: re.Pattern[str], field: str, *, whole: bool, part
     """The tree without the names. `field`: the name of the field that holds it. `whole`: every string in it is erased.
     `party`: fields that describe a person are erased."""
     if isinstance(node, dict):
+        fields = {name: _field(name, field) for name in node}
         return {
             name: _without(
                 value,
                 named,
-                field if name == "#text" else name,
-                whole=name not in _REGIONS and (whole or _is_erased_whole(name, value, party)),
+                fields[name],
+                whole=name not in _REGIONS and (whole or _is_erased_whole(fields[name], value, party)),
                 party=party,
             )
             for name, value in node.items()
@@ -201,6 +211,14 @@ def _without(node: Any, named: re.Pattern[str], field: str, *, whole: bool, part
         if is_place(field) and (_is_declared(field) or not _NO_NAME.fullmatch(node)):
             return named.sub(ERASED, node)
     return node
+
+
+def _field(name: str, within: str) -> str:
+    """The name under which a field is judged. In Post-Order's history[].description stands a sentence that somebody
+    said; the description of an item is no such text."""
+    if name == "#text":
+        return within
+    return "historyDescription" if (within, name) == ("history", "description") else name
 
 
 def _is_erased_whole(name: str, value: Any, party: bool) -> bool:

@@ -79,6 +79,7 @@ def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
             group=user.pw_gid,
             extra_groups=[],
             cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C"},  # other programs of that user could read root's secrets there
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
