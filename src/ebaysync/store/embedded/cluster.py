@@ -118,7 +118,7 @@ class Cluster:
         drop = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {
             "cwd": f"/proc/self/fd/{place.fd}",  # entered before the user changes
-            "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            "env": binaries.ENVIRON,
             "umask": 0o077,
             "pass_fds": keep_open,
             **(drop if os.geteuid() == 0 else {}),
@@ -132,10 +132,9 @@ def locate(home: Path) -> Cluster:
     it.
     """
     programs = binaries.wheel()
-    account = files.account()
     with (
         explained(home),
-        closing(files.directory(home, make=True, belongs_to=account.pw_uid if account else 0)) as above,
+        closing(files.home(home)) as above,
     ):
         folder = above.directory("postgres", make=True)
         try:
