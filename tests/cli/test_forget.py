@@ -20,16 +20,22 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from ebaysync.sim.apis import notification
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "personal-data.md"
+PEOPLE = "SELECT DISTINCT buyer_username FROM ebay_orders WHERE buyer_username <> '[erased]' ORDER BY 1"
+
+
+def read_orders(program: Any, simulator: Any, query: Callable[..., list[Any]]) -> tuple[Any, str, list[str]]:
+    """A simulator, the account of its seller, whose orders are read, and the buyers."""
+    sim = simulator(sellers=1, orders_per_seller=12)
+    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
+    [account] = program.add_sellers(sim)
+    assert program("run", "orders", "--account", account).code == 0
+    return sim, account, [name for (name,) in query(PEOPLE)]
 
 
 def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
     program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
 ) -> None:
-    sim = simulator(sellers=1, orders_per_seller=12)
-    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    [account] = program.add_sellers(sim)
-    assert program("run", "orders", "--account", account).code == 0
-    first, second, *_ = [name for (name,) in query("SELECT DISTINCT buyer_username FROM ebay_orders ORDER BY 1")]
+    _, account, (first, second, *_) = read_orders(program, simulator, query)
 
     ended = program("forget", first)
     assert (ended.code, "ebay_orders: " in ended.out, first in ended.err) == (0, True, False), ended.err
@@ -58,11 +64,7 @@ def test_forget_erases_one_person_or_all_of_a_file_and_says_what_is_wrong(
 def test_who_was_erased_is_listed_and_can_be_taken_off_the_list(
     program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
 ) -> None:
-    sim = simulator(sellers=1, orders_per_seller=6)
-    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    [account] = program.add_sellers(sim)
-    assert program("run", "orders", "--account", account).code == 0
-    first, second, *_ = [name for (name,) in query("SELECT DISTINCT buyer_username FROM ebay_orders ORDER BY 1")]
+    _, account, (first, second, *_) = read_orders(program, simulator, query)
     assert program("forget", "--list").out == "nobody was erased\n"
     complains(program("forget", first, "--reason", f"{first} asked"), 2, "--reason", "without the name")
     assert program("forget", first, "--reason", "a letter").code == 0
@@ -116,12 +118,7 @@ def nested(depth: int) -> str:
 def test_only_notices_that_ebay_has_signed_erase_somebody(
     program: Any, simulator: Any, query: Callable[..., list[Any]], complains: Callable[..., None]
 ) -> None:
-    sim = simulator(sellers=1, orders_per_seller=12)
-    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    [account] = program.add_sellers(sim)
-    assert program("run", "orders", "--account", account).code == 0
-    people = "SELECT DISTINCT buyer_username FROM ebay_orders WHERE buyer_username <> '[erased]' ORDER BY 1"
-    first, second, third, *_ = [name for (name,) in query(people)]
+    sim, _, (first, second, third, *_) = read_orders(program, simulator, query)
     take = ("forget", "--from-file", "-", "--environment", "simulator")
     good = notification.sign(sim.world, deletion(first))
     other = ec.generate_private_key(ec.SECP256R1()).sign(deletion(first), ec.ECDSA(SHA1()))
@@ -142,14 +139,14 @@ def test_only_notices_that_ebay_has_signed_erase_somebody(
         (notification.sign(sim.world, b"[]"), b"[]", "MARKETPLACE_ACCOUNT_DELETION"),
     ):
         complains(program(*take, given=entry(signature, body)), 3, "notice 1: ", said, out=True)
-    assert {name for (name,) in query(people)} >= {first, second, third}
+    assert {name for (name,) in query(PEOPLE)} >= {first, second, third}
 
     asked = len(sim.journal.of("/commerce/notification/"))
     signed = [entry(notification.sign(sim.world, deletion(name)), deletion(name)) for name in (first, third, "x-y-z")]
     ended = program(*take, "--json", given="".join([*signed, entry("", deletion(second))]))
     assert (ended.code, ended.json["people"], ended.json["refused"]) == (3, 3, 1), ended.err
     assert len(sim.journal.of("/commerce/notification/")) == asked + 1, "one call for a key"
-    left = {name for (name,) in query(people)}
+    left = {name for (name,) in query(PEOPLE)}
     assert second in left
     assert not {first, third} & left
 
@@ -185,17 +182,9 @@ def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
     assert json.loads(challenge) == {"challengeResponse": hashlib.sha256(whole).hexdigest()}
     assert said == [("200 OK", [("Content-Type", "application/json")])]
 
-    sim = simulator(sellers=1, orders_per_seller=12)
-    program.environ["EBAYSYNC_SIMULATOR_URL"] = sim.url
-    [account] = program.add_sellers(sim)
-    assert program("run", "orders", "--account", account).code == 0
-    people = "SELECT DISTINCT buyer_username FROM ebay_orders WHERE buyer_username <> '[erased]' ORDER BY 1"
-    before = [name for (name,) in query(people)]
+    sim, _, before = read_orders(program, simulator, query)
     for name in before[:2]:
-        notice = json.dumps(
-            {"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION"}, "notification": {"data": {"username": name}}},
-            indent=1,
-        ).encode()
+        notice = deletion(name)
         signature = notification.sign(sim.world, notice)
         call(
             REQUEST_METHOD="POST",
@@ -203,7 +192,7 @@ def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
             HTTP_X_EBAY_SIGNATURE=signature,
             **{"wsgi.input": io.BytesIO(notice)},
         )
-    call(REQUEST_METHOD="POST", CONTENT_LENGTH="2", **{"wsgi.input": io.BytesIO(b"{}")})  # somebody else's
+    call(REQUEST_METHOD="POST", CONTENT_LENGTH="2", **{"wsgi.input": io.BytesIO(b"{}")})  # sent by a stranger
     assert len(list(notices.glob("*.json"))) == 3
     shell = timer.replace("/var/lib/ebaysync/notices", str(notices)).replace(
         "ebaysync forget", " ".join(program.command("forget", "--environment", "simulator"))
@@ -213,4 +202,4 @@ def test_the_endpoint_and_the_timer_of_the_docs_take_ebays_notices(
         ended = subprocess.run(["sh", "-c", shell], env=environ, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         assert [path for path in notices.rglob("*") if path.is_file()] == []
-        assert [name for (name,) in query(people)] == before[2:]
+        assert [name for (name,) in query(PEOPLE)] == before[2:]

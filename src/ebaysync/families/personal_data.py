@@ -42,16 +42,8 @@ _PERSONAL = {
     *("buyerCheckoutNotes", "giftDetails"),
     # payment disputes, Post-Order
     *("note", "notes", "comments", "returnAddress", "sellerReturnAddress", "returnDetails", "address"),
-    *(
-        "historyDescription",
-        "translatedFromContent",
-        "toEmailAddress",
-        "firstName",
-        "lastName",
-        "fullName",
-        "email",
-        "primaryPhone",
-    ),
+    *("toEmailAddress", "firstName", "lastName", "fullName", "email", "primaryPhone"),
+    *("historyDescription", "translatedFromContent"),
     # Trading: messages, purchases
     *("SendToName", "Subject", "Text", "Content", "ShippingAddress", "BuyerInfo", "Email", "ResponseURL"),
 }
@@ -114,16 +106,24 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w*-])(?<![\w*-]\.)(?:{inner})(?![\w*-]|\.[\w*-])", re.IGNORECASE)
 
 
-@lru_cache(10_000)
 def is_place(name: str) -> bool:
     """Whether a field or column with this name can name a person."""
-    plain = name.replace("_", "").lower()
-    return plain in NAMES or plain in TEXTS or _LOOKS_LIKE_PLACE.fullmatch(plain) is not None
+    return _declared(name) is not None
 
 
-def _is_declared(name: str) -> bool:
+@lru_cache(10_000)
+def _declared(name: str) -> bool | None:
+    """Whether a field is known to name people, or only looks so; None if it cannot name a person."""
     plain = name.replace("_", "").lower()
-    return plain in NAMES or plain in TEXTS
+    if plain in NAMES or plain in TEXTS:
+        return True
+    return False if _LOOKS_LIKE_PLACE.fullmatch(plain) else None
+
+
+def _can_name(field: str, value: str) -> bool:
+    """Whether a person can stand in this value of a field."""
+    declared = _declared(field)
+    return declared is not None and (declared or not _NO_NAME.fullmatch(value))
 
 
 def erase(document: bytes, names: Collection[str]) -> bytes:
@@ -152,7 +152,7 @@ def _without_names(text: str, named: re.Pattern[str]) -> str:
         if not content or not is_place(name):
             return found[0]
         read = html.unescape(content) if fields is _ELEMENT else _ESCAPE.sub(_unescaped, content)
-        if not named.search(read) or (not _is_declared(name) and _NO_NAME.fullmatch(read)):
+        if not (_can_name(name, read) and named.search(read)):
             return found[0]
         cleaned = named.sub(ERASED, content)
         if named.search(html.unescape(_ESCAPE.sub(_unescaped, cleaned))):
@@ -208,7 +208,7 @@ def _without(node: Any, named: re.Pattern[str], field: str, *, whole: bool, part
         if whole:
             # An empty string tells nothing, and stays: erased, it would look as if something had been there.
             return ERASED if node else node
-        if is_place(field) and (_is_declared(field) or not _NO_NAME.fullmatch(node)):
+        if _can_name(field, node):
             return named.sub(ERASED, node)
     return node
 

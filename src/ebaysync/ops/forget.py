@@ -88,12 +88,16 @@ WHERE r.status = 'running' AND r.started_at <= :began AND l.lease_until > clock_
 def usable(names: Collection[str]) -> list[str]:
     """Those of a person's names that can be searched, or all if none can. eBay's oldest user names have other signs;
     the id beside them is enough."""
-    return [name for name in names if words(name.strip().encode()) == {name.strip().lower()}] or list(names)
+    return [name for name in names if _is_name(name.strip())] or list(names)
+
+
+def _is_name(text: str) -> bool:
+    return words(text.encode()) == {text.lower()}
 
 
 def _usable(name: str) -> str:
     name = name.strip()
-    if words(name.encode()) != {name.lower()}:
+    if not _is_name(name):
         raise UsageError(
             "this is no eBay user name or id",
             hint=f"it has {SHORTEST} to {LONGEST} letters, digits and the signs . _ - *",

@@ -7,6 +7,7 @@ came, because eBay signs its bytes. Without signatures it has the notices themse
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,7 @@ class SignedNotice:
 
 def signed_notices(document: bytes) -> list[SignedNotice]:
     """Raises UsageError, which says which entry has another form."""
-    try:
-        entries = _decode(document)
-    except (ValueError, RecursionError):
-        raise UsageError("this is no JSON", hint="one entry on each line; see docs/personal-data.md") from None
+    entries = _decode(document, "one entry on each line; see docs/personal-data.md")
     found = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -89,10 +87,7 @@ def names_of_notices(document: bytes) -> list[list[str]]:
 
     User name and id of a notice belong to one person. Raises UsageError, which says which notice is wrong.
     """
-    try:
-        notices = _decode(document)
-    except (ValueError, RecursionError):
-        raise UsageError("this is no JSON", hint="one notice, a list of notices, or one notice on each line") from None
+    notices = _decode(document, "one notice, a list of notices, or one notice on each line")
     found = []
     for number, notice in enumerate(notices, 1):
         try:
@@ -102,12 +97,15 @@ def names_of_notices(document: bytes) -> list[list[str]]:
     return found
 
 
-def _decode(document: bytes) -> list[Any]:
-    try:
+def _decode(document: bytes, form: str) -> list[Any]:
+    """The list, the object, or the object on each line. Raises UsageError, with `form` as the hint."""
+    with suppress(ValueError, RecursionError):
         found = msgspec.json.decode(document)
         return found if isinstance(found, list) else [found]
-    except (ValueError, RecursionError):
+    try:
         return [msgspec.json.decode(line) for line in document.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        raise UsageError("this is no JSON", hint=form) from None
 
 
 def _of_notice(notice: Any) -> list[str]:

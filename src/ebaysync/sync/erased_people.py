@@ -51,10 +51,7 @@ async def note(db: Database, names: Collection[str], reason: str | None = None) 
 
     async def work(connection: Connection) -> None:
         await connection.execute("UPDATE ebay_forgotten_salt SET version = version + 1")
-        await connection.execute(
-            text(_NOTE),
-            {"digests": digests, "reason": reason},
-        )
+        await connection.execute(text(_NOTE), {"digests": digests, "reason": reason})
 
     await db.transact(work)
     [row] = await db.rows("SELECT clock_timestamp() AS now")
@@ -83,8 +80,8 @@ async def noted(db: Database) -> list[Note]:
 
 
 async def undo(db: Database, name_or_digest: str) -> list[Note]:
-    """Remove from the list whoever has this name, or a digest that begins with it (at least eight digits). Returns what
-    was removed."""
+    """Remove the person with this name from the list, or those whose digest begins with it (at least eight digits).
+    Returns what was removed."""
     known = await load(db)
     wanted = name_or_digest.strip().lower()
 
