@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,11 @@ from ebaysync.accounts.accounts import Account
 from ebaysync.accounts.adding import Consent
 from ebaysync.cli.accounts import group
 from ebaysync.cli.keyset import opened
-from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace
+from ebaysync.cli.options import AsJson, EnvironmentName, Marketplace, check_environment
 from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay.hosts import hosts
 from ebaysync.errors import UsageError
 from ebaysync.log import Secret
-from ebaysync.settings import ENVIRONMENTS, Environment
 from ebaysync.sync.stop import Stop
 
 LONGEST_TOKEN = 20_000
@@ -89,8 +88,7 @@ def add(
 
 def check_name(name: str, environment: str) -> None:
     """Raises UsageError if there is no such environment, or the name cannot be an account's."""
-    if environment not in get_args(Environment):
-        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    check_environment(environment)
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise UsageError("NAME must be 1 to 100 printable characters")
 

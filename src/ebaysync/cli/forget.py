@@ -14,7 +14,7 @@ import typer
 from ebaysync import log as logs
 from ebaysync.accounts import application
 from ebaysync.cli.keyset import opened
-from ebaysync.cli.options import AsJson, EnvironmentName, reason_in
+from ebaysync.cli.options import AsJson, EnvironmentName, check_environment, reason_in
 from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay import notification
 from ebaysync.ebay.hosts import hosts
@@ -22,7 +22,6 @@ from ebaysync.errors import UsageError
 from ebaysync.ops import forget as forgetting
 from ebaysync.ops import notices
 from ebaysync.ops.notices import SignedNotice
-from ebaysync.settings import ENVIRONMENTS
 from ebaysync.sync import erased_people
 from ebaysync.sync.erased_people import Note
 from ebaysync.sync.stop import Stop
@@ -62,7 +61,7 @@ def forget(
     ] = None,
     environment: EnvironmentName = "production",
     unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Believe notices without eBay's signature: whoever sends one erases.")
+        bool, typer.Option("--unsigned", help="Believe notices without eBay's signature. Anybody can send one.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -123,8 +122,7 @@ def _believed(
     session: Session, environment: str, found: Sequence[SignedNotice]
 ) -> tuple[list[list[str]], list[UsageError]]:
     """The people of the notices that eBay has signed, and the other notices' errors."""
-    if environment not in ENVIRONMENTS:
-        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    check_environment(environment)
     configured = session.settings
     keyset, addresses = configured.keyset(environment), hosts(configured, environment)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Column
@@ -13,11 +13,10 @@ from ebaysync.accounts.rotate import Rotation
 from ebaysync.accounts.signing import Key
 from ebaysync.cli.format import Grid, display
 from ebaysync.cli.keyset import opened
-from ebaysync.cli.options import AsJson, EnvironmentName
+from ebaysync.cli.options import AsJson, EnvironmentName, check_environment
 from ebaysync.cli.session import Session, answer_json, say
 from ebaysync.ebay.hosts import hosts
-from ebaysync.errors import SecretKeyError, UsageError
-from ebaysync.settings import ENVIRONMENTS, Environment
+from ebaysync.errors import SecretKeyError
 from ebaysync.shown import word
 from ebaysync.sync.stop import Stop
 
@@ -83,8 +82,7 @@ def create(
     Finances calls of sellers in the EU and the UK must be signed. One key per keyset; it is stored encrypted.
     """
     session: Session = context.obj
-    if environment not in get_args(Environment):
-        raise UsageError(f"--environment: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
+    check_environment(environment)
     configured = session.settings
     keyset, addresses = configured.keyset(environment), hosts(configured, environment)
 

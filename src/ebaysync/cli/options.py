@@ -60,6 +60,12 @@ Reason = Annotated[
 ]
 
 
+def check_environment(text: str) -> None:
+    """Raises UsageError if --environment names none."""
+    if text not in ENVIRONMENTS:
+        raise UsageError(f"--environment: {text!r} is none of {', '.join(ENVIRONMENTS)}")
+
+
 def reason_in(text: str | None) -> str | None:
     """The value of --reason. Raises UsageError unless it is one line of at most 500 characters."""
     if text is not None and (not text.isprintable() or len(text) > 500):
