@@ -5,8 +5,8 @@
 --   ebaysync_writer  every other command:                      EBAYSYNC_DATABASE_URL
 --                    reads, inserts, updates; deletes and defines nothing; changes no history: the control log, events,
 --                    logs of refreshed tokens and of runs, runs that have ended (a trigger of 0029)
---   ebaysync_reader  people and reports: everything but tokens, keys and what tells of a person. For each table with
---                    such columns there is a view without them, on which `SELECT *` works: ebay_orders_shared
+--   ebaysync_reader  people and reports: everything except tokens, keys and personal data. For each table with such
+--                    columns there is a view without them, on which `SELECT *` works: ebay_orders_shared
 --
 -- The roles are groups without a login of their own: GRANT ebaysync_writer TO your_login.
 

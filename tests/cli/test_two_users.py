@@ -476,7 +476,7 @@ def logs_in(data: Path, uid: int) -> bool:
             os.setgroups([])
             os.setuid(uid)
             try:
-                # By a relative name, as whoever has the directory open could.
+                # By a relative name, as a process that has the directory open could.
                 psycopg.connect(f"host=/proc/{os.getpid()}/cwd dbname=postgres user=postgres")
             except psycopg.OperationalError:
                 os._exit(1)

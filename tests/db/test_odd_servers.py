@@ -1,4 +1,4 @@
-"""Servers that somebody else configured: settings, encodings, strangers' tables, no TLS, no answer."""
+"""Servers that other people configured: settings, encodings, strangers' tables, no TLS, no answer."""
 
 from __future__ import annotations
 

@@ -56,8 +56,7 @@ async def named(db: Database, environment: str, wanted: str) -> str:
     """The name of the account to add or renew. Known accounts may be called by their id, as hints do whose name cannot
     be copied.
 
-    Raises UsageError if the name cannot become the account's name, whoever the seller is. The hint is the command for
-    the account that has it.
+    Raises UsageError if no seller's account can get this name. The hint is the command for the account that has it.
     """
     accounts = await every(db)
     by_name = [account for account in accounts if account.name == wanted]
